@@ -1,0 +1,1 @@
+"""What outlives a process: words, settings, tables and the queries on them."""

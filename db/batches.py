@@ -1,0 +1,239 @@
+"""Batches: every query on them. None commits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from db import dialect
+from db.entities import Batch, BatchState, JobState, Lane, Progress, Question, Status
+from db.errors import BatchClosed, BatchUnknown
+from db.messages import AnswerJob
+from db.tables import batches as b
+from db.tables import jobs as j
+from db.tables import questions as q
+
+RATE_WINDOW = timedelta(seconds=30)
+
+# More do not fit the column; no name consists of digits alone.
+_ID_DIGITS = 18
+
+_QUESTION_COLUMNS = ("batch_id", "position", "key", "text", "language", "metadata")
+_ACTIVE = (JobState.QUEUED, JobState.RUNNING)
+
+
+def create(
+    conn: sa.Connection,
+    *,
+    name: str,
+    idempotency_key: str,
+    lane: Lane,
+    source: str,
+    now: datetime,
+    deadline: datetime | None = None,
+    model: str | None = None,
+) -> Batch:
+    """Open a batch; the name must be free."""
+    row = conn.execute(
+        b.insert()
+        .values(
+            name=name,
+            idempotency_key=idempotency_key,
+            lane=lane,
+            state=BatchState.OPEN,
+            source=source,
+            deadline=deadline,
+            model=model,
+            created_at=now,
+        )
+        .returning(b)
+    ).one()
+    return _entity(row)
+
+
+def find(conn: sa.Connection, ref: str) -> Batch:
+    """Return the batch of an id or a name.
+
+    Raises:
+        BatchUnknown: there is none.
+    """
+    if not ref.isprintable():
+        raise BatchUnknown(ref)  # no name is, and a database may not take it
+    is_id = ref.isdecimal() and len(ref) <= _ID_DIGITS
+    condition = b.c.id == int(ref) if is_id else b.c.name == ref
+    row = conn.execute(sa.select(b).where(condition)).first()
+    if row is None:
+        raise BatchUnknown(ref)
+    return _entity(row)
+
+
+def named(conn: sa.Connection, name: str) -> Batch | None:
+    """Return the batch of a name, if there is one."""
+    row = conn.execute(sa.select(b).where(b.c.name == name)).first()
+    return None if row is None else _entity(row)
+
+
+def newest(conn: sa.Connection, limit: int) -> list[Batch]:
+    """Return the batches that were made last, newest first."""
+    return [_entity(row) for row in conn.execute(sa.select(b).order_by(b.c.id.desc()).limit(limit))]
+
+
+def append(
+    conn: sa.Connection,
+    batch: Batch,
+    questions: Sequence[Question],
+    *,
+    job_size: int,
+    sent: bool,
+    now: datetime,
+) -> list[AnswerJob]:
+    """Add the next questions of an open batch, cut into jobs; return the jobs' messages.
+
+    `sent` says that the caller is about to send them, once this is committed.
+
+    Raises:
+        BatchClosed: the batch is not open, or another submission of it is ahead of this one.
+    """
+    first = questions[0].position
+    moved = conn.execute(
+        b.update()
+        .where(b.c.id == batch.id, b.c.state == BatchState.OPEN, b.c.question_count == first - 1)
+        .values(question_count=first - 1 + len(questions))
+    )
+    if moved.rowcount == 0:
+        now_at = find(conn, str(batch.id))
+        state = (
+            "being submitted by another process"
+            if now_at.state == BatchState.OPEN
+            else now_at.state
+        )
+        raise BatchClosed(batch.id, state, "added to")
+    dialect.insert_many(
+        conn,
+        q,
+        _QUESTION_COLUMNS,
+        [(batch.id, x.position, x.key, x.text, x.language, x.metadata) for x in questions],
+    )
+    values = [
+        {
+            "batch_id": batch.id,
+            "lane": batch.lane,
+            "state": JobState.QUEUED,
+            "first_position": questions[start].position,
+            "last_position": questions[min(start + job_size, len(questions)) - 1].position,
+            "sent_at": now if sent else None,
+            "created_at": now,
+        }
+        for start in range(0, len(questions), job_size)
+    ]
+    rows = conn.execute(j.insert().returning(j, sort_by_parameter_order=True), values)
+    return [message(row) for row in rows]
+
+
+def message(row: sa.Row[Any]) -> AnswerJob:
+    """Return the message that points at a row of `jobs`."""
+    size = row.last_position - row.first_position + 1
+    return AnswerJob(job=row.id, batch=row.batch_id, lane=Lane(row.lane), size=size)
+
+
+def seal(conn: sa.Connection, batch: Batch, now: datetime) -> None:
+    """Say that all questions of an open batch are in."""
+    conn.execute(
+        b.update()
+        .where(b.c.id == batch.id, b.c.state == BatchState.OPEN)
+        .values(state=BatchState.SEALED)
+    )
+    close_finished(conn, now, batch.id)
+
+
+def close_finished(conn: sa.Connection, now: datetime, batch_id: int | None = None) -> int:
+    """Note the end of the batch, or of every batch, that has no active job left.
+
+    Run it after the transaction that ended a job: whoever comes last sees all of them ended.
+    """
+    active = sa.exists().where(j.c.batch_id == b.c.id, j.c.state.in_(_ACTIVE))
+    state = sa.case((b.c.state == BatchState.SEALED, BatchState.DONE.value), else_=b.c.state)
+    update = (
+        b.update()
+        .where(b.c.finished_at.is_(None), b.c.state != BatchState.OPEN, ~active)
+        .values(state=state, finished_at=now)
+    )
+    if batch_id is not None:
+        update = update.where(b.c.id == batch_id)
+    return conn.execute(update).rowcount
+
+
+def stop(conn: sa.Connection, batch_id: int, state: BatchState) -> bool:
+    """Cancel or expire a batch: none of its jobs can be claimed from here on."""
+    moved = conn.execute(
+        b.update()
+        .where(b.c.id == batch_id, b.c.state.in_((BatchState.OPEN, BatchState.SEALED)))
+        .values(state=state)
+    )
+    return moved.rowcount == 1
+
+
+def reopen(conn: sa.Connection, batch_id: int) -> None:
+    """Let the jobs of a finished batch be claimed again."""
+    conn.execute(
+        b.update()
+        .where(b.c.id == batch_id, b.c.state == BatchState.DONE)
+        .values(state=BatchState.SEALED, finished_at=None)
+    )
+
+
+def overdue(conn: sa.Connection, now: datetime) -> list[Batch]:
+    """Return the batches whose deadline has passed before they ended."""
+    query = sa.select(b).where(
+        b.c.finished_at.is_(None),
+        b.c.deadline <= now,
+        b.c.state.in_((BatchState.OPEN, BatchState.SEALED)),
+    )
+    return [_entity(row) for row in conn.execute(query)]
+
+
+def stopped_with_queued_jobs(conn: sa.Connection) -> list[Batch]:
+    """Return cancelled and expired batches that still have queued jobs."""
+    queued = sa.exists().where(j.c.batch_id == b.c.id, j.c.state == JobState.QUEUED)
+    states = (BatchState.CANCELLED, BatchState.EXPIRED)
+    query = sa.select(b).where(b.c.finished_at.is_(None), b.c.state.in_(states), queued)
+    return [_entity(row) for row in conn.execute(query)]
+
+
+def progress(conn: sa.Connection, batch_id: int, now: datetime) -> Progress:
+    """Count a batch's questions by where they stand: an aggregate over its jobs."""
+    final = sum((j.c[s.value] for s in Status), start=sa.literal(0))
+    size = j.c.last_position - j.c.first_position + 1
+    waiting = sa.func.coalesce(sa.func.sum(size - final), 0)
+    rows = conn.execute(
+        sa.select(
+            j.c.state,
+            waiting.label("waiting"),
+            *(sa.func.sum(j.c[s.value]).label(s.value) for s in Status),
+            sa.func.sum(sa.case((j.c.finished_at > now - RATE_WINDOW, final), else_=0)).label(
+                "recent"
+            ),
+            sa.func.min(j.c.created_at).label("oldest"),
+        )
+        .where(j.c.batch_id == batch_id)
+        .group_by(j.c.state)
+    ).all()
+    by_state = {row.state: row for row in rows}
+    queued = by_state.get(JobState.QUEUED)
+    running = by_state.get(JobState.RUNNING)
+    return Progress(
+        queued=int(queued.waiting) if queued else 0,
+        running=int(running.waiting) if running else 0,
+        by_status={s: int(sum(getattr(row, s.value) for row in rows)) for s in Status},
+        recent=int(sum(row.recent for row in rows)),
+        oldest_queued_at=queued.oldest if queued else None,
+    )
+
+
+def _entity(row: sa.Row[Any]) -> Batch:
+    values = dict(row._mapping)  # noqa: SLF001 - Row's public mapping
+    values["lane"], values["state"] = Lane(row.lane), BatchState(row.state)
+    return Batch(**values)

@@ -1,0 +1,275 @@
+"""Every setting: its unit, its default and what raising it costs.
+
+Read once, frozen, handed to whoever needs it. A setting comes from a flag, else the
+environment variable `ANSWERMILL_<NAME>`, else a `.env` file in the working folder,
+else its default. All faults are told at once, a misspelt name among them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from db.errors import SettingsInvalid
+
+PREFIX = "ANSWERMILL_"
+
+# Linux holds a socket's path in 108 bytes, macOS in 104.
+_LONGEST_SOCKET_PATH = 103
+
+_DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
+_BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
+
+PositiveSeconds = Annotated[float, Field(gt=0)]
+PositiveCount = Annotated[int, Field(gt=0)]
+
+
+def _data_folder() -> Path:
+    """Return the platform's folder for a program's data."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "answermill"
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "answermill"
+
+
+class Settings(BaseSettings):
+    """Every setting, checked and frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,  # people who write `NAME=` mean that it is not set
+        extra="ignore",  # a .env file is often shared; our own misspelt names are told by `load`
+        frozen=True,
+        hide_input_in_errors=True,  # a URL may hold a password
+    )
+
+    home: Path = Field(
+        default_factory=_data_folder,
+        description="Folder of everything embedded: database, Redis files, models, logs.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="SQLAlchemy URL of SQLite or PostgreSQL. Unset: SQLite under HOME.",
+    )
+    broker_url: SecretStr | None = Field(
+        default=None,
+        description="URL of Redis or Valkey. Unset: the embedded Redis under HOME.",
+    )
+    model_store: Path | None = Field(
+        default=None, description="Folder that holds the model bundles. Unset: HOME/models."
+    )
+    model: str | None = Field(
+        default=None,
+        description="Model that workers answer with: NAME, its production version, or NAME@VERSION."
+        " Unset: the only model that has a production version.",
+    )
+
+    job_size: Annotated[int, Field(gt=0, le=10_000)] = Field(
+        default=128,
+        description="Questions in a job. More: fewer messages and commits; a longer wait for an"
+        " interactive question, and more to do again when a worker dies.",
+    )
+    slice_jobs: PositiveCount = Field(
+        default=32,
+        description="Jobs that `submit` stores in one transaction. More: fewer commits, more"
+        " memory in the producer.",
+    )
+    question_chars: PositiveCount = Field(
+        default=20_000,
+        description="Longest question, in characters, that is given to the model. A longer one is"
+        " handed off. More: one question may hold a worker for longer.",
+    )
+    high_water: PositiveCount = Field(
+        default=1_000,
+        description="Jobs of a lane that wait in Redis at most; the rest wait in SQL. More: more"
+        " memory in Redis, rarer sweeps suffice.",
+    )
+
+    lease_seconds: PositiveSeconds = Field(
+        default=30.0,
+        description="How long a claimed job belongs to a worker that is not heard of. More: slower"
+        " recovery from a dead worker, more patience with a stalled database.",
+    )
+    sweep_seconds: PositiveSeconds = Field(
+        default=3.0,
+        description="Mean time between two sweeps of a worker. More: slower recovery, fewer"
+        " queries.",
+    )
+    job_time_limit: Annotated[int, Field(gt=0)] = Field(
+        default=300,
+        description="Seconds after which a job's process is killed and the job counted as failed"
+        " once. More: slower recovery from a question that hangs the model.",
+    )
+    attempts: PositiveCount = Field(
+        default=3,
+        description="Failed attempts after which a single question is given up. More: more"
+        " patience with unlucky machines, more time lost on a poison question.",
+    )
+    replicas: PositiveCount = Field(
+        default=1,
+        description="Copies of the model in one worker. More: more memory; CPU cores are shared"
+        " out among them.",
+    )
+    threads: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Threads of each replica. 0: its share of the CPU budget."
+    )
+
+    flower_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        default=5555, description="Port of Flower on loopback. 0: any free one."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+
+    @field_validator("home", "model_store")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return value and Path(os.path.abspath(value.expanduser()))  # noqa: PTH100 - keeps links
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and (scheme := _scheme(value)) not in _DATABASE_SCHEMES:
+            msg = f"{scheme}:// is not supported; use sqlite:///FILE or postgresql://…"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if not value:
+            if "home" in info.data:  # else it is a fault itself
+                _check_length(_redis_socket(info.data["home"]))
+            return value
+        scheme = _scheme(value)
+        if "cluster" in scheme:
+            msg = (
+                f"{scheme}:// (Redis Cluster) is not supported by Celery's Redis transport;"
+                " use a single Redis or Valkey, or Sentinel"
+            )
+            raise ValueError(msg)
+        if scheme not in _BROKER_SCHEMES:
+            known = "://, ".join(_BROKER_SCHEMES)
+            msg = f"{scheme}:// is not supported; use one of {known}://"
+            raise ValueError(msg)
+        return value
+
+    @property
+    def redis_socket(self) -> Path:
+        """The embedded Redis's Unix socket."""
+        return _redis_socket(self.home)
+
+    @property
+    def embedded_database(self) -> bool:
+        """Whether the database is the one under HOME, which we may create and upgrade."""
+        return self.database_url is None
+
+    @property
+    def embedded_broker(self) -> bool:
+        """Whether Redis is the one that `answermill up` starts."""
+        return self.broker_url is None
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy's URL of the database, password included: never show it."""
+        if self.database_url is None:
+            return f"sqlite:///{self.home / 'answermill.db'}"
+        url = self.database_url.get_secret_value()
+        return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    @property
+    def broker(self) -> str:
+        """Celery's URL of the broker, password included: never show it."""
+        if self.broker_url is None:
+            return f"redis+socket://{self.redis_socket}"
+        return self.broker_url.get_secret_value()
+
+    @property
+    def models(self) -> Path:
+        """The folder that holds the model bundles."""
+        return self.model_store or self.home / "models"
+
+
+def _redis_socket(home: Path) -> Path:
+    return home / "run" / "redis.sock"
+
+
+def _check_length(socket: Path) -> None:
+    length = len(os.fsencode(socket))
+    if length > _LONGEST_SOCKET_PATH:
+        msg = (
+            f"{PREFIX}HOME: {socket} is {length} bytes long, more than a Unix socket's"
+            f" path may have ({_LONGEST_SOCKET_PATH}); choose a shorter one"
+        )
+        raise ValueError(msg)
+
+
+def _scheme(url: SecretStr) -> str:
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url.get_secret_value())
+    if found is None:  # what stands there may be a password
+        msg = "not a URL; it begins with a scheme, as in redis://… or postgresql://…"
+        raise ValueError(msg)
+    return found[1]
+
+
+def redact(url: str) -> str:
+    """Return the URL, or Sentinel's several, without the passwords, fit to be shown."""
+    return ";".join(_redacted(part) for part in re.split(r";(?=[\w+]+://)", url))
+
+
+def _redacted(url: str) -> str:
+    # Not urlsplit: a password that nobody escaped must not be shown either.
+    scheme, mark, rest = url.partition("://")
+    userinfo, at, place = rest.rpartition("@")
+    user, colon, _ = userinfo.partition(":")
+    shown = f"{scheme}{mark}{user}:***{at}{place}" if colon else url
+    return re.sub(r"(?<=[?&])(\w*password)=[^&]*", r"\1=***", shown)
+
+
+def load(**flags: Any) -> Settings:  # noqa: ANN401 - each flag has its field's type
+    """Read every setting once; a flag that is None was not given.
+
+    Raises:
+        SettingsInvalid: with every fault, one line each.
+    """
+    faults: list[str] = []
+    given = {name: value for name, value in flags.items() if value not in (None, "")}
+    try:
+        faults += _misspelt()
+        settings = Settings(**given)
+    except UnicodeDecodeError:
+        raise SettingsInvalid([".env: not UTF-8"]) from None
+    except ValidationError as error:
+        faults += [_sentence(fault) for fault in error.errors(include_input=False)]
+        raise SettingsInvalid(faults) from None
+    if faults:
+        raise SettingsInvalid(faults)
+    return settings
+
+
+def _misspelt() -> list[str]:
+    names = {PREFIX + name.upper() for name in Settings.model_fields}
+    given = set(os.environ) | set(dotenv_values(".env", interpolate=False))
+    faults = []
+    for name in sorted(given):
+        if not name.upper().startswith(PREFIX) or name.upper() in names:
+            continue
+        near = difflib.get_close_matches(name.upper(), names, n=1)
+        faults.append(f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
+    return faults
+
+
+def _sentence(fault: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails is a TypedDict of many
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    if message.startswith(PREFIX):
+        return message
+    return f"{PREFIX}{str(fault['loc'][0]).upper()}: {message}"

@@ -1,0 +1,124 @@
+"""The few statements in which SQLite and PostgreSQL differ.
+
+The order of results. A poller follows `results.cursor`, so a row must never become
+visible with a cursor below one that was seen already. On SQLite one transaction writes
+at a time, and counting on from the last cursor is enough. On PostgreSQL transactions
+commit in any order; the cursor begins with the transaction's id, and the view `results`
+shows a row only when every transaction with a smaller id has ended
+(https://www.postgresql.org/docs/current/functions-info.html, pg_snapshot_xmin).
+A transaction that writes elsewhere in the same cluster for long therefore holds rows
+back for as long: late, but never missed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from db.tables import result_rows
+
+# The low bits number the rows of one transaction, the high bits order the transactions.
+CURSOR_BITS = 20
+
+
+def is_postgresql(conn: sa.Connection) -> bool:
+    """Tell which of the two it is."""
+    return conn.dialect.name == "postgresql"
+
+
+def insert_many(
+    conn: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Insert many rows: COPY on PostgreSQL, one prepared statement on SQLite."""
+    if is_postgresql(conn):
+        _copy(conn, table, columns, rows)
+        return
+    json_at = _json_columns(table, columns)
+    names = ", ".join(columns)
+    marks = ", ".join("?" * len(columns))
+    conn.exec_driver_sql(
+        f"INSERT INTO {table.name} ({names}) VALUES ({marks})",  # noqa: S608 - names of our own tables
+        [tuple(_sqlite_values(row, json_at)) for row in rows],
+    )
+
+
+def first_cursor(conn: sa.Connection, batch: int) -> int:
+    """Return the cursor of the first row that the caller adds to the batch."""
+    tick = _transaction_id(conn) if is_postgresql(conn) else _next_tick(conn, batch)
+    first = tick << CURSOR_BITS
+    last = _last_cursor(conn, batch, below=(tick + 1) << CURSOR_BITS)
+    # One transaction may add the rows of several jobs: count on behind them.
+    return max(first, last + 1)
+
+
+def _transaction_id(conn: sa.Connection) -> int:
+    return int(conn.scalar(sa.text("SELECT pg_current_xact_id()::text::bigint")) or 0)
+
+
+def _next_tick(conn: sa.Connection, batch: int) -> int:
+    # A retry deletes rows, the last ones perhaps, and a cursor must not be given out twice:
+    # user_version is a number in the file's header that transactions cover and we are free to use.
+    used = int(conn.scalar(sa.text("PRAGMA user_version")) or 0)
+    tick = max(used, _last_cursor(conn, batch) >> CURSOR_BITS) + 1
+    conn.exec_driver_sql(f"PRAGMA user_version = {tick}")
+    return tick
+
+
+def _last_cursor(conn: sa.Connection, batch: int, below: int | None = None) -> int:
+    query = sa.select(sa.func.max(result_rows.c.cursor)).where(result_rows.c.batch_id == batch)
+    if below is not None:
+        query = query.where(result_rows.c.cursor < below)
+    return int(conn.scalar(query) or 0)
+
+
+def database_time(conn: sa.Connection) -> Any:  # noqa: ANN401 - a datetime or SQLite's text
+    """Return the database's clock, UTC."""
+    if is_postgresql(conn):
+        return conn.scalar(sa.text("SELECT clock_timestamp()"))
+    return conn.scalar(sa.text("SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')"))
+
+
+def _copy(
+    conn: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    import psycopg  # SQLite needs none of it
+
+    json_at = _json_columns(table, columns)
+    names = ", ".join(f'"{name}"' for name in columns)
+    statement = f'COPY "{table.name}" ({names}) FROM STDIN'
+    raw = conn.connection.cursor()
+    try:
+        with raw.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(_dumped(row, json_at) if json_at else row)
+    except psycopg.Error as error:  # as SQLAlchemy tells the faults of its own statements
+        told = exc.DBAPIError.instance(statement, None, error, psycopg.Error, dialect=conn.dialect)
+        raise told from error
+    finally:
+        raw.close()
+
+
+def _json_columns(table: sa.Table, columns: Sequence[str]) -> list[int]:
+    return [i for i, name in enumerate(columns) if isinstance(table.c[name].type, sa.JSON)]
+
+
+def _dumped(row: Sequence[Any], json_at: list[int]) -> list[Any]:
+    values = list(row)
+    for i in json_at:
+        if values[i] is not None:
+            values[i] = json.dumps(values[i], ensure_ascii=False)
+    return values
+
+
+def _sqlite_values(row: Sequence[Any], json_at: list[int]) -> list[Any]:
+    values = _dumped(row, json_at)
+    for i, value in enumerate(values):
+        if hasattr(value, "isoformat"):
+            utc = value.astimezone(UTC).replace(tzinfo=None)
+            values[i] = utc.isoformat(sep=" ", timespec="microseconds")
+    return values

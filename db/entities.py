@@ -1,0 +1,194 @@
+"""Questions, jobs, batches and results: their states and the legal moves between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Lane(StrEnum):
+    """Which Celery queue a job waits in; interactive always goes first."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+class BatchState(StrEnum):
+    """The life of a submission."""
+
+    OPEN = "open"  # questions are still being added
+    SEALED = "sealed"  # all questions are in, some still wait or run
+    DONE = "done"  # every question has its result
+    CANCELLED = "cancelled"  # what had not started never will
+    EXPIRED = "expired"  # the deadline passed first
+
+
+class JobState(StrEnum):
+    """The life of a job."""
+
+    QUEUED = "queued"  # any worker may claim it
+    RUNNING = "running"  # claimed; the lease says until when
+    DONE = "done"  # all of its questions have results
+    SPLIT = "split"  # two halves took its place
+    DEAD = "dead"  # its one question kept failing
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class VersionState(StrEnum):
+    """The life of a model version."""
+
+    BUILT = "built"  # never promoted
+    PRODUCTION = "production"  # what its name stands for; one for each name
+    RETIRED = "retired"  # was in production until a later one was promoted
+    WITHDRAWN = "withdrawn"  # was in production until it was rolled back
+
+
+class Status(StrEnum):
+    """How a question ended."""
+
+    ANSWERED = "answered"
+    HANDED_OFF = "handed_off"  # a human must take it; `reason` says why
+    FAILED = "failed"  # it could not be processed; `error` says why
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+# The legal moves. What is not listed does not happen; the store's WHERE clauses keep to it.
+JOB_MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.EXPIRED}),
+    JobState.RUNNING: frozenset(
+        {
+            JobState.DONE,
+            JobState.QUEUED,  # given back, or its lease ran out
+            JobState.SPLIT,
+            JobState.DEAD,
+            JobState.CANCELLED,  # its lease ran out after the batch was cancelled
+            JobState.EXPIRED,
+        }
+    ),
+    JobState.DONE: frozenset({JobState.QUEUED}),  # retry
+    JobState.DEAD: frozenset({JobState.QUEUED}),  # retry
+    JobState.SPLIT: frozenset(),
+    JobState.CANCELLED: frozenset(),
+    JobState.EXPIRED: frozenset(),
+}
+
+BATCH_MOVES: dict[BatchState, frozenset[BatchState]] = {
+    BatchState.OPEN: frozenset({BatchState.SEALED, BatchState.CANCELLED, BatchState.EXPIRED}),
+    BatchState.SEALED: frozenset({BatchState.DONE, BatchState.CANCELLED, BatchState.EXPIRED}),
+    BatchState.DONE: frozenset({BatchState.SEALED}),  # retry
+    BatchState.CANCELLED: frozenset(),
+    BatchState.EXPIRED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One text a customer asked."""
+
+    position: int  # 1 for the first question of the batch
+    key: str
+    text: str
+    language: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one submission made."""
+
+    id: int
+    name: str
+    idempotency_key: str
+    lane: Lane
+    state: BatchState
+    deadline: datetime | None
+    question_count: int
+    source: str
+    model: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A slice of a batch, as a worker holds it or the sweep finds it.
+
+    `attempt` is the fence: it grows with every claim, and what a worker writes must
+    name the attempt that it claimed. `failures` counts the attempts that died.
+    """
+
+    id: int
+    batch_id: int
+    lane: Lane
+    attempt: int
+    failures: int
+    first_position: int
+    last_position: int
+
+    @property
+    def size(self) -> int:
+        """Questions in it."""
+        return self.last_position - self.first_position + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model says to one question."""
+
+    status: Status
+    answer: str | None = None
+    entry_id: str | None = None  # also the nearest entry of a hand-off
+    matched: str | None = None  # the known phrasing that decided
+    confidence: float | None = None  # 0 to 1
+    reason: str | None = None  # of a hand-off
+    error: str | None = None  # of a failure
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The one final row of a question."""
+
+    position: int
+    key: str
+    answer: Answer
+    model_version: str | None
+    answered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Questions of a batch by where they stand."""
+
+    queued: int
+    running: int
+    by_status: dict[Status, int]
+    recent: int  # questions that became final in the last window
+    oldest_queued_at: datetime | None
+
+    @property
+    def final(self) -> int:
+        """Questions that have their result."""
+        return sum(self.by_status.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One immutable bundle under its name and number."""
+
+    name: str
+    version: int
+    state: VersionState
+    digest: str
+    metrics: dict[str, Any]
+    created_at: datetime
+    promoted_at: datetime | None = None
+    promoted_by: str | None = None
+    retired_at: datetime | None = None
+
+    def __str__(self) -> str:
+        """Return the form that results and the command line name it by."""
+        return f"{self.name}@{self.version}"

@@ -1,0 +1,184 @@
+"""Every error raised on purpose.
+
+    AnswermillError
+    ├── UserError                 exit status 2: the caller can mend it
+    │   ├── SettingsInvalid       one or more settings are wrong
+    │   ├── SourceInvalid         a question file can't be read as one
+    │   ├── KnowledgeInvalid      a knowledge base can't be read as one
+    │   ├── NameInvalid           a batch can't have that name
+    │   ├── OutputInvalid         results can't be written there
+    │   ├── BatchUnknown          no batch has that id or name
+    │   ├── BatchClosed           the batch takes no such change any more
+    │   ├── SourceChanged         a name is taken by a batch of other questions
+    │   ├── ModelUnknown          no model version has that name
+    │   ├── BundleInvalid         a model bundle is damaged or incomplete
+    │   ├── EncoderInvalid        an encoder can't be loaded
+    │   └── SchemaMissing         the database lacks this release's tables
+    ├── ServiceAway               exit status 3: try again when it is back
+    │   ├── DatabaseAway
+    │   └── BrokerAway
+    ├── MessageInvalid            a message that no release of ours has written
+    └── LeaseLost                 the job went to another worker: write nothing
+
+The class takes facts and makes the sentence. `transient` says whether the same
+call can succeed later without anybody changing anything.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AnswermillError(Exception):
+    """The root of the tree; never raised itself."""
+
+    transient: ClassVar[bool] = False
+    exit_status: ClassVar[int] = 1
+
+
+class UserError(AnswermillError):
+    """The caller asked for something that can't be done as asked."""
+
+    exit_status = 2
+
+
+class SettingsInvalid(UserError):
+    """One or more settings are wrong; all of them are told at once."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__("\n".join(faults))
+
+
+class SourceInvalid(UserError):
+    """A question file can't be read as one."""
+
+    def __init__(self, source: str, problem: str, *, row: int | None = None) -> None:
+        self.source, self.problem, self.row = source, problem, row
+        where = source if row is None else f"{source}, row {row}"
+        super().__init__(f"{where}: {problem}")
+
+
+class KnowledgeInvalid(UserError):
+    """A knowledge base can't be read as one."""
+
+    def __init__(self, source: str, problem: str, *, line: int | None = None) -> None:
+        self.source, self.problem, self.line = source, problem, line
+        where = source if line is None else f"{source}, line {line}"
+        super().__init__(f"{where}: {problem}")
+
+
+class NameInvalid(UserError):
+    """A batch can't have that name."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name, self.problem = name, problem
+        super().__init__(f"a batch can't have the name {name[:40]!r}: {problem}")
+
+
+class OutputInvalid(UserError):
+    """Results can't be written there."""
+
+    def __init__(self, target: str, problem: str) -> None:
+        self.target, self.problem = target, problem
+        super().__init__(f"{target}: {problem}")
+
+
+class BatchUnknown(UserError):
+    """No batch has that id or name."""
+
+    def __init__(self, batch: str) -> None:
+        self.batch = batch
+        super().__init__(f"no batch has the id or name {batch!r}; `answermill status` lists them")
+
+
+class BatchClosed(UserError):
+    """The batch takes no such change any more."""
+
+    def __init__(self, batch: int, state: str, wanted: str) -> None:
+        self.batch, self.state = batch, state
+        super().__init__(f"batch {batch} is {state}: it can't be {wanted}")
+
+
+class SourceChanged(UserError):
+    """A name is taken by a batch that was made of other questions."""
+
+    def __init__(self, name: str, batch: int) -> None:
+        self.name, self.batch = name, batch
+        super().__init__(
+            f"batch {batch} has the name {name!r} and was made of other questions; "
+            "give this one another --name"
+        )
+
+
+class ModelUnknown(UserError):
+    """No model version answers to that name."""
+
+    def __init__(self, name: str, hint: str = "`answermill model list` shows them") -> None:
+        self.name = name
+        what = f"no model version {name!r}" if name else "no model to answer with"
+        super().__init__(f"{what}; {hint}")
+
+
+class BundleInvalid(UserError):
+    """A model bundle is damaged or incomplete."""
+
+    def __init__(self, bundle: str, problem: str) -> None:
+        self.bundle, self.problem = bundle, problem
+        super().__init__(f"model bundle {bundle}: {problem}")
+
+
+class EncoderInvalid(UserError):
+    """An encoder can't be loaded."""
+
+    def __init__(self, encoder: str, problem: str) -> None:
+        self.encoder, self.problem = encoder, problem
+        super().__init__(f"encoder {encoder}: {problem}")
+
+
+class SchemaMissing(UserError):
+    """The database lacks the tables that this release needs."""
+
+    def __init__(self, url: str, found: str | None, needed: str) -> None:
+        self.url, self.found, self.needed = url, found, needed
+        state = "has no tables yet" if found is None else f"is at revision {found}, not {needed}"
+        super().__init__(f"database {url} {state}; run `answermill db upgrade`")
+
+
+class ServiceAway(AnswermillError):
+    """A service can't be reached or can't serve now."""
+
+    transient = True
+    exit_status = 3
+
+
+class DatabaseAway(ServiceAway):
+    """The database can't be reached or can't serve now."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url, self.problem = url, problem
+        super().__init__(f"database {url}: {problem}")
+
+
+class BrokerAway(ServiceAway):
+    """Redis can't be reached or can't serve now."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url, self.problem = url, problem
+        super().__init__(f"Redis {url}: {problem}")
+
+
+class MessageInvalid(AnswermillError):
+    """A message that no release of ours has written, or one from a later release."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"message: {problem}")
+
+
+class LeaseLost(AnswermillError):
+    """The job went to another worker, or was cancelled: nothing may be written."""
+
+    def __init__(self, job: int, attempt: int) -> None:
+        self.job, self.attempt = job, attempt
+        super().__init__(f"job {job}, attempt {attempt}: the lease was lost")

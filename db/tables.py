@@ -1,0 +1,191 @@
+"""The SQLAlchemy tables, as this release reads and writes them.
+
+Migrations never import this module: they say what a release changed, this says what is.
+Users poll the view `results`; the rows themselves are in `result_rows` (see `db.dialect`
+for why the two differ on PostgreSQL).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+# The Alembic revision that these tables are; a test holds the two together.
+REVISION = "0001"
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only in a column of the type INTEGER.
+BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """An aware UTC datetime; SQLite, which has no zones, stores it without."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Refuse a naive datetime; store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = "a naive datetime was given to the database"
+            raise ValueError(msg)
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Return UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+def _count(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer, nullable=False, server_default="0")
+
+
+def _result_columns() -> list[sa.Column[Any]]:
+    return [
+        sa.Column("batch_id", BigId, primary_key=True, autoincrement=False),
+        sa.Column("position", BigId, primary_key=True, autoincrement=False),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("answer", sa.Text),
+        sa.Column("entry_id", sa.Text),
+        sa.Column("matched", sa.Text),
+        sa.Column("confidence", sa.Float),
+        sa.Column("reason", sa.Text),
+        sa.Column("error", sa.Text),
+        sa.Column("model_version", sa.Text),
+        sa.Column("answered_at", UtcDateTime, nullable=False),
+        sa.Column("cursor", sa.BigInteger, nullable=False),
+    ]
+
+
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("idempotency_key", sa.Text, nullable=False),
+    sa.Column("lane", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("deadline", UtcDateTime),
+    sa.Column("question_count", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("model", sa.Text),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("finished_at", UtcDateTime),
+)
+sa.Index(
+    "ix_batches_unfinished",
+    batches.c.id,
+    sqlite_where=batches.c.finished_at.is_(None),
+    postgresql_where=batches.c.finished_at.is_(None),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("batch_id", BigId, sa.ForeignKey("batches.id"), nullable=False),
+    sa.Column("lane", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("first_position", sa.BigInteger, nullable=False),
+    sa.Column("last_position", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("owner", sa.Text),
+    sa.Column("lease_until", UtcDateTime),
+    sa.Column("sent_at", UtcDateTime),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("finished_at", UtcDateTime),
+    sa.Column("error", sa.Text),
+    _count("answered"),
+    _count("handed_off"),
+    _count("failed"),
+    _count("cancelled"),
+    _count("expired"),
+)
+sa.Index("ix_jobs_batch_id_first_position", jobs.c.batch_id, jobs.c.first_position)
+sa.Index(
+    "ix_jobs_queued",
+    jobs.c.lane,
+    jobs.c.id,
+    sqlite_where=jobs.c.state == sa.literal_column("'queued'"),
+    postgresql_where=jobs.c.state == sa.literal_column("'queued'"),
+)
+sa.Index(
+    "ix_jobs_running",
+    jobs.c.lease_until,
+    sqlite_where=jobs.c.state == sa.literal_column("'running'"),
+    postgresql_where=jobs.c.state == sa.literal_column("'running'"),
+)
+sa.Index(
+    "ix_jobs_active",
+    jobs.c.batch_id,
+    sqlite_where=jobs.c.state.in_([sa.literal_column("'queued'"), sa.literal_column("'running'")]),
+    postgresql_where=jobs.c.state.in_(
+        [sa.literal_column("'queued'"), sa.literal_column("'running'")]
+    ),
+)
+
+questions = sa.Table(
+    "questions",
+    metadata,
+    sa.Column("batch_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("position", BigId, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("language", sa.Text),
+    sa.Column("metadata", sa.JSON(none_as_null=True)),
+    sa.UniqueConstraint("batch_id", "key"),
+)
+
+result_rows = sa.Table("result_rows", metadata, *_result_columns())
+sa.Index("ix_result_rows_batch_id_cursor", result_rows.c.batch_id, result_rows.c.cursor)
+
+model_versions = sa.Table(
+    "model_versions",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("metrics", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("promoted_at", UtcDateTime),
+    sa.Column("promoted_by", sa.Text),
+    sa.Column("retired_at", UtcDateTime),
+    sa.UniqueConstraint("name", "digest"),
+)
+sa.Index(
+    "uq_model_versions_production",
+    model_versions.c.name,
+    unique=True,
+    sqlite_where=model_versions.c.state == sa.literal_column("'production'"),
+    postgresql_where=model_versions.c.state == sa.literal_column("'production'"),
+)
+
+# Views are read like tables; their own MetaData keeps them out of comparisons.
+views = sa.MetaData()
+results = sa.Table("results", views, *_result_columns())
+question_status = sa.Table(
+    "question_status",
+    views,
+    sa.Column("batch_id", BigId),
+    sa.Column("position", BigId),
+    sa.Column("key", sa.Text),
+    sa.Column("status", sa.Text),
+)

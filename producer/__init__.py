@@ -1,0 +1,1 @@
+"""Asks: stores questions, sends their jobs, reads the results back."""

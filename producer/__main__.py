@@ -1,0 +1,9 @@
+"""`python -m producer` has the producer's commands, with or without the rest of Answermill."""
+
+import sys
+
+from db.terminal import run
+from producer.cli import app
+
+if __name__ == "__main__":
+    sys.exit(run(app))

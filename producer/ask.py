@@ -1,0 +1,93 @@
+"""Use case: ask one question, a batch of its own on the interactive lane, and wait for it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from db import batches, results
+from db.config import Settings
+from db.entities import Batch, Lane, Question
+from db.errors import SourceInvalid
+from db.session import DatabaseClock, reading, transaction
+from producer.broker import Sender, check
+from producer.texts import question_fault
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+_TOLD = (
+    "status",
+    "answer",
+    "entry_id",
+    "matched",
+    "confidence",
+    "reason",
+    "error",
+    "model_version",
+    "answered_at",
+)
+_SHORTEST_POLL, _LONGEST_POLL, _SLOWER = 0.01, 0.1, 1.3  # seconds, seconds, factor
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The batch of one question, and its result if there is one yet."""
+
+    batch: Batch
+    result: sa.Row[Any] | None
+
+    def document(self) -> dict[str, Any]:
+        """Return what `ask --json` prints; `status` is null until there is a result."""
+        found = None if self.result is None else self.result._mapping  # noqa: SLF001 - Row's public mapping
+        values = {name: None if found is None else found[name] for name in _TOLD}
+        return {"batch": self.batch.id, "name": self.batch.name, **values}
+
+
+def ask(engine: sa.Engine, app: Celery, settings: Settings, text: str, *, wait: timedelta) -> Asked:
+    """Submit the question; return as soon as it is final, or when the time is up.
+
+    Raises:
+        SourceInvalid: it is blank or can't be stored.
+        ServiceAway: the database or Redis can't be reached.
+    """
+    problem = "it is blank" if not text.strip() else question_fault(text)
+    if problem:
+        raise SourceInvalid("the question", problem)
+    check(app, settings)
+    until = time.monotonic() + wait.total_seconds()
+    batch = _submit(engine, Sender(app, settings), text)
+    return Asked(batch, _wait(engine, batch, until))
+
+
+def _submit(engine: sa.Engine, sender: Sender, text: str) -> Batch:
+    now = DatabaseClock(engine)()
+    sent = sender.room(Lane.INTERACTIVE) > 0
+    name = f"ask-{uuid.uuid4().hex[:12]}"
+    question = Question(position=1, key="1", text=text)
+    with transaction(engine) as conn:
+        batch = batches.create(
+            conn, name=name, idempotency_key=name, lane=Lane.INTERACTIVE, source="ask", now=now
+        )
+        messages = batches.append(conn, batch, [question], job_size=1, sent=sent, now=now)
+        batches.seal(conn, batch, now)
+    if sent:
+        sender.send(messages)
+    return batch
+
+
+def _wait(engine: sa.Engine, batch: Batch, until: float) -> sa.Row[Any] | None:
+    poll = _SHORTEST_POLL
+    while True:
+        with reading(engine) as conn:
+            found = results.one(conn, batch.id, 1)
+        left = until - time.monotonic()
+        if found is not None or left <= 0:
+            return found
+        time.sleep(min(poll, left))
+        poll = min(poll * _SLOWER, _LONGEST_POLL)

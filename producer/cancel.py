@@ -1,0 +1,51 @@
+"""Use case: cancel a batch. When it returns nothing new starts; finished results stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from db import batches, jobs
+from db.entities import Batch, BatchState, Progress, Status
+from db.errors import BatchClosed
+from db.session import DatabaseClock, reading, transaction
+
+_JOBS = 50  # closed in one transaction: long ones keep workers from writing
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A cancelled batch, and where its questions stand."""
+
+    batch: Batch
+    progress: Progress
+
+
+def cancel(engine: sa.Engine, ref: str) -> Cancelled:
+    """Cancel what has not started; one that was interrupted at it is carried on with.
+
+    Raises:
+        BatchUnknown: there is no such batch.
+        BatchClosed: it has ended.
+    """
+    clock = DatabaseClock(engine)
+    with transaction(engine) as conn:
+        batch = batches.find(conn, ref)
+        stopped = batches.stop(conn, batch.id, BatchState.CANCELLED)
+    unfinished = batch.state is BatchState.CANCELLED and batch.finished_at is None
+    if not stopped and not unfinished:
+        raise BatchClosed(batch.id, batch.state, "cancelled")
+    while _close_some(engine, batch, clock):
+        pass
+    now = clock()
+    with transaction(engine) as conn:
+        batches.close_finished(conn, now, batch.id)
+    with reading(engine) as conn:
+        return Cancelled(batches.find(conn, str(batch.id)), batches.progress(conn, batch.id, now))
+
+
+def _close_some(engine: sa.Engine, batch: Batch, clock: DatabaseClock) -> int:
+    now = clock()
+    with transaction(engine) as conn:
+        return jobs.close_queued(conn, batch, Status.CANCELLED, limit=_JOBS, now=now)

@@ -1,0 +1,201 @@
+"""The commands `submit`, `ask`, `status`, `results`, `cancel` and `retry`: words to use cases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from db.config import load
+from db.entities import Lane, Status
+from db.terminal import err, out, parse_duration, print_json
+from producer import display
+from producer.export import ExportFormat
+from producer.readers import FileFormat
+from producer.services import both, database
+
+app = typer.Typer(
+    name="answermill",
+    help="Submit questions, follow them, read their results.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_BATCHES_SHOWN = 20
+
+Ref = Annotated[str, typer.Argument(metavar="BATCH", help="A batch's id or name.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Follow it until it is finished.")]
+
+
+@app.command()
+def submit(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Questions; - is standard input.")],
+    *,
+    name: Annotated[str | None, typer.Option(help="The batch's name.")] = None,
+    text: Annotated[str | None, typer.Option(metavar="COL", help="Column of the text.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="COL", help="Column of the key.")] = None,
+    lane: Annotated[Lane, typer.Option(help="Where it waits; interactive goes first.")] = Lane.BULK,
+    deadline: Annotated[
+        str | None, typer.Option(help="When answers are of no use any more: 2h, or a time.")
+    ] = None,
+    file_format: Annotated[
+        FileFormat | None, typer.Option("--format", help="How the file is written.")
+    ] = None,
+    watch: Watch = False,
+    as_json: Json = False,
+) -> None:
+    """Submit a file of questions as a batch.
+
+    Every row is checked before anything is stored. Interrupted and run
+    again, it goes on where it was. Standard input and pipes are copied to a
+    temporary file first.
+    """
+    from producer.submission import run
+
+    due = None if deadline is None else _deadline(deadline)
+    columns = {"text": text, "key": key}
+    done = run(load(), file, **columns, file_format=file_format, name=name, lane=lane, deadline=due)
+    if as_json:
+        print_json(done.document())
+    else:
+        out.print(display.submitted(done))
+    if watch:
+        _watch(str(done.batch.id), show_end=not as_json)
+    elif out.is_terminal and not as_json:
+        err.print(f"follow it: answermill status {done.batch.id} --watch")
+
+
+def _deadline(text: str) -> timedelta | datetime:
+    try:
+        moment = datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        span = parse_duration(text)
+        if not span:
+            raise typer.BadParameter(f"--deadline {text} leaves no time") from None
+        return span
+    if moment <= datetime.now(UTC):
+        raise typer.BadParameter(f"--deadline {text} has passed")
+    return moment
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="One question.")],
+    *,
+    wait: Annotated[str, typer.Option(help="How long to wait for the answer.")] = "10s",
+    as_json: Json = False,
+) -> None:
+    """Ask one question and wait for its answer."""
+    from producer.ask import ask as run
+
+    patience = parse_duration(wait)
+    settings = load()
+    with both(settings) as (engine, client):
+        asked = run(engine, client, settings, question, wait=patience)
+    if as_json:
+        print_json(asked.document())
+    else:
+        out.print(display.asked(asked))
+
+
+@app.command()
+def status(
+    batch: Annotated[
+        str | None, typer.Argument(metavar="BATCH", help="A batch's id or name.")
+    ] = None,
+    *,
+    watch: Watch = False,
+    as_json: Json = False,
+) -> None:
+    """Show where a batch stands, or the newest batches."""
+    from producer.status import newest, standing
+
+    if batch is not None and watch:
+        _watch(batch, show_end=True, as_json=as_json)
+        return
+    if watch:
+        raise typer.BadParameter("--watch wants a BATCH")
+    with database(load()) as engine:
+        found = newest(engine, _BATCHES_SHOWN) if batch is None else [standing(engine, batch)]
+    if batch is None and as_json:
+        print_json({"batches": [one.document() for one in found]})
+    elif as_json:
+        print_json(found[0].document())
+    else:
+        display.standings(out, found, as_list=batch is None)
+
+
+def _watch(batch: str, *, show_end: bool, as_json: bool = False) -> None:
+    from producer.status import watch
+
+    with database(load()) as engine, display.progress_of(err) as show:
+        end = watch(engine, batch, show)
+    if as_json:
+        print_json(end.document())
+    elif show_end:
+        display.standings(out, [end])
+
+
+@app.command()
+def results(
+    batch: Ref,
+    *,
+    since: Annotated[
+        int, typer.Option(min=0, metavar="CURSOR", help="Only what came after it.")
+    ] = 0,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Wait for more until the batch is finished.")
+    ] = False,
+    status: Annotated[Status | None, typer.Option(help="Only results of this status.")] = None,
+    export_format: Annotated[
+        ExportFormat | None,
+        typer.Option("--format", help="How to write them; unless given, as FILE's suffix says."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write them.")
+    ] = None,
+) -> None:
+    """Show or export a batch's results.
+
+    On standard error it says which CURSOR to go on from next time.
+    """
+    from producer.download import download
+
+    with database(load()) as engine:
+        last = download(
+            engine, batch, output, export_format, since=since, status=status, follow=follow
+        )
+    if last is not None:
+        err.print(f"next: --since {last}")
+
+
+@app.command()
+def cancel(batch: Ref) -> None:
+    """Cancel what has not started of a batch."""
+    from producer.cancel import cancel as run
+
+    with database(load()) as engine:
+        out.print(display.cancelled(run(engine, batch)))
+
+
+@app.command()
+def retry(
+    batch: Ref,
+    *,
+    failed: Annotated[bool, typer.Option("--failed", help="What failed: the default.")] = False,
+    handed_off: Annotated[bool, typer.Option("--handed-off", help="What was handed off.")] = False,
+) -> None:
+    """Let questions of a batch run again."""
+    from producer.retry import retry as run
+
+    statuses = [Status.HANDED_OFF] if handed_off else []
+    if failed or not handed_off:
+        statuses.append(Status.FAILED)
+    settings = load()
+    with both(settings) as (engine, client):
+        again = run(engine, client, settings, batch, statuses)
+    out.print(f"batch {again.batch.id}: {again.questions:,} questions run again")

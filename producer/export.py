@@ -1,0 +1,219 @@
+"""Results written as CSV, JSON lines, Parquet or a table, page by page, to a stream or a file.
+
+The columns are a contract: they keep their names and their order, and new ones come last.
+CSV is UTF-8 without a byte order mark, its lines end in a line feed, and what is not there
+is an empty field. A file appears under its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from enum import StrEnum
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, BinaryIO, TypedDict
+
+from rich.cells import cell_len
+from rich.console import Console, OverflowMethod
+from rich.table import Table
+
+from producer.results import Page
+
+COLUMNS = (
+    "key",
+    "question",
+    "status",
+    "answer",
+    "entry_id",
+    "matched",
+    "confidence",
+    "reason",
+    "error",
+    "model_version",
+    "answered_at",
+    "position",
+    "cursor",
+)
+
+_WIDEST_KEY = 20  # columns of a terminal
+_ROW_GROUP = 10_000  # rows of Parquet held in memory
+_values = attrgetter(*COLUMNS)
+
+
+class _Cut(TypedDict):
+    no_wrap: bool
+    overflow: OverflowMethod
+
+
+Write = Callable[[Page], None]
+
+
+class ExportFormat(StrEnum):
+    """How results are written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+def export(
+    pages: Iterable[Page], stream: BinaryIO, export_format: ExportFormat, console: Console
+) -> int | None:
+    """Write the pages; return the last cursor, None when there was no result."""
+    last = None
+    with _writer(stream, export_format, console) as write:
+        for page in pages:
+            write(page)
+            stream.flush()
+            last = page[-1].cursor
+    stream.flush()
+    return last
+
+
+def _writer(
+    stream: BinaryIO, export_format: ExportFormat, console: Console
+) -> AbstractContextManager[Write]:
+    if export_format is ExportFormat.TABLE:
+        return _table(console)
+    writers = {
+        ExportFormat.CSV: _csv,
+        ExportFormat.JSONL: _jsonl,
+        ExportFormat.PARQUET: _parquet,
+    }
+    return writers[export_format](stream)
+
+
+class _Lines:
+    """Where csv.writer writes: UTF-8, each row ended by a line feed.
+
+    The writer itself must end rows by CR LF, or it would leave a CR in a text unquoted.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, row: str) -> None:
+        self._stream.write(row.removesuffix("\r\n").encode() + b"\n")
+
+
+@contextmanager
+def _csv(stream: BinaryIO) -> Iterator[Write]:
+    writer = csv.writer(_Lines(stream))
+    writer.writerow(COLUMNS)
+
+    def write(page: Page) -> None:
+        for row in page:
+            writer.writerow(_plain(_values(row)))
+
+    yield write
+
+
+@contextmanager
+def _jsonl(stream: BinaryIO) -> Iterator[Write]:
+    def write(page: Page) -> None:
+        for row in page:
+            found = dict(zip(COLUMNS, _plain(_values(row)), strict=True))
+            stream.write(json.dumps(found, ensure_ascii=False).encode() + b"\n")
+
+    yield write
+
+
+def _plain(values: tuple[Any, ...]) -> Iterator[Any]:
+    return (v.isoformat() if hasattr(v, "isoformat") else v for v in values)
+
+
+@contextmanager
+def _parquet(stream: BinaryIO) -> Iterator[Write]:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    special = {
+        "confidence": pa.float64(),
+        "answered_at": pa.timestamp("us", tz="UTC"),
+        "position": pa.int64(),
+        "cursor": pa.int64(),
+    }
+    schema = pa.schema([(name, special.get(name, pa.string())) for name in COLUMNS])
+    held: list[tuple[Any, ...]] = []
+    with ParquetWriter(stream, schema) as writer:
+
+        def write_group() -> None:
+            columns = [list(column) for column in zip(*held, strict=True)] or [[]] * len(COLUMNS)
+            arrays = [
+                pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)
+            ]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            held.clear()
+
+        def write(page: Page) -> None:
+            held.extend(_values(row) for row in page)
+            if len(held) >= _ROW_GROUP:
+                write_group()
+
+        yield write
+        write_group()
+
+
+@contextmanager
+def _table(console: Console) -> Iterator[Write]:
+    key_width = 0
+
+    def write(page: Page) -> None:
+        nonlocal key_width
+        first = not key_width
+        if first:
+            key_width = min(max(cell_len(one_line(row.key)) for row in page), _WIDEST_KEY)
+        table = _table_of(page, max(key_width, len("key")), console.width)
+        table.show_header = first
+        console.print(table, soft_wrap=False)
+
+    yield write
+
+
+def _table_of(page: Page, key_width: int, width: int) -> Table:
+    table = Table(box=None, width=width, pad_edge=False)
+    cut: _Cut = {"no_wrap": True, "overflow": "ellipsis"}
+    table.add_column("key", width=key_width, **cut)
+    table.add_column("question", ratio=6, **cut)
+    table.add_column("status", width=len("handed_off"))
+    table.add_column("answer", ratio=7, **cut)
+    table.add_column("conf", width=4, justify="right")
+    for row in page:
+        confidence = "" if row.confidence is None else f"{row.confidence:.2f}"
+        said = row.answer or row.reason or row.error or ""
+        texts = one_line(row.key), one_line(row.question), row.status, one_line(said)
+        table.add_row(*texts, confidence)
+    return table
+
+
+def one_line(text: str) -> str:
+    """Return the text fit for a line on a terminal, without what could control it."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the path's place when the block ends well.
+
+    What is no regular file, such as a pipe, is written to directly.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("wb") as stream:
+            yield stream
+        return
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("xb") as stream:
+            yield stream
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

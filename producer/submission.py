@@ -1,0 +1,83 @@
+"""One run of `submit`: check, store and send, with progress, and with a way to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import NoReturn
+
+import sqlalchemy as sa
+import typer
+
+from db import batches
+from db.config import Settings
+from db.entities import Lane
+from db.session import reading
+from db.terminal import INTERRUPTED, err
+from producer.display import bar
+from producer.readers import FileFormat
+from producer.services import both
+from producer.source import Checked, check, opened
+from producer.submit import Submitted, name_of, submit
+
+_AWAY = (
+    "answermill: Redis is away; the questions are stored all the same,"
+    " and workers pick them up when it is back"
+)
+
+
+def run(
+    settings: Settings,
+    file: str,
+    *,
+    text: str | None,
+    key: str | None,
+    file_format: FileFormat | None,
+    name: str | None,
+    lane: Lane,
+    deadline: timedelta | datetime | None,
+) -> Submitted:
+    """Submit the file; Ctrl-C ends it with a line that says how to go on.
+
+    Raises:
+        UserError: the file, or a row of it, is not as it should be: nothing was stored.
+        ServiceAway: nothing was stored, or as much as `status` tells.
+    """
+    with bar(err) as show, opened(file, text=text, key=key, file_format=file_format) as source:
+        try:
+            checked = check(source, lambda count: show("checking", count, None))
+        except KeyboardInterrupt:
+            _end("interrupted; nothing is stored yet")
+        with both(settings) as (engine, client), _way_to_go_on(engine, checked, name):
+            return submit(
+                engine,
+                client,
+                settings,
+                checked,
+                name=name,
+                lane=lane,
+                deadline=deadline,
+                on_progress=lambda count: show("storing", count, checked.count),
+                on_away=lambda: err.print(_AWAY),
+            )
+
+
+@contextmanager
+def _way_to_go_on(engine: sa.Engine, source: Checked, name: str | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        named = name_of(source, name)
+        with reading(engine) as conn:
+            batch = batches.named(conn, named)
+        count = batch.question_count if batch else 0
+        again = "the same command"
+        if source.source.copied:
+            again += (f" with --name {named}" if name is None else "") + " and the same input"
+        _end(f"interrupted; {count:,} of {source.count:,} questions are stored: {again} goes on")
+
+
+def _end(message: str) -> NoReturn:
+    err.print(f"answermill: {message}")
+    raise typer.Exit(INTERRUPTED)

@@ -1,0 +1,183 @@
+"""Use case: store a file's questions slice by slice, each committed before its jobs are sent.
+
+Killed anywhere and run again, it goes on behind what is committed: nothing is lost, nothing
+doubled. What a batch was made of is known by its digest, so the same file under the same
+name is the same submission, and another file under that name is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from db import batches
+from db.config import Settings
+from db.entities import Batch, BatchState, Lane, Question
+from db.errors import NameInvalid, SourceChanged, SourceInvalid
+from db.session import DatabaseClock, reading, transaction
+from producer.broker import Sender, check
+from producer.source import Checked
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+LONGEST_NAME = 200  # characters
+_DIGEST_SHOWN = 8  # characters of the digest in a batch's name
+_SLICE_CHARS = 1 << 20  # ends a slice of long questions early: memory stays bounded
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of a submission."""
+
+    batch: Batch  # as it was found or made
+    questions: int
+    resumed: bool  # carried on with one that was interrupted
+    already: bool  # there was nothing left to do
+
+    def document(self) -> dict[str, Any]:
+        """Return what `submit --json` prints."""
+        return {
+            "batch": self.batch.id,
+            "name": self.batch.name,
+            "questions": self.questions,
+            "resumed": self.resumed,
+            "already": self.already,
+        }
+
+
+def submit(
+    engine: sa.Engine,
+    app: Celery,
+    settings: Settings,
+    source: Checked,
+    *,
+    name: str | None = None,
+    lane: Lane = Lane.BULK,
+    deadline: timedelta | datetime | None = None,
+    model: str | None = None,
+    on_progress: Callable[[int], None] = lambda _: None,
+    on_away: Callable[[], None] = lambda: None,
+) -> Submitted:
+    """Store and send what is not stored yet; lane, deadline and model are a new batch's.
+
+    `on_progress` is told how many questions are stored; `on_away` once, when Redis goes away.
+
+    Raises:
+        ServiceAway: the database, or Redis at the start, can't be reached.
+        UserError: the name can't be had, or another process submits the same.
+    """
+    named = name_of(source, name)
+    check(app, settings)
+    clock = DatabaseClock(engine)
+    due = clock() + deadline if isinstance(deadline, timedelta) else deadline
+    batch, made = _find_or_create(
+        engine, source, named, lane=lane, deadline=due, model=model, now=clock()
+    )
+    if batch.state is not BatchState.OPEN:
+        return Submitted(batch, batch.question_count, resumed=False, already=True)
+    sender = Sender(app, settings, on_away)
+    _store(engine, settings, source, batch, sender=sender, clock=clock, on_progress=on_progress)
+    return Submitted(batch, source.count, resumed=not made, already=False)
+
+
+def name_of(source: Checked, wanted: str | None = None) -> str:
+    """Return the batch's name: the wanted one, or the file's with the digest's beginning.
+
+    Raises:
+        NameInvalid: no batch can have the wanted one.
+    """
+    if wanted is None:
+        stem = "".join(c for c in source.source.stem if c.isprintable())
+        return f"{stem[: LONGEST_NAME // 2]}-{source.digest[:_DIGEST_SHOWN]}"
+    if not wanted.strip():
+        raise NameInvalid(wanted, "it is blank")
+    if len(wanted) > LONGEST_NAME:
+        raise NameInvalid(wanted, f"it has {len(wanted)} characters, more than {LONGEST_NAME}")
+    if wanted.isdecimal():
+        raise NameInvalid(wanted, "it would be taken for a batch's id")
+    if not wanted.isprintable():
+        raise NameInvalid(wanted, "it has characters that can't be shown")
+    return wanted
+
+
+def _find_or_create(
+    engine: sa.Engine,
+    source: Checked,
+    name: str,
+    *,
+    lane: Lane,
+    deadline: datetime | None,
+    model: str | None,
+    now: datetime,
+) -> tuple[Batch, bool]:
+    try:
+        with transaction(engine) as conn:
+            found = batches.named(conn, name)
+            if found is None:
+                shown = "".join(c if c.isprintable() else "?" for c in source.source.shown)
+                made = batches.create(
+                    conn,
+                    name=name,
+                    idempotency_key=source.digest,
+                    lane=lane,
+                    source=shown,
+                    now=now,
+                    deadline=deadline,
+                    model=model,
+                )
+                return made, True
+    except IntegrityError:
+        # Another process took the name in between, perhaps for the same file.
+        with reading(engine) as conn:
+            found = batches.find(conn, name)
+    if found.idempotency_key != source.digest:
+        raise SourceChanged(name, found.id)
+    return found, False
+
+
+def _store(
+    engine: sa.Engine,
+    settings: Settings,
+    source: Checked,
+    batch: Batch,
+    *,
+    sender: Sender,
+    clock: DatabaseClock,
+    on_progress: Callable[[int], None],
+) -> None:
+    on_progress(batch.question_count)
+    size = settings.slice_jobs * settings.job_size
+    for questions in _slices(source.questions(behind=batch.question_count), size):
+        if source.changed:
+            hint = f"`answermill cancel {batch.id}` drops what is stored"
+            raise SourceInvalid(source.source.shown, f"it changed while it was read; {hint}")
+        sent, now = sender.room(batch.lane) > 0, clock()
+        with transaction(engine) as conn:
+            messages = batches.append(
+                conn, batch, questions, job_size=settings.job_size, sent=sent, now=now
+            )
+        on_progress(questions[-1].position)
+        if sent:
+            sender.send(messages)
+    now = clock()
+    with transaction(engine) as conn:
+        batches.seal(conn, batch, now)
+
+
+def _slices(questions: Iterator[Question], size: int) -> Iterator[list[Question]]:
+    held: list[Question] = []
+    characters = 0
+    for question in questions:
+        held.append(question)
+        characters += len(question.text)
+        if len(held) == size or characters >= _SLICE_CHARS:
+            yield held
+            held, characters = [], 0
+    if held:
+        yield held

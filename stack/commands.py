@@ -1,0 +1,156 @@
+"""The commands `up`, `demo`, `db` and `check`."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+
+from db import migrate, versions
+from db.config import Settings, load
+from db.entities import ModelVersion
+from db.errors import AnswermillError
+from db.session import check_schema, open_engine, prepare, reading, revision
+from db.terminal import err, out
+
+app = typer.Typer(pretty_exceptions_enable=False)
+database = typer.Typer(help="The database's schema.", no_args_is_help=True)
+app.add_typer(database, name="db")
+
+_WATCH_SECONDS = 0.5
+
+Workers = Annotated[int, typer.Option(min=1, help="Worker processes, one model each.")]
+
+
+@app.command()
+def up(workers: Workers = 1) -> None:
+    """Run Redis, SQLite, workers and Flower here until Ctrl-C."""
+    from stack.embedded import running
+
+    settings = load()
+    version = _model(settings)
+    with stopping() as stop, running(settings, workers, str(version)) as stack:
+        out.print(f"Redis     {_where(settings.embedded_broker, str(settings.redis_socket))}")
+        out.print(f"database  {_where(settings.embedded_database, settings.database)}")
+        out.print(f"model     {version}")
+        out.print(f"workers   {workers}, logs in {settings.home / 'logs'}")
+        out.print(f"Flower    {stack.flower_url}")
+        out.print("Ctrl-C stops everything.")
+        while not stop.wait(_WATCH_SECONDS):
+            stack.watch(err.print)
+        err.print("stopping: workers finish the job they have …")
+
+
+def _where(embedded: bool, place: str) -> str:  # noqa: FBT001 - a fact, not a switch
+    return place.removeprefix("sqlite:///") if embedded else "as the settings say"
+
+
+def _model(settings: Settings) -> ModelVersion:
+    """Return what workers will answer with.
+
+    Raises:
+        ModelUnknown: nothing is built or chosen yet.
+    """
+    engine = prepare(settings)
+    with reading(engine) as conn:
+        if settings.model:
+            return versions.find(conn, settings.model)
+        return versions.only_production(conn)
+
+
+@app.command()
+def demo(
+    *,
+    workers: Workers = 1,
+    leave: Annotated[
+        bool, typer.Option("--exit", help="Stop when all is answered, also on a terminal.")
+    ] = False,
+) -> None:
+    """Start everything here, answer the sample that ships, show it."""
+    from stack.demo import run
+
+    with stopping() as stop:
+        run(load(), workers, stay=out.is_terminal and not leave, stop=stop)
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Hand over an event that SIGTERM and Ctrl-C set."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: object) -> None:
+        stop.set()
+
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@database.command()
+def upgrade() -> None:
+    """Bring the database to this release's schema."""
+    settings = load()
+    if settings.embedded_database:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = open_engine(settings)
+    before = revision(engine)
+    migrate.upgrade(engine)
+    after = revision(engine)
+    out.print(f"the schema is at {after}" + ("" if before == after else f", was at {before}"))
+
+
+@database.command(name="check")
+def check_database() -> None:
+    """Tell whether the database has this release's schema."""
+    engine = open_engine(load())
+    check_schema(engine)
+    out.print(f"the schema is at {revision(engine)}, as this release needs it")
+
+
+@app.command()
+def check() -> None:
+    """Check every setting and connection; tell all faults at once."""
+    settings = load()
+    status = 0
+    for name, probe in _PROBES.items():
+        try:
+            out.print(f"ok     {name:9} {probe(settings)}")
+        except AnswermillError as error:
+            out.print(f"fault  {name:9} {error}")
+            status = max(status, error.exit_status)
+    raise typer.Exit(status)
+
+
+def _check_database(settings: Settings) -> str:
+    engine = open_engine(settings)
+    check_schema(engine)
+    return f"schema {revision(engine)}"
+
+
+def _check_broker(settings: Settings) -> str:
+    from producer.broker import check as check_broker
+    from producer.broker import open_broker
+
+    check_broker(open_broker(settings), settings)
+    return "Redis answers"
+
+
+def _check_model(settings: Settings) -> str:
+    check_schema(open_engine(settings))
+    return f"workers would answer with {_model(settings)}"
+
+
+_PROBES: dict[str, Callable[[Settings], str]] = {
+    "database": _check_database,
+    "broker": _check_broker,
+    "model": _check_model,
+}

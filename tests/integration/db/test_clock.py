@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from db.session import DatabaseClock
+
+_CLOSE = timedelta(seconds=5)
+
+
+@pytest.fixture
+def asked(engine):
+    """The statements that the database was given."""
+    statements = []
+
+    def note(_conn, _cursor, statement, *_):
+        statements.append(statement)
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    return lambda: len([s for s in statements if "now" in s or "clock_timestamp" in s])
+
+
+def test_the_clock_tells_the_database_time_in_utc(engine):
+    now = DatabaseClock(engine)()
+    assert now.tzinfo is UTC
+    assert abs(now - datetime.now(UTC)) < _CLOSE
+
+
+def test_the_clock_never_goes_back(engine):
+    clock = DatabaseClock(engine)
+    told = [clock() for _ in range(1_000)]
+    assert told == sorted(told)
+
+
+def test_the_clock_goes_on(engine):
+    clock = DatabaseClock(engine)
+    before = clock()
+    time.sleep(0.05)
+    assert timedelta(seconds=0.05) <= clock() - before < _CLOSE
+
+
+def test_whoever_sets_this_machine_s_clock_moves_nothing(engine, monkeypatch):
+    real = datetime.now(UTC)
+    clock = DatabaseClock(engine)
+    clock()
+    for wrong in (0.0, 4e9):
+        monkeypatch.setattr(time, "time", lambda wrong=wrong: wrong)
+        assert abs(clock() - real) < _CLOSE
+
+
+def test_the_database_is_asked_once_and_again_after_a_while(engine, asked, monkeypatch):
+    clock = DatabaseClock(engine, refresh_seconds=300)
+    for _ in range(10):
+        clock()
+    assert asked() == 1
+    moved = time.monotonic() + 301
+    monkeypatch.setattr("db.session.time.monotonic", lambda: moved)
+    told = clock()
+    assert asked() == 2
+    assert abs(told - datetime.now(UTC)) < _CLOSE
+
+
+def test_threads_that_share_a_clock_read_whole_answers(engine):
+    """Never the moment of one answer with the time of another."""
+    clock = DatabaseClock(engine, refresh_seconds=0.0005)
+    wrong, until = [], time.monotonic() + 0.3
+
+    def read():
+        while time.monotonic() < until:
+            told = clock()
+            if abs(told - datetime.now(UTC)) > _CLOSE:
+                wrong.append(told)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import db
+from db import tables
+from db.config import Settings
+from db.migrate import configuration, upgrade
+from db.session import open_engine, reading, revision, transaction
+from tests.factories import stored_batch
+
+_ROOT = Path(db.__file__).parents[1]
+
+_UPGRADE_WHEN_TOLD = """
+import sys
+from db.config import load
+from db.migrate import upgrade
+from db.session import open_engine
+engine = open_engine(load(database_url=sys.argv[1], broker_url="redis://unused"))
+print("ready", flush=True)
+sys.stdin.readline()
+upgrade(engine)
+"""
+
+
+@pytest.fixture
+def empty_engine(empty_database_url, home):
+    engine = open_engine(Settings(database_url=empty_database_url, home=home))
+    yield engine
+    engine.dispose()
+
+
+def _described(engine: sa.Engine) -> dict[str, Any]:
+    """Return all that the database tells about our tables, names of constraints included."""
+    inspector = sa.inspect(engine)
+    return {
+        table: {
+            "columns": [
+                (c["name"], str(c["type"]), c["nullable"], c["default"])
+                for c in inspector.get_columns(table)
+            ],
+            "primary key": inspector.get_pk_constraint(table),
+            "foreign keys": inspector.get_foreign_keys(table),
+            "unique": sorted(inspector.get_unique_constraints(table), key=lambda x: x["name"]),
+            "indexes": sorted(
+                (
+                    {
+                        "name": x["name"],
+                        "columns": x["column_names"],
+                        "unique": x["unique"],
+                        "where": str(x["dialect_options"].get(f"{engine.dialect.name}_where", "")),
+                    }
+                    for x in inspector.get_indexes(table)
+                ),
+                key=lambda x: x["name"],
+            ),
+        }
+        for table in tables.metadata.tables
+    }
+
+
+def _with_one_spelling_of_in(described: dict[str, Any]) -> str:
+    return str(described).replace("IN ('queued', 'running')", "IN ('queued','running')")
+
+
+def test_migrations_make_the_tables_that_the_code_knows(engine):
+    with reading(engine) as conn:
+        context = MigrationContext.configure(
+            conn, opts={"compare_type": True, "compare_server_default": True}
+        )
+        assert compare_metadata(context, tables.metadata) == []
+
+
+def test_migrations_make_the_same_indexes_and_constraints_by_name(engine, empty_engine):
+    """What Alembic's comparison passes over: partial indexes and names."""
+    tables.metadata.create_all(empty_engine)
+    assert _with_one_spelling_of_in(_described(engine)) == _with_one_spelling_of_in(
+        _described(empty_engine)
+    )
+
+
+@pytest.mark.parametrize("view", tables.views.tables.values(), ids=str)
+def test_a_view_has_the_columns_that_the_code_knows(engine, view):
+    found = [c["name"] for c in sa.inspect(engine).get_columns(view.name)]
+    assert found == [c.name for c in view.columns]
+
+
+def test_the_revision_of_the_code_is_the_last_migration(engine):
+    (head,) = ScriptDirectory.from_config(configuration()).get_heads()
+    assert head == tables.REVISION
+    assert revision(engine) == tables.REVISION
+
+
+def test_revisions_sort_as_they_follow_each_other():
+    """`check_schema` compares them as text."""
+    script = ScriptDirectory.from_config(configuration())
+    order = [found.revision for found in script.walk_revisions("base", "heads")][::-1]
+    assert order == sorted(order)
+
+
+def test_migrations_never_import_the_tables():
+    for file in (_ROOT / "db" / "migrations").rglob("*.py"):
+        assert "db." not in "".join(
+            line for line in file.read_text().splitlines() if "import" in line
+        ), file
+
+
+def test_upgrading_twice_changes_nothing(engine):
+    batch = stored_batch(engine)
+    upgrade(engine)
+    assert revision(engine) == tables.REVISION
+    with reading(engine) as conn:
+        assert conn.scalar(sa.select(tables.batches.c.id)) == batch.id
+
+
+def test_an_upgrade_that_breaks_leaves_nothing_behind(empty_engine):
+    with transaction(empty_engine) as conn:
+        conn.execute(sa.text("CREATE TABLE model_versions (in_the_way INTEGER)"))
+    with pytest.raises(Exception, match="model_versions"):
+        upgrade(empty_engine)
+    assert sa.inspect(empty_engine).get_table_names() == ["model_versions"]
+    assert revision(empty_engine) is None
+
+
+def test_processes_that_upgrade_at_once_do_so_one_after_the_other(empty_database_url, empty_engine):
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _UPGRADE_WHEN_TOLD, empty_database_url],
+            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    try:
+        assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
+        for process in processes:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        told = [process.communicate(timeout=60) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert told == [("", "")] * 3
+    assert [process.returncode for process in processes] == [0] * 3
+    assert revision(empty_engine) == tables.REVISION

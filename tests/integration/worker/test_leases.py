@@ -1,0 +1,63 @@
+"""Renewing the lease of the job in work."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+from db import batches, jobs
+from db.entities import Lane, Question
+from db.errors import DatabaseAway
+from db.session import DatabaseClock, transaction
+from worker import leases
+from worker.leases import LeaseKeeper
+
+LEASE = timedelta(seconds=0.3)
+
+
+def claimed(engine, clock):
+    with transaction(engine) as conn:
+        now = clock()
+        batch = batches.create(
+            conn, name="b", idempotency_key="k", lane=Lane.BULK, source="test", now=now
+        )
+        (sent,) = batches.append(
+            conn, batch, [Question(1, "1", "a")], job_size=9, sent=True, now=now
+        )
+        return jobs.claim(conn, sent.job, owner="o", lease=LEASE, now=now)
+
+
+def test_a_held_lease_outlives_its_length_many_times(engine):
+    clock = DatabaseClock(engine)
+    job = claimed(engine, clock)
+    keeper = LeaseKeeper(engine, clock, LEASE)
+    keeper.start()
+    with keeper.holding(job):
+        threading.Event().wait(5 * LEASE.total_seconds())
+        with transaction(engine) as conn:
+            assert jobs.expired_leases(conn, clock(), 10) == []
+    threading.Event().wait(3 * LEASE.total_seconds())
+    with transaction(engine) as conn:
+        assert jobs.expired_leases(conn, clock(), 10) == [job]
+    keeper.stop()
+
+
+def test_a_renewal_that_fails_is_tried_again(engine, monkeypatch):
+    clock = DatabaseClock(engine)
+    job = claimed(engine, clock)
+    renewed, failures = threading.Event(), []
+    real = leases.jobs.renew
+
+    def flaky(*args, **kwargs):
+        if len(failures) < 2:
+            failures.append(1)
+            raise DatabaseAway("url", "gone")
+        real(*args, **kwargs)
+        renewed.set()
+
+    monkeypatch.setattr(leases.jobs, "renew", flaky)
+    keeper = LeaseKeeper(engine, clock, LEASE)
+    keeper.start()
+    with keeper.holding(job):
+        assert renewed.wait(10)
+    keeper.stop()

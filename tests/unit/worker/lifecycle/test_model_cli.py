@@ -1,0 +1,158 @@
+"""The commands on the embedded database, in this process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import stack
+from db import terminal
+from worker.lifecycle.cli import app
+
+KB = [
+    {"id": "refund", "answer": "Soon.", "questions": ["Where is my refund?", "money back"]},
+    {"id": "track", "answer": "See My orders.", "questions": ["Where is my parcel?", "track"]},
+]
+
+
+@pytest.fixture
+def run(home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ANSWERMILL_HOME", str(home))
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        status = terminal.run(app, list(words))
+        captured = capfd.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def knowledge(tmp_path: Path) -> Path:
+    file = tmp_path / "kb.jsonl"
+    file.write_text("\n".join(map(json.dumps, KB)), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def build(run, knowledge: Path, tiny_encoder: Path):
+    words = ["build", "--name", "shop", "--knowledge", str(knowledge), "--encoder"]
+    return lambda *more: run(*words, str(tiny_encoder), *more)
+
+
+def test_the_life_of_a_model(run, build, knowledge: Path, tmp_path: Path):
+    status, out, err = build()
+    assert (status, err) == (0, "")
+    assert out.startswith("Built shop@1 in ")
+    assert "2 entries, 4 phrasings" in out
+    assert "in production: workers answer with it" in out
+
+    assert "The same bundle is shop@1 already" in build()[1]
+
+    knowledge.write_text(json.dumps(KB[0]), encoding="utf-8")
+    assert "To answer with it: answermill model promote shop@2" in build()[1]
+    assert run("promote", "shop@2")[:2] == (0, "shop@2 is in production now.\n")
+    assert run("promote", "shop@latest")[:2] == (0, "shop@2 is in production already.\n")
+    assert run("rollback", "shop")[:2] == (0, "shop@1 is in production again.\n")
+
+    states = [version["state"] for version in json.loads(run("list", "--json")[1])]
+    assert states == ["production", "withdrawn"]
+    assert all(len(line) <= 80 for line in run("list")[1].splitlines())
+    shown = json.loads(run("show", "shop", "--json")[1])
+    assert (shown["model"], shown["manifest"]["format"]) == ("shop@1", 1)
+    assert "whole" in run("show", "shop")[1]
+
+    questions = tmp_path / "q.csv"
+    questions.write_text("question,expected\nwhere is my refund,refund\n???,\n", encoding="utf-8")
+    status, out, err = run("evaluate", "shop", "--questions", str(questions), "--json")
+    assert (status, err) == (0, "")
+    report = json.loads(out)
+    assert list(report) == [
+        "questions",
+        "accuracy",
+        "answered",
+        "precision",
+        "coverage",
+        "handoff_recall",
+        "auroc",
+        "ece",
+        "threshold",
+        "questions_per_second",
+    ]
+    assert (report["questions"], report["accuracy"], report["handoff_recall"]) == (2, 1.0, 1.0)
+    table = run("evaluate", "shop@1", "--questions", str(questions))[1]
+    assert "shop@1 on 2 labelled questions" in table
+    assert all(len(line) <= 80 for line in table.splitlines())
+
+
+def test_build_prints_one_json_document(build):
+    status, out, _ = build("--json")
+    document = json.loads(out)
+    assert status == 0
+    assert (document["model"], document["state"], document["new"]) == ("shop@1", "production", True)
+
+
+def test_a_list_of_nothing_says_how_to_build(run):
+    assert "answermill model build --knowledge" in run("list")[1]
+    assert json.loads(run("list", "--json")[1]) == []
+
+
+def test_shared_phrasings_are_a_warning_beside_the_result(build, knowledge: Path):
+    twin = KB[1] | {"questions": ["WHERE is my refund", "track"]}
+    knowledge.write_text("\n".join(map(json.dumps, [KB[0], twin])), encoding="utf-8")
+    status, out, err = build("--json")
+    assert status == 0
+    assert json.loads(out)
+    assert err == (
+        "warning: 1 phrasings are in two entries, the first is 'WHERE is my refund' in refund"
+        " and track; they may be handed off as ambiguous\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["Shop", "", "-shop", "a" * 64, "shop@1", "../shop", "sh op"])
+def test_a_name_that_is_none_is_refused(run, knowledge: Path, name: str):
+    status, out, err = run("build", "--knowledge", str(knowledge), f"--name={name}")
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "--name" in err
+
+
+@pytest.mark.parametrize(
+    "words", [["--engine", "onnx"], ["--precision", "int8"], ["--precision", "bf16"]]
+)
+def test_what_this_release_does_not_build_is_told(build, words: list[str]):
+    status, out, err = build(*words)
+    assert (status, out) == (2, "")
+    assert "builds --engine torch --precision fp32" in err
+
+
+def test_typical_mistakes_are_told_in_one_line(run, build, knowledge: Path, tmp_path: Path):
+    mistakes = [
+        ["build", "--name", "shop", "--knowledge", str(tmp_path / "nope.jsonl")],
+        ["build", "--name", "shop", "--knowledge", str(knowledge), "--encoder", "./nope"],
+        ["evaluate", "nope", "--questions", str(knowledge)],
+        ["show", "nope"],
+        ["promote", "nope@1"],
+        ["promote", "nope"],
+        ["rollback", "nope"],
+    ]
+    for words in mistakes:
+        status, out, err = run(*words)
+        assert (status, out, len(err.splitlines())) == (2, "", 1), words
+        assert "Traceback" not in err
+    build()
+    assert "no column 'question'" in run("evaluate", "shop", "--questions", str(knowledge))[2]
+
+
+def test_help_and_a_bad_knowledge_base_do_not_wait_for_torch(tmp_path: Path):
+    code = (
+        "import sys; from db import terminal; from worker.lifecycle.cli import app;"
+        " terminal.run(app, ['build', '--name', 'a', '--knowledge', 'nope']);"
+        " sys.exit('torch' in sys.modules)"
+    )
+    root = Path(stack.__path__[0]).parent
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from db.errors import EncoderInvalid
+from worker.model.encoder import Pooling, TorchEncoder
+
+TEXTS = ["refund", "where is my order 12345?", "您是机器人吗", "a" * 30, "?"]
+
+
+@pytest.fixture
+def encoder(tiny_encoder: Path) -> TorchEncoder:
+    return TorchEncoder.load(tiny_encoder, max_tokens=20, pooling=Pooling.MEAN)
+
+
+def test_embeddings_have_length_one(encoder: TorchEncoder):
+    embeddings = encoder.encode(encoder.tokenize(TEXTS))
+    assert embeddings.shape == (5, encoder.dimensions) == (5, 32)
+    assert embeddings.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
+
+
+def test_an_embedding_does_not_depend_on_the_pass_it_was_in(encoder: TorchEncoder):
+    tokens = encoder.tokenize(TEXTS)
+    together = encoder.encode(tokens)
+    alone = np.concatenate([encoder.encode([ids]) for ids in tokens])
+    reversed_ = encoder.encode(tokens[::-1])[::-1]
+    np.testing.assert_allclose(alone, together, atol=2e-6)
+    np.testing.assert_allclose(reversed_, together, atol=2e-6)
+
+
+def test_long_texts_are_cut_and_short_ones_not_padded(encoder: TorchEncoder):
+    lengths = [len(ids) for ids in encoder.tokenize([*TEXTS, "a b " * 1_000])]
+    assert max(lengths) == 20
+    assert lengths[4] == 3  # [CLS] ? [SEP]
+
+
+@pytest.mark.parametrize("pooling", Pooling)
+def test_embeddings_are_those_that_transformers_computes(tiny_encoder: Path, pooling: Pooling):
+    encoder = TorchEncoder.load(tiny_encoder, max_tokens=64, pooling=pooling)
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(tiny_encoder),
+        AutoModel.from_pretrained(tiny_encoder),
+    )
+    for text in TEXTS:
+        inputs = tokenizer(text, return_tensors="pt")
+        with torch.inference_mode():
+            states = model(**inputs).last_hidden_state[0]
+        expected = states.mean(dim=0) if pooling is Pooling.MEAN else states[0]
+        expected = torch.nn.functional.normalize(expected, dim=0).numpy()
+        np.testing.assert_allclose(encoder.encode(encoder.tokenize([text]))[0], expected, atol=2e-6)
+
+
+def test_loading_sets_the_threads_it_is_given(tiny_encoder: Path):
+    before = torch.get_num_threads()
+    try:
+        TorchEncoder.load(tiny_encoder, 1, max_tokens=8, pooling=Pooling.MEAN)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_weights_that_are_not_safetensors_are_refused(tiny_encoder: Path, tmp_path: Path):
+    folder = shutil.copytree(tiny_encoder, tmp_path / "encoder")
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(EncoderInvalid, match="safetensors"):
+        TorchEncoder.load(folder, max_tokens=8, pooling=Pooling.MEAN)
+
+
+def test_a_broken_config_is_told_in_one_line(tiny_encoder: Path, tmp_path: Path):
+    folder = shutil.copytree(tiny_encoder, tmp_path / "encoder")
+    (folder / "config.json").write_text('{"model_type": "nonsense"}', encoding="utf-8")
+    with pytest.raises(EncoderInvalid) as caught:
+        TorchEncoder.load(folder, max_tokens=8, pooling=Pooling.MEAN)
+    assert "\n" not in str(caught.value)
+
+
+def test_code_that_an_encoder_brings_is_not_run(tiny_encoder: Path, tmp_path: Path):
+    folder = shutil.copytree(tiny_encoder, tmp_path / "encoder")
+    (folder / "config.json").write_text(
+        '{"model_type": "mine", "auto_map": {"AutoConfig": "m.C", "AutoModel": "m.M"}}',
+        encoding="utf-8",
+    )
+    (folder / "m.py").write_text("raise SystemExit('ran')", encoding="utf-8")
+    with pytest.raises(EncoderInvalid):
+        TorchEncoder.load(folder, max_tokens=8, pooling=Pooling.MEAN)

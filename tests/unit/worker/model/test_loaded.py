@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import stack
+from db.entities import Answer, Status
+from worker.lifecycle.build import build
+from worker.lifecycle.encoders import find_encoder
+from worker.lifecycle.knowledge import read_knowledge
+from worker.model.bundle import Bundle, Entry
+from worker.model.confidence import Reason
+from worker.model.loaded import Knowledge, LoadedModel, load
+from worker.passes import PassBudget, answer_texts
+
+
+@pytest.fixture(scope="module")
+def model(tiny_bundle: Bundle) -> LoadedModel:
+    return load(tiny_bundle, "tiny@1")
+
+
+def ask(model: LoadedModel, text: str) -> Answer:
+    return answer_texts(model, [text])[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "entry"),
+    [
+        ("Where is my refund?", "refund"),
+        ("您是机器人吗？", "robot-zh"),
+        ("👍", "thanks"),
+    ],
+)
+def test_a_known_phrasing_is_answered_with_certainty(model: LoadedModel, text: str, entry: str):
+    answer = ask(model, text)
+    assert (answer.status, answer.entry_id, answer.confidence) == (Status.ANSWERED, entry, 1.0)
+    assert answer.answer
+    assert answer.reason is None
+
+
+@pytest.mark.parametrize(
+    "text", ["WHERE IS MY REFUND", "where is my refund!!!", "Where is my ｒefund"]
+)
+def test_case_width_and_punctuation_do_not_matter(model: LoadedModel, text: str):
+    answer = ask(model, text)
+    assert (answer.matched, answer.confidence) == ("Where is my refund?", 1.0)
+
+
+@pytest.mark.parametrize("text", ["???", "😀", "—"])
+def test_what_nobody_can_read_is_handed_off_as_empty(model: LoadedModel, text: str):
+    assert ask(model, text) == Answer(Status.HANDED_OFF, reason=Reason.EMPTY)
+
+
+def test_a_hand_off_keeps_the_nearest_entry_for_the_human(model: LoadedModel):
+    answer = ask(replace(model, threshold=1.1), "where my refund is")
+    assert answer.status is Status.HANDED_OFF
+    assert answer.answer is None
+    assert (answer.entry_id, answer.matched) == ("refund", "Where is my refund?")
+    assert answer.confidence is not None
+    assert answer.reason in {Reason.AMBIGUOUS, Reason.OUT_OF_SCOPE}
+
+
+def test_at_the_threshold_a_question_is_answered(model: LoadedModel):
+    sure = ask(model, "where my refund is").confidence
+    assert sure
+    assert sure < 1
+    assert ask(replace(model, threshold=sure), "where my refund is").status is Status.ANSWERED
+    above = ask(replace(model, threshold=sure + 0.0001), "where my refund is")
+    assert above.status is Status.HANDED_OFF
+
+
+def test_a_phrasing_of_two_entries_speaks_for_neither():
+    entries = [Entry("a", "A", ["Hello!", "hi"]), Entry("b", "B", ["hello", "yo"])]
+    knowledge = Knowledge.of(entries)
+    assert knowledge.equal("HELLO") is None
+    assert knowledge.equal("hi") == 1
+    assert knowledge.entry_of == [0, 0, 1, 1]
+
+
+def test_a_phrasing_that_an_entry_has_twice_speaks_for_it():
+    assert Knowledge.of([Entry("a", "A", ["Hello!", "hello"])]).equal("hello") == 0
+
+
+def test_answers_do_not_depend_on_order_or_pass(model: LoadedModel):
+    texts = ["refund pls", "track it", "你是机器", "thanks!", "some poem about rain", "refund pls"]
+    whole = answer_texts(model, texts)
+    alone = [ask(model, text) for text in texts]
+    small = answer_texts(replace(model, budget=PassBudget(tokens=1, questions=1)), texts[::-1])
+    assert whole == alone == small[::-1]
+
+
+def test_importing_the_bundle_or_the_registry_does_not_import_torch():
+    code = (
+        "import sys, worker.passes, worker.model.bundle, worker.model.confidence,"
+        " worker.model.registry; sys.exit('torch' in sys.modules)"
+    )
+    root = Path(stack.__path__[0]).parent
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """The shop that ships, with the encoder that ships."""
+    sample = Path(stack.__path__[0]) / "sample" / "knowledge.jsonl"
+    made, _ = build(
+        tmp_path_factory.mktemp("store"),
+        "shop",
+        read_knowledge(sample),
+        find_encoder(None),
+        threads=0,
+        on_progress=lambda *_: None,
+    )
+    return load(made, "shop@1")
+
+
+@pytest.mark.parametrize(
+    ("text", "entry"),
+    [
+        ("您是机器人吗？", "are-you-a-robot-zh"),
+        ("你好请问你是机器人吗", "are-you-a-robot-zh"),
+        ("are u a robot??", "are-you-a-robot"),
+        ("where's my package at", "track-order"),
+    ],
+)
+def test_the_shop_that_ships_answers(shop: LoadedModel, text: str, entry: str):
+    answer = ask(shop, text)
+    assert (answer.status, answer.entry_id) == (Status.ANSWERED, entry)
+
+
+@pytest.mark.parametrize(
+    "text", ["What's the weather like tomorrow?", "Write a poem about the sea", "法国的首都是哪里"]
+)
+def test_the_shop_that_ships_hands_off_what_fits_nothing(shop: LoadedModel, text: str):
+    assert ask(shop, text).status is Status.HANDED_OFF

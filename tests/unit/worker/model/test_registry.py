@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import sqlalchemy as sa
+
+from db.config import Settings
+from db.errors import BundleInvalid, ModelUnknown
+from worker.lifecycle.build import Built, register
+from worker.lifecycle.calibrate import Calibration
+from worker.model.bundle import Bundle
+from worker.model.registry import bundle_path, load_model
+
+
+@pytest.fixture
+def built(engine: sa.Engine, settings: Settings, tiny_bundle: Bundle) -> Built:
+    """The tiny bundle in the settings' store, registered."""
+    place = bundle_path(settings.models, "tiny", tiny_bundle.manifest.digest)
+    shutil.copytree(tiny_bundle.path, place)
+    return register(engine, Bundle(place, tiny_bundle.manifest), Calibration(0.5, 0.9))
+
+
+@pytest.mark.parametrize("spec", ["tiny", "tiny@1", "tiny@latest", None])
+def test_a_name_loads_its_version(
+    built: Built, settings: Settings, engine: sa.Engine, spec: str | None
+):
+    model = load_model(settings, spec, engine)
+    assert model.version == str(built.version) == "tiny@1"
+    assert model.threshold == built.bundle.manifest.threshold
+    assert len(model.knowledge.entries) == 4
+
+
+def test_an_unknown_name_is_told(settings: Settings, engine: sa.Engine):
+    with pytest.raises(ModelUnknown, match="nope"):
+        load_model(settings, "nope", engine)
+
+
+def test_a_missing_folder_is_told_with_the_store(
+    built: Built, settings: Settings, engine: sa.Engine
+):
+    shutil.rmtree(built.bundle.path)
+    with pytest.raises(BundleInvalid, match=str(settings.models)) as caught:
+        load_model(settings, "tiny", engine)
+    assert built.version.digest[:16] in str(caught.value)
+
+
+def test_a_changed_byte_is_told(built: Built, settings: Settings, engine: sa.Engine):
+    (built.bundle.path / "entries.jsonl").write_bytes(b"{}")
+    with pytest.raises(BundleInvalid, match=r"entries\.jsonl was changed"):
+        load_model(settings, "tiny", engine)
+
+
+def test_a_whole_bundle_that_is_not_the_registered_one_is_refused(
+    built: Built, settings: Settings, engine: sa.Engine
+):
+    with engine.begin() as conn:
+        forged = built.version.digest[:16] + "0" * 48
+        conn.execute(sa.text("UPDATE model_versions SET digest = :d"), {"d": forged})
+    with pytest.raises(BundleInvalid, match="another bundle"):
+        load_model(settings, "tiny", engine)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.model.text import Script, normalise, script
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Where's  my ORDER?!", "wheres my order"),
+        ("Ｗｈｅｒｅ’s my order", "wheres my order"),
+        ("where-is/my_order", "where is my order"),
+        ("您是机器人吗？", "您是机器人吗"),
+        ("您 是 机器人 吗", "您是机器人吗"),
+        ("我的 iPhone 坏了", "我的iphone坏了"),
+        ("STRASSE Straße", "strasse strasse"),
+        ("नमस्ते", "नमस्ते"),
+        ("#48213", "48213"),
+    ],
+)
+def test_spellings_of_the_same_question_become_one(text: str, expected: str):
+    assert normalise(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "???", "😀👍", " \n\t", "…—!", "\u200b\x00"])
+def test_what_nobody_can_read_becomes_nothing(text: str):
+    assert normalise(text) == ""
+
+
+@given(st.text(st.characters(exclude_categories=["M", "C"])))
+def test_normalising_twice_changes_nothing_more(text: str):
+    once = normalise(text)
+    assert normalise(once) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hello", Script.SPACED),
+        ("", Script.SPACED),
+        ("Привет", Script.SPACED),
+        ("你好", Script.CJK),
+        ("app 打不开", Script.CJK),
+        ("ありがとう", Script.CJK),
+        ("안녕하세요", Script.CJK),
+    ],
+)
+def test_one_chinese_japanese_or_korean_character_decides_the_script(text: str, expected: Script):
+    assert script(text) is expected

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from db.entities import Answer, Status
+from worker.passes import PassBudget, answer_texts, form_passes
+
+LENGTHS = st.lists(st.integers(min_value=0, max_value=300), max_size=200)
+BUDGETS = st.builds(
+    PassBudget, tokens=st.integers(min_value=1, max_value=2_000), questions=st.integers(1, 64)
+)
+
+
+class EchoModel:
+    """Answers a text with itself, and remembers the passes."""
+
+    version = "echo@1"
+
+    def __init__(self, budget: PassBudget) -> None:
+        self.budget = budget
+        self.tokenized: list[str] = []
+        self.passes: list[int] = []
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        self.tokenized += texts
+        return [[ord(char) for char in text] for text in texts]
+
+    def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        self.passes.append(len(tokens))
+        return np.array([[hash(tuple(ids)) % 1_000] for ids in tokens], np.float32)
+
+    def decide(self, texts: Sequence[str], embeddings: NDArray[np.float32]) -> list[Answer]:
+        expected = [hash(tuple(ord(char) for char in text)) % 1_000 for text in texts]
+        assert embeddings[:, 0].tolist() == expected
+        return [Answer(Status.ANSWERED, answer=text) for text in texts]
+
+
+@given(lengths=LENGTHS, budget=BUDGETS)
+def test_every_question_is_in_exactly_one_pass(lengths: list[int], budget: PassBudget):
+    passes = form_passes(lengths, budget)
+    assert sorted(i for members in passes for i in members) == list(range(len(lengths)))
+
+
+@given(lengths=LENGTHS, budget=BUDGETS)
+def test_no_pass_is_over_budget_unless_it_is_one_question(lengths: list[int], budget: PassBudget):
+    for members in form_passes(lengths, budget):
+        padded = max(lengths[i] for i in members) * len(members)
+        assert len(members) == 1 or padded <= budget.tokens
+        assert len(members) <= budget.questions
+
+
+@given(lengths=LENGTHS, budget=BUDGETS)
+def test_a_pass_ends_only_when_the_next_question_does_not_fit(
+    lengths: list[int], budget: PassBudget
+):
+    for members in form_passes(lengths, budget)[:-1]:
+        padded = lengths[members[0]] * (len(members) + 1)
+        assert len(members) == budget.questions or padded > budget.tokens
+
+
+@given(lengths=LENGTHS, budget=BUDGETS)
+def test_the_longest_questions_come_first(lengths: list[int], budget: PassBudget):
+    order = [lengths[i] for members in form_passes(lengths, budget) for i in members]
+    assert order == sorted(lengths, reverse=True)
+
+
+def test_a_question_longer_than_the_budget_gets_a_pass_alone():
+    passes = form_passes([3, 90, 3], PassBudget(tokens=10, questions=8))
+    assert passes == [[1], [0, 2]]
+
+
+@given(
+    texts=st.lists(st.text(alphabet="abc ", min_size=1).filter(str.strip), max_size=40),
+    budget=BUDGETS,
+)
+def test_each_answer_belongs_to_its_question(texts: list[str], budget: PassBudget):
+    answers = answer_texts(EchoModel(budget), texts)
+    assert [answer.answer for answer in answers] == [text.strip() for text in texts]
+
+
+def test_equal_questions_are_computed_once():
+    model = EchoModel(PassBudget(tokens=100, questions=10))
+    answers = answer_texts(model, ["a", " a ", "b", "a\n"])
+    assert model.tokenized == ["a", "b"]
+    assert [answer.answer for answer in answers] == ["a", "a", "b", "a"]
+
+
+def test_progress_counts_questions_and_ends_at_all_of_them():
+    heard: list[int] = []
+    model = EchoModel(PassBudget(tokens=100, questions=1))
+    answer_texts(model, ["ccc", "a", "bb", "a"], heard.append)
+    assert heard == [1, 2, 4]
+
+
+def test_no_question_needs_no_pass():
+    model = EchoModel(PassBudget(tokens=100, questions=10))
+    assert answer_texts(model, []) == []
+    assert model.passes == []
+
+
+@pytest.mark.parametrize("forbidden", ["celery", "torch", "transformers", "numpy"])
+def test_importing_passes_does_not_import(forbidden: str):
+    code = f"import sys, worker.passes; sys.exit({forbidden!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=_root()).returncode == 0
+
+
+def _root() -> str:
+    import worker
+
+    assert worker.__file__
+    return worker.__file__.removesuffix("worker/__init__.py")

@@ -1,0 +1,1 @@
+"""Answers: claims jobs, runs the model over them, stores the results."""

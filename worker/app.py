@@ -1,0 +1,156 @@
+"""The worker's process: a Celery prefork worker whose children each hold one model.
+
+The parent never imports torch: forking after torch has started its threads hangs. A
+child loads the model before it takes work; a message that arrives meanwhile waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from celery import Celery, signals
+from celery.utils.sysinfo import cpu_budget
+
+from db import logs, queues, versions
+from db.config import Settings
+from db.entities import Lane
+from db.messages import AnswerJob
+from db.session import DatabaseClock, open_engine, prepare, reading
+from worker import tasks
+from worker.answering import Desk
+from worker.leases import LeaseKeeper
+from worker.sweep import Sweep, Sweeper
+
+log = structlog.get_logger()
+
+# A replacement child is killed when it has not loaded its model by then.
+_LOAD_SECONDS = 600
+
+# How long after its limit a job that did not listen is killed.
+_KILL_AFTER = 15
+
+
+def create_app(settings: Settings) -> Celery:
+    """Build the Celery app with its task; nothing is connected to or loaded yet."""
+    app = Celery("answermill")
+    app.conf.update(queues.celery_settings(settings) | _worker_settings(settings))
+    child = tasks.Child()
+    tasks.register(app, child)
+
+    # Celery calls this in each child, before the child takes its first task.
+    def begin(**_: object) -> None:
+        _begin_child(app, settings, child)
+
+    signals.worker_process_init.connect(begin, weak=False)
+    signals.setup_logging.connect(lambda **_: logs.configure(settings), weak=False)
+    return app
+
+
+def _worker_settings(settings: Settings) -> dict[str, object]:
+    return {
+        "worker_pool": "prefork",
+        "worker_concurrency": settings.replicas,
+        "worker_prefetch_multiplier": 1,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_soft_time_limit": settings.job_time_limit,
+        "task_time_limit": settings.job_time_limit + _KILL_AFTER,
+        "worker_proc_alive_timeout": _LOAD_SECONDS,
+        "worker_disable_rate_limits": True,
+        "worker_send_task_events": True,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        # The lease makes a second run harmless, so a job in work need not be cancelled.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_connection_max_retries": None,
+    }
+
+
+def run(settings: Settings, lanes: Sequence[Lane]) -> int:
+    """Work until a signal says stop; return the exit status.
+
+    Raises:
+        UserError: the schema, the model or its bundle is not there, found before any fork.
+        DatabaseAway: the database can't be reached.
+    """
+    logs.configure(settings)
+    threads = settings.threads or max(1, cpu_budget().count // settings.replicas)
+    _limit_threads(threads)
+    engine = prepare(settings)
+    with reading(engine) as conn:
+        version = versions.find(conn, settings.model) if settings.model else None
+        version = version or versions.only_production(conn)
+    engine.dispose()  # connections must not be shared with children
+    chosen = settings.model_copy(update={"model": str(version), "threads": threads})
+    log.info("worker starting", model=str(version), replicas=settings.replicas, threads=threads)
+    app = create_app(chosen)
+    app.worker_main(
+        [
+            "worker",
+            "--events",
+            "--without-gossip",
+            "--without-mingle",
+            f"--queues={','.join(lanes)}",
+            f"--hostname={os.getpid()}@{socket.gethostname()}",
+            "--loglevel=WARNING",
+        ]
+    )
+    return 0
+
+
+def _limit_threads(threads: int) -> None:
+    # Read by the libraries' own thread pools when a child imports them.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+@dataclass(frozen=True, slots=True)
+class CeleryQueue:
+    """Redis as the sweep sees it."""
+
+    app: Celery
+    settings: Settings
+
+    def waiting(self, lane: Lane) -> int:
+        """Return how many messages of the lane wait."""
+        return queues.waiting(self.app, lane, self.settings)
+
+    def send(self, messages: Sequence[AnswerJob]) -> None:
+        """Send the messages."""
+        queues.send(self.app, messages, self.settings)
+
+
+def _begin_child(app: Celery, settings: Settings, child: tasks.Child) -> None:
+    from worker.model.registry import load_model  # imports torch: only ever in a child
+
+    try:
+        engine = open_engine(settings)
+        model = load_model(settings, settings.model, engine)
+    except Exception:
+        log.exception("the model can't be loaded")
+        os._exit(1)  # Celery would swallow the error and hand this child work
+    clock = DatabaseClock(engine)
+    lease = timedelta(seconds=settings.lease_seconds)
+    keeper = LeaseKeeper(engine, clock, lease)
+    keeper.start()
+    queue = CeleryQueue(app, settings)
+    Sweeper(
+        Sweep(engine, clock, queue, settings.attempts, settings.high_water), settings.sweep_seconds
+    ).start()
+    child.model = model
+    child.desk = Desk(
+        engine=engine,
+        clock=clock,
+        keeper=keeper,
+        owner=f"{socket.gethostname()}/{os.getpid()}",
+        lease=lease,
+        attempts=settings.attempts,
+        question_chars=settings.question_chars,
+    )
+    log.info("model loaded", model=model.version)

@@ -1,0 +1,40 @@
+"""The command `answermill worker`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from db.config import load
+from db.entities import Lane
+from db.errors import SettingsInvalid
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command()
+def worker(
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Copies of the model, one process each.")
+    ] = None,
+    lanes: Annotated[
+        str, typer.Option(help="Lanes to take work from, comma-separated, first one first.")
+    ] = "interactive,bulk",
+) -> None:
+    """Answer questions until stopped.
+
+    The first SIGTERM lets the job in work finish.
+    """
+    from worker.app import run
+
+    raise typer.Exit(run(load(replicas=replicas), _lanes(lanes)))
+
+
+def _lanes(text: str) -> list[Lane]:
+    known = ", ".join(Lane)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in set(Lane)]
+    if unknown or not names:
+        raise SettingsInvalid([f"--lanes {text}: no such lane; there are {known}"])
+    return [Lane(name) for name in dict.fromkeys(names)]

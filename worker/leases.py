@@ -1,0 +1,71 @@
+"""Renewing the lease of the job in work, from a thread of its own.
+
+Covers one process that works on one job at a time. A lease that can't be renewed is
+left to run out; whether it was lost is decided by the fence when results are stored.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+import structlog
+
+from db import jobs
+from db.entities import Job
+from db.errors import LeaseLost, ServiceAway
+from db.session import transaction
+
+log = structlog.get_logger()
+
+# A lease survives two renewals that fail.
+_RENEWALS_PER_LEASE = 3
+
+
+class LeaseKeeper:
+    """Renews the lease of the job that is held, until it is let go."""
+
+    def __init__(self, engine: sa.Engine, clock: Callable[[], datetime], lease: timedelta) -> None:
+        self._engine, self._clock, self._lease = engine, clock, lease
+        self._held: Job | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+
+    def start(self) -> None:
+        """Begin to renew; called in the process that answers, after any fork."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what is held runs out by itself."""
+        self._stop.set()
+        self._thread.join()
+
+    @contextmanager
+    def holding(self, job: Job) -> Iterator[None]:
+        """Renew this job's lease until the block ends."""
+        self._held = job
+        try:
+            yield
+        finally:
+            self._held = None
+
+    def _run(self) -> None:
+        pause = self._lease.total_seconds() / _RENEWALS_PER_LEASE
+        while not self._stop.wait(pause):
+            job = self._held
+            if job is not None:
+                self._renew(job)
+
+    def _renew(self, job: Job) -> None:
+        try:
+            with transaction(self._engine) as conn:
+                jobs.renew(conn, job, lease=self._lease, now=self._clock())
+        except LeaseLost:
+            # It may just have been finished; if not, the fence will refuse the results.
+            if self._held == job:
+                log.warning("lease lost", job=job.id, attempt=job.attempt)
+        except ServiceAway as error:
+            log.warning("lease not renewed", job=job.id, error=str(error))

@@ -1,0 +1,14 @@
+"""Who runs this, for the record of who promoted what."""
+
+from __future__ import annotations
+
+import getpass
+import os
+
+
+def whoever_runs_this() -> str:
+    """Return the user's name; the number in a container that has no names."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.getuid())

@@ -1,0 +1,206 @@
+"""A model version as a folder: what is in it, and the proof that nothing was changed.
+
+    manifest.json             parameters, and the sha256 of every other file
+    encoder/                  config.json, model.safetensors, tokenizer.json
+    entries.jsonl             the knowledge base
+    embeddings.npy            (phrasings, dimensions) float32, in the order of the entries
+    hubness.npy               (scripts, phrasings) float32
+    codes.npy, idf.npy        the lexicon
+
+The digest names the version: the sha256 of the files' hashes and of the parameters. When,
+under which name and from where it was built is no part of it, so the same inputs on the
+same machine build the same digest. Nothing in a bundle is code or can carry any: no pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db.errors import BundleInvalid
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+ENCODER = "encoder"
+ENTRIES = "entries.jsonl"
+FOLDER_DIGITS = 16  # of the digest, enough to name a folder
+
+_DESCRIPTION = ("name", "created", "encoder", "files")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing the shop can say, and how people ask for it."""
+
+    id: str
+    answer: str
+    questions: list[str]
+    language: str | None = None
+    tags: list[str] = field(default_factory=list)
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What manifest.json says."""
+
+    name: str
+    created: str  # ISO 8601, UTC
+    encoder: str  # where it came from
+    engine: str
+    precision: str
+    pooling: str
+    dimensions: int
+    max_tokens: int
+    retrieval: dict[str, Any]
+    threshold: float  # an answer less sure is handed off
+    entries: int
+    phrasings: int
+    files: dict[str, str]  # path: sha256
+    format: int = FORMAT
+
+    @property
+    def digest(self) -> str:
+        """What tells this version from every other."""
+        parameters = {k: v for k, v in asdict(self).items() if k not in _DESCRIPTION}
+        return _sha256(_canonical({"files": self.files, "parameters": parameters}))
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose every file is as it was built."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def encoder(self) -> Path:
+        """The folder of the encoder."""
+        return self.path / ENCODER
+
+    def entries(self) -> list[Entry]:
+        """Return the knowledge base."""
+        text = (self.path / ENTRIES).read_text(encoding="utf-8")
+        return [Entry(**json.loads(line)) for line in text.split("\n") if line]
+
+    def array(self, name: str, *shape: int) -> NDArray[Any]:
+        """Return NAME.npy.
+
+        Raises:
+            BundleInvalid: it is not an array of numbers, or not of that shape.
+        """
+        try:
+            array: NDArray[Any] = np.load(self.path / f"{name}.npy", allow_pickle=False)
+        except ValueError as error:
+            raise BundleInvalid(str(self.path), f"{name}.npy is not an array") from error
+        if shape and array.shape != shape:
+            problem = f"{name}.npy has the shape {array.shape}, not {shape}"
+            raise BundleInvalid(str(self.path), problem)
+        return array
+
+
+def save_array(folder: Path, name: str, array: NDArray[Any]) -> None:
+    """Write NAME.npy."""
+    np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+
+def save_entries(folder: Path, entries: list[Entry]) -> None:
+    """Write the knowledge base."""
+    lines = [json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries]
+    (folder / ENTRIES).write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def save_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, sealed with its own hash."""
+    (folder / MANIFEST).write_bytes(_sealed(asdict(manifest)))
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file but the manifest, by its path in the folder."""
+    files = (path for path in sorted(folder.rglob("*")) if not path.is_dir() or path.is_symlink())
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    return {name: hash_file(path) for name, path in names.items() if name != MANIFEST}
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open a bundle and verify every byte of it.
+
+    Raises:
+        BundleInvalid: naming the file that is missing, unexpected or changed.
+    """
+    manifest = _read_manifest(path)
+    for name in manifest.files:
+        _check_name(path, name)
+    found = _hashes(path)
+    for name in sorted({*found, *manifest.files}):
+        if name not in found:
+            raise BundleInvalid(str(path), f"{name} is missing")
+        if name not in manifest.files:
+            raise BundleInvalid(str(path), f"{name} does not belong to it")
+        if found[name] != manifest.files[name]:
+            raise BundleInvalid(str(path), f"{name} was changed since it was built")
+    return Bundle(path, manifest)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        raw = (path / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleInvalid(str(path), f"{MANIFEST}: {error.strerror}") from error
+    try:
+        content = json.loads(raw)
+        content.pop("sha256", None)
+        whole = _sealed(content) == raw
+    except (ValueError, AttributeError, TypeError) as error:
+        raise BundleInvalid(str(path), f"{MANIFEST} was changed since it was built") from error
+    if not whole:
+        raise BundleInvalid(str(path), f"{MANIFEST} was changed since it was built")
+    if content.get("format") != FORMAT:
+        problem = f"format {content.get('format')}, but this release reads format {FORMAT}"
+        raise BundleInvalid(str(path), problem)
+    try:
+        return Manifest(**content)
+    except TypeError as error:
+        raise BundleInvalid(str(path), f"{MANIFEST} has not the fields that we read") from error
+
+
+def _check_name(path: Path, name: str) -> None:
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in name or pure.as_posix() != name:
+        raise BundleInvalid(str(path), f"{MANIFEST} names {name!r}, which is outside of it")
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    for file in sorted(path.rglob("*")):
+        if file.is_symlink() or not (file.is_file() or file.is_dir()):
+            name = file.relative_to(path).as_posix()
+            raise BundleInvalid(str(path), f"{name} is not a plain file")
+    try:
+        return hash_files(path)
+    except OSError as error:
+        raise BundleInvalid(str(path), f"{error.filename}: {error.strerror}") from error
+
+
+def _sealed(content: dict[str, Any]) -> bytes:
+    return _canonical(content | {"sha256": _sha256(_canonical(content))})
+
+
+def _canonical(content: dict[str, Any]) -> bytes:
+    text = json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True)
+    return text.encode() + b"\n"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

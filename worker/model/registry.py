@@ -1,0 +1,67 @@
+"""From a model's name to the loaded model: SQL says which version, the store has its bundle."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from db import versions
+from db.errors import BundleInvalid
+from db.session import reading
+from worker.model.bundle import FOLDER_DIGITS, Bundle, open_bundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+    from db.config import Settings
+    from db.entities import ModelVersion
+    from worker.model.loaded import LoadedModel
+
+
+def load_model(
+    settings: Settings, spec: str | None, engine: sa.Engine, threads: int = 0
+) -> LoadedModel:
+    """Load what NAME, NAME@latest or NAME@3 stands for; None: the only one in production.
+
+    Args:
+        settings: where the store is, and how many threads, if they are set.
+        spec: the model version.
+        engine: the database that knows the versions.
+        threads: of torch, when the settings leave them open; 0: torch decides.
+
+    Raises:
+        ModelUnknown: no version, or more than one, fits.
+        BundleInvalid: its bundle is missing or damaged.
+        EncoderInvalid: its encoder can't be loaded.
+    """
+    from worker.model.loaded import load  # imports torch
+
+    with reading(engine) as conn:
+        version = versions.find(conn, spec) if spec else versions.only_production(conn)
+    return load(find_bundle(settings, version), str(version), settings.threads or threads)
+
+
+def find_bundle(settings: Settings, version: ModelVersion) -> Bundle:
+    """Open and verify the bundle of a version.
+
+    Raises:
+        BundleInvalid: it is missing, damaged, or not the one that was registered.
+    """
+    path = bundle_path(settings.models, version.name, version.digest)
+    if not path.is_dir():
+        problem = (
+            f"{os.fspath(path.relative_to(settings.models))} is not in the model store"
+            f" {settings.models}"
+        )
+        raise BundleInvalid(str(version), problem)
+    bundle = open_bundle(path)
+    if bundle.manifest.digest != version.digest:
+        raise BundleInvalid(str(version), f"{path} holds another bundle than the one registered")
+    return bundle
+
+
+def bundle_path(store: Path, name: str, digest: str) -> Path:
+    """Return the folder of a bundle."""
+    return store / name / digest[:FOLDER_DIGITS]

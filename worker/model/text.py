@@ -1,0 +1,51 @@
+"""Text as retrieval sees it: one spelling for what people write in many, and its script.
+
+Pure functions of one text. What the encoder reads is the text as it was written.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from enum import StrEnum
+
+_APOSTROPHES = frozenset("'’‘ʼ`´")
+_READABLE = frozenset("LMN")  # letters, marks, numbers: the first letter of Unicode's categories
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_FIND_CJK = re.compile(f"[{_CJK}]")
+_SPACE_BESIDE_CJK = re.compile(f"(?<=[{_CJK}]) | (?=[{_CJK}])")
+
+
+class Script(StrEnum):
+    """How a text is written, as far as it changes which similarity to trust."""
+
+    SPACED = "spaced"  # words between spaces
+    CJK = "cjk"  # Chinese, Japanese, Korean
+
+
+class _Folding(dict[int, str]):
+    """What each character becomes; `str.translate` fills it, a character at a time."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        if char in _APOSTROPHES:
+            folded = ""
+        else:
+            folded = char if unicodedata.category(char)[0] in _READABLE else " "
+        self[code] = folded
+        return folded
+
+
+_folding = _Folding()
+
+
+def normalise(text: str) -> str:
+    """Return the text with width, case, punctuation and space folded; "" if nothing is readable."""
+    caseless = unicodedata.normalize("NFKC", text).casefold()
+    folded = unicodedata.normalize("NFKC", caseless).translate(_folding)
+    return _SPACE_BESIDE_CJK.sub("", " ".join(folded.split()))
+
+
+def script(text: str) -> Script:
+    """Return the script; one Chinese, Japanese or Korean character decides."""
+    return Script.CJK if _FIND_CJK.search(text) else Script.SPACED

@@ -1,0 +1,89 @@
+"""Forming passes, and answering texts with them.
+
+A pass costs its longest question times its count, so questions of like length go together.
+Pure: the model is an argument, and nothing here knows how it computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from db.entities import Answer
+
+
+@dataclass(frozen=True)
+class PassBudget:
+    """How much goes into one pass."""
+
+    tokens: int  # padded ones: longest question times count. More: more memory
+    questions: int  # more: questions of less like length are padded to one
+
+
+class Model(Protocol):
+    """A loaded model version."""
+
+    @property
+    def version(self) -> str:
+        """What results name it by."""
+
+    @property
+    def budget(self) -> PassBudget:
+        """What it computes fastest."""
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of each text, the longest texts cut."""
+
+    def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Run one pass: (questions, dimensions)."""
+
+    def decide(self, texts: Sequence[str], embeddings: NDArray[np.float32]) -> list[Answer]:
+        """Return an answer for each text and its embedding."""
+
+
+def form_passes(lengths: Sequence[int], budget: PassBudget) -> list[list[int]]:
+    """Put the indices of all lengths, in tokens, into passes.
+
+    The longest come first, so that memory peaks at the beginning. One longer than the
+    whole budget gets a pass of its own.
+    """
+    passes: list[list[int]] = []
+    room = 0
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if room == 0:
+            room = max(1, min(budget.questions, budget.tokens // max(1, lengths[i])))
+            passes.append([])
+        passes[-1].append(i)
+        room -= 1
+    return passes
+
+
+def answer_texts(
+    model: Model, texts: Sequence[str], on_pass: Callable[[int], None] | None = None
+) -> list[Answer]:
+    """Answer texts, none of them blank, in the order given; equal ones are computed once.
+
+    Args:
+        model: what answers.
+        texts: the questions.
+        on_pass: hears after each pass how many of the texts are answered.
+    """
+    places: dict[str, list[int]] = {}
+    for place, text in enumerate(texts):
+        places.setdefault(text.strip(), []).append(place)
+    unique = list(places)
+    tokens = model.tokenize(unique)
+    answers: dict[int, Answer] = {}
+    for members in form_passes([len(ids) for ids in tokens], model.budget):
+        embeddings = model.encode([tokens[i] for i in members])
+        decided = model.decide([unique[i] for i in members], embeddings)
+        for i, answer in zip(members, decided, strict=True):
+            answers.update(dict.fromkeys(places[unique[i]], answer))
+        if on_pass:
+            on_pass(len(answers))
+    return [answers[place] for place in range(len(texts))]
