@@ -68,7 +68,9 @@ def counts(conn: sa.Connection, batch_id: int, first: int, last: int) -> dict[st
         .where(r.c.batch_id == batch_id, r.c.position.between(first, last))
         .group_by(r.c.status)
     )
-    return {s.value: 0 for s in Status} | {status: n for status, n in conn.execute(query)}
+    return dict.fromkeys((s.value for s in Status), 0) | {
+        row[0]: row[1] for row in conn.execute(query)
+    }
 
 
 def unanswered(

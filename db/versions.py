@@ -11,7 +11,6 @@ from db.entities import ModelVersion, VersionState
 from db.errors import ModelUnknown
 from db.tables import model_versions as t
 
-
 # More do not fit the column.
 _VERSION_DIGITS = 9
 

@@ -20,7 +20,7 @@ import structlog
 import tenacity
 
 from db import batches, jobs, results
-from db.entities import Answer, Job, Result, Status
+from db.entities import Answer, Job, JobState, Result, Status
 from db.errors import DatabaseAway, LeaseLost
 from db.session import transaction
 from worker.leases import LeaseKeeper
@@ -156,7 +156,7 @@ def _fail(desk: Desk, job: Job, error: Exception) -> dict[str, object]:
     return {"failed_attempt": name, "job": state.value}
 
 
-def _store_failure(desk: Desk, job: Job, error: str) -> jobs.JobState:
+def _store_failure(desk: Desk, job: Job, error: str) -> JobState:
     with transaction(desk.engine) as conn:
         return jobs.fail(conn, job, error=error, attempts=desk.attempts, now=desk.clock())
 

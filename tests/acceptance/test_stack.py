@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.resources import files
 
 import psutil
 import pytest
@@ -27,13 +28,11 @@ def environment(home, model_store):
 
 
 @pytest.fixture
-def up(home, environment, tmp_path):
+def up(environment, tmp_path):
     """Start `answermill up` on the shop's model; end it whatever happens."""
     knowledge = [sys.executable, "-m", "stack", "model", "build", "--name", "shop", "--knowledge"]
-    import stack
-
-    sample = os.path.join(os.path.dirname(stack.__file__), "sample", "knowledge.jsonl")
-    subprocess.run([*knowledge, sample], env=environment, check=True, capture_output=True)
+    sample = files("stack") / "sample" / "knowledge.jsonl"
+    subprocess.run([*knowledge, str(sample)], env=environment, check=True, capture_output=True)
     log = tmp_path / "up.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -106,7 +105,8 @@ def test_a_killed_up_takes_its_children_along(up):
     assert alive == []
 
 
-def test_a_second_up_on_the_same_home_is_refused(up, environment):
+@pytest.mark.usefixtures("up")
+def test_a_second_up_on_the_same_home_is_refused(environment):
     second = subprocess.run(
         [sys.executable, "-m", "stack", "up"],
         env=environment,
@@ -119,7 +119,7 @@ def test_a_second_up_on_the_same_home_is_refused(up, environment):
     assert len(second.stderr.splitlines()) == 1
 
 
-def test_the_demo_answers_the_sample_and_ends_by_itself(home, environment):
+def test_the_demo_answers_the_sample_and_ends_by_itself(environment):
     del environment["ANSWERMILL_MODEL_STORE"]
     started = time.monotonic()
     done = subprocess.run(

@@ -28,7 +28,7 @@ class Echo:
     """Answers every question with its own text; raises at the text `poison`."""
 
     version: str = "echo@1"
-    budget: PassBudget = PassBudget(tokens=64, questions=8)
+    budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=8))
     encoded: list[int] = field(default_factory=list)
 
     def tokenize(self, texts):

@@ -76,7 +76,7 @@ def test_the_pause_doubles_while_a_process_keeps_dying(service):
     while len(pauses) < 4:
         wait_for(lambda: one.pid is None)
         before = one._pause
-        one.watch(lambda _: pauses.append(before))
+        one.watch(lambda _, before=before: pauses.append(before))
         time.sleep(0.01)
     assert pauses == [0.01, 0.02, 0.04, 0.08]
 
@@ -102,7 +102,8 @@ def test_stop_leaves_no_child_of_a_process_that_does_not_listen(service):
 def test_a_child_ends_when_its_parent_is_killed(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from stack.processes import Service;"
-        f"s = Service('c', [sys.executable, '-c', {FOREVER!r}], log=Path({str(tmp_path / 'log')!r}),"
+        f"s = Service('c', [sys.executable, '-c', {FOREVER!r}],"
+        f"log=Path({str(tmp_path / 'log')!r}),"
         "environment={}, grace_seconds=1); s.start(); print(s.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:

@@ -148,7 +148,7 @@ def test_typical_mistakes_are_told_in_one_line(run, build, knowledge: Path, tmp_
     assert "no column 'question'" in run("evaluate", "shop", "--questions", str(knowledge))[2]
 
 
-def test_help_and_a_bad_knowledge_base_do_not_wait_for_torch(tmp_path: Path):
+def test_help_and_a_bad_knowledge_base_do_not_wait_for_torch():
     code = (
         "import sys; from db import terminal; from worker.lifecycle.cli import app;"
         " terminal.run(app, ['build', '--name', 'a', '--knowledge', 'nope']);"

@@ -28,7 +28,7 @@ def first(engine: sa.Engine, settings: Settings, tiny_bundle: Bundle) -> ModelVe
 
 
 @pytest.fixture
-def second(engine: sa.Engine, first: ModelVersion) -> ModelVersion:
+def second(engine: sa.Engine, first: ModelVersion) -> ModelVersion:  # noqa: ARG001 - comes after it
     """tiny@2, without a bundle."""
     with transaction(engine) as conn:
         return stored.register(conn, name="tiny", digest="f" * 64, metrics={}, now=NOW)
