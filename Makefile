@@ -21,7 +21,7 @@ demo: $(INSTALLED) ## start everything here and answer the sample that ships
 up: $(INSTALLED) ## run the embedded stack until Ctrl-C
 	$(BIN)/answermill up
 
-test: $(INSTALLED) ## run every test but those that need containers
+test: $(INSTALLED) ## run every test
 	$(BIN)/python -m pytest
 
 check: $(INSTALLED) ## lint, types, import contracts

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -142,6 +143,9 @@ def _address(engine: sa.Engine) -> str:
 
 def revision(engine: sa.Engine) -> str | None:
     """Return the Alembic revision that the database is at, None when it has no tables."""
+    url = engine.url
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        return None  # to look would make an empty file
     with reading(engine) as conn:
         if not sa.inspect(conn).has_table("alembic_version"):
             return None

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Annotated
 
+import sqlalchemy as sa
 import typer
 
 from db import migrate, versions
@@ -55,11 +56,19 @@ def _model(settings: Settings) -> ModelVersion:
     Raises:
         ModelUnknown: nothing is built or chosen yet.
     """
-    engine = prepare(settings)
-    with reading(engine) as conn:
+    with _open(prepare, settings) as engine, reading(engine) as conn:
         if settings.model:
             return versions.find(conn, settings.model)
         return versions.only_production(conn)
+
+
+@contextlib.contextmanager
+def _open(opener: Callable[[Settings], sa.Engine], settings: Settings) -> Iterator[sa.Engine]:
+    engine = opener(settings)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 @app.command()
@@ -101,19 +110,20 @@ def upgrade() -> None:
     settings = load()
     if settings.embedded_database:
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = open_engine(settings)
-    before = revision(engine)
-    migrate.upgrade(engine)
-    after = revision(engine)
-    out.print(f"the schema is at {after}" + ("" if before == after else f", was at {before}"))
+    with _open(open_engine, settings) as engine:
+        before = revision(engine)
+        migrate.upgrade(engine)
+        after = revision(engine)
+    was = "" if before == after else f", was {f'at {before}' if before else 'without tables'}"
+    out.print(f"the schema is at {after}{was}")
 
 
 @database.command(name="check")
 def check_database() -> None:
     """Tell whether the database has this release's schema."""
-    engine = open_engine(load())
-    check_schema(engine)
-    out.print(f"the schema is at {revision(engine)}, as this release needs it")
+    with _open(open_engine, load()) as engine:
+        check_schema(engine)
+        out.print(f"the schema is at {revision(engine)}, as this release needs it")
 
 
 @app.command()
@@ -131,9 +141,8 @@ def check() -> None:
 
 
 def _check_database(settings: Settings) -> str:
-    engine = open_engine(settings)
-    check_schema(engine)
-    return f"schema {revision(engine)}"
+    with _open(prepare, settings) as engine:
+        return f"schema {revision(engine)}"
 
 
 def _check_broker(settings: Settings) -> str:
@@ -145,7 +154,6 @@ def _check_broker(settings: Settings) -> str:
 
 
 def _check_model(settings: Settings) -> str:
-    check_schema(open_engine(settings))
     return f"workers would answer with {_model(settings)}"
 
 

@@ -153,3 +153,11 @@ def built_version(engine: sa.Engine, name: str = "shop", digest: str = "d1") -> 
     """Register a model version."""
     with transaction(engine) as conn:
         return versions.register(conn, name=name, digest=digest, metrics={"accuracy": 0.9}, now=NOW)
+
+
+def promoted_version(engine: sa.Engine, name: str = "shop") -> ModelVersion:
+    """Register a model version and put it into production."""
+    version = built_version(engine, name)
+    with transaction(engine) as conn:
+        versions.promote(conn, version, by="test", now=NOW)
+        return versions.find(conn, str(version))

@@ -1,0 +1,89 @@
+"""`check` and `db`, as they are run."""
+
+from __future__ import annotations
+
+import pytest
+
+from stack.cli import main
+from tests import factories
+
+
+@pytest.fixture
+def run(monkeypatch, home, capsys):
+    """Run a command with these settings; return its status, output and errors."""
+
+    def run(*words, **settings):
+        for name, value in {"home": str(home), **settings}.items():
+            monkeypatch.setenv(f"ANSWERMILL_{name.upper()}", value)
+        status = main(list(words))
+        told = capsys.readouterr()
+        return status, told.out.splitlines(), told.err.splitlines()
+
+    return run
+
+
+def test_check_tells_that_all_is_well(run, database_url, engine, redis_url):
+    factories.promoted_version(engine)
+    status, lines, errors = run("check", database_url=database_url, broker_url=redis_url)
+    assert (status, errors) == (0, [])
+    assert [line.split()[:2] for line in lines] == [
+        ["ok", "database"],
+        ["ok", "broker"],
+        ["ok", "model"],
+    ]
+    assert "shop@1" in lines[2]
+
+
+def test_check_tells_every_fault_at_once(run, empty_database_url):
+    broker = "redis://localhost:1/0"
+    status, lines, _ = run("check", database_url=empty_database_url, broker_url=broker)
+    assert status == 3
+    assert [line.split()[:2] for line in lines] == [
+        ["fault", "database"],
+        ["fault", "broker"],
+        ["fault", "model"],
+    ]
+    assert "answermill db upgrade" in lines[0]
+
+
+def test_check_on_a_new_machine_says_what_to_start_and_build(run):
+    status, lines, _ = run("check")
+    assert status == 3
+    assert lines[0].startswith("ok     database")
+    assert "answermill up" in lines[1]
+    assert "answermill model build" in lines[2]
+
+
+def test_every_wrong_setting_is_told_at_once(run):
+    status, out, errors = run(
+        "check", job_size="0", lease_seconds="soon", broker_url="redis+cluster://a", leese="3"
+    )
+    assert (status, out) == (2, [])
+    told = "\n".join(errors)
+    for name in ("JOB_SIZE", "LEASE_SECONDS", "BROKER_URL", "LEESE"):
+        assert f"ANSWERMILL_{name}" in told
+    assert "Redis Cluster" in told
+
+
+def test_db_upgrade_makes_the_tables_and_db_check_finds_them(run, empty_database_url):
+    status, _, errors = run("db", "check", database_url=empty_database_url)
+    assert status == 2
+    assert "answermill db upgrade" in errors[0]
+    assert run("db", "upgrade") == (0, ["the schema is at 0001, was without tables"], [])
+    assert run("db", "upgrade") == (0, ["the schema is at 0001"], [])
+    assert run("db", "check")[0] == 0
+
+
+def test_db_check_makes_no_file(run, home):
+    assert run("db", "check")[0] == 2
+    assert not (home / "answermill.db").exists()
+
+
+def test_no_password_is_shown(run):
+    status, lines, errors = run(
+        "check",
+        database_url="postgresql://u:s3cret@localhost:1/x",
+        broker_url="redis://u:s3cret@localhost:1/0",
+    )
+    assert status == 3
+    assert "s3cret" not in "\n".join(lines + errors)

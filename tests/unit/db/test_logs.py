@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import structlog
+
+from db import logs
+from db.config import load
+
+
+@pytest.fixture(autouse=True)
+def _put_back():
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def test_an_event_is_one_json_line(capsys):
+    logs.configure(load(log_format="json"))
+    structlog.get_logger().info("job done", job=7)
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["job"], line["level"]) == ("job done", 7, "info")
+    assert line["timestamp"].endswith("Z")
+
+
+def test_what_libraries_log_looks_the_same(capsys):
+    logs.configure(load(log_format="json"))
+    logging.getLogger("celery.worker").warning("lost %s", "touch")
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["level"]) == ("lost touch", "warning")
+
+
+def test_a_traceback_stays_on_the_json_line(capsys):
+    logs.configure(load(log_format="json"))
+    try:
+        raise ValueError("why")
+    except ValueError:
+        structlog.get_logger().exception("sweep failed")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ValueError: why" in json.loads(line)["exception"]
+
+
+@pytest.mark.parametrize(("level", "lines"), [("debug", 4), ("info", 3), ("error", 1)])
+def test_less_than_the_level_is_not_written(level, lines, capsys):
+    logs.configure(load(log_level=level))
+    log = structlog.get_logger()
+    for name in ("debug", "info", "warning", "error"):
+        getattr(log, name)("event")
+    assert len(capsys.readouterr().err.splitlines()) == lines
+
+
+def test_celery_is_not_heard_on_each_task(capsys):
+    logs.configure(load())
+    logging.getLogger("celery.app.trace").info("Task succeeded")
+    assert capsys.readouterr().err == ""

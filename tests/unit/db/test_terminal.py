@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db import terminal
+from db.errors import BrokerAway, SettingsInvalid
+
+
+def app_that(does):
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(does)
+    return app
+
+
+def raising(error):
+    def command() -> None:
+        raise error
+
+    return app_that(command)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (SettingsInvalid(["a fault"]), 2),
+        (BrokerAway("redis://there", "refused"), 3),
+        (KeyboardInterrupt(), 130),
+        (typer.Exit(7), 7),
+        (RuntimeError("ours"), 1),
+    ],
+)
+def test_every_ending_has_its_exit_status(error, status, capsys):
+    assert terminal.run(raising(error), []) == status
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert ("Traceback" in told.err) == (status == 1)
+
+
+def test_each_fault_is_one_line_however_narrow_the_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "20")
+    terminal.run(raising(SettingsInvalid(["one that is long enough to wrap", "two"])), [])
+    assert capsys.readouterr().err == (
+        "answermill: one that is long enough to wrap\nanswermill: two\n"
+    )
+
+
+def test_a_misspelt_option_is_the_callers_mistake(capsys):
+    assert terminal.run(app_that(lambda: None), ["--wrong"]) == 2
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 1
+    assert "--wrong" in told
+
+
+def test_a_reader_that_went_away_is_no_traceback():
+    code = (
+        "import sys; from db import terminal; import typer; a = typer.Typer();"
+        "a.command()(lambda: [print('x' * 1000) for _ in range(1000)] and None);"
+        "sys.exit(terminal.run(a, []))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == terminal.PIPE_CLOSED
+
+
+def test_json_is_one_line_and_reads_back(capsys):
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    terminal.print_json({"question": "您是机器人吗？\n", "at": at, "none": None})
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1
+    assert json.loads(line) == {
+        "question": "您是机器人吗？\n",
+        "at": "2026-01-02T00:00:00+00:00",
+        "none": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("90m", 5_400), ("2h", 7_200), ("1.5 D", 129_600)]
+)
+def test_durations(text, seconds):
+    assert terminal.parse_duration(text) == timedelta(seconds=seconds)
+
+
+@given(st.text(max_size=12))
+def test_no_other_duration_is_guessed(text):
+    if not terminal._DURATION.fullmatch(text.strip()):
+        with pytest.raises(typer.BadParameter):
+            terminal.parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["40000d", "9" * 400 + "h"])
+def test_a_duration_beyond_a_century_is_refused(text):
+    with pytest.raises(typer.BadParameter, match="longer than"):
+        terminal.parse_duration(text)
