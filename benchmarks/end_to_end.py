@@ -83,15 +83,15 @@ def in_own_process(what: str, texts: list[str]) -> float:
 
 def bare_loop(texts: list[str]) -> float:
     """Return questions/s of the engine alone."""
-    from celery.utils.sysinfo import cpu_budget
-
     from db.config import load
     from db.session import prepare
-    from worker.model.registry import load_model
     from worker.passes import answer_texts
+    from worker.threads import limit
 
-    settings = load()
-    model = load_model(settings, "bench", prepare(settings), cpu_budget().count)
+    settings, threads = load(), limit()
+    from worker.model.registry import load_model  # torch comes after its settings
+
+    model = load_model(settings, "bench", prepare(settings), threads)
     answer_texts(model, texts[:JOB])
     started = time.perf_counter()
     for start in range(0, len(texts), JOB):

@@ -197,5 +197,4 @@ def retry(
         statuses.append(Status.FAILED)
     settings = load()
     with both(settings) as (engine, client):
-        again = run(engine, client, settings, batch, statuses)
-    out.print(f"batch {again.batch.id}: {again.questions:,} questions run again")
+        out.print(display.retried(run(engine, client, settings, batch, statuses)))

@@ -17,6 +17,7 @@ from db.entities import Status
 if TYPE_CHECKING:
     from producer.ask import Asked
     from producer.cancel import Cancelled
+    from producer.retry import Retried
     from producer.status import Standing
     from producer.submit import Submitted
 
@@ -50,7 +51,7 @@ def bar(console: Console) -> Iterator[Show]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=None)
+        task = progress.add_task("reading", total=None)
         shown = ""
 
         def show(what: str, done: int, total: int | None) -> None:
@@ -97,7 +98,18 @@ def submitted(done: Submitted) -> str:
     if done.already:
         return f"already submitted as batch {batch.id} ({batch.name}), which is {batch.state}"
     behind = f", resumed behind question {batch.question_count:,}" if done.resumed else ""
-    return f"batch {batch.id} ({batch.name}): {done.questions:,} questions submitted{behind}"
+    return f"batch {batch.id} ({batch.name}): {_questions(done.questions)} submitted{behind}"
+
+
+def retried(done: Retried) -> str:
+    """Return the sentence that ends `retry`."""
+    if not done.questions:
+        return f"batch {done.batch.id}: it has no such results, so nothing runs again"
+    return f"batch {done.batch.id}: {_questions(done.questions)} to run again"
+
+
+def _questions(count: int) -> str:
+    return "1 question" if count == 1 else f"{count:,} questions"
 
 
 def cancelled(done: Cancelled) -> str:
@@ -105,8 +117,8 @@ def cancelled(done: Cancelled) -> str:
     progress = done.progress
     stopped = progress.by_status[Status.CANCELLED]
     return (
-        f"batch {done.batch.id} is cancelled: {progress.final - stopped:,} questions were final,"
-        f" {stopped:,} cancelled, {progress.running:,} still running"
+        f"batch {done.batch.id} is cancelled: {_questions(stopped)} cancelled,"
+        f" {progress.final - stopped:,} were final, {progress.running:,} still running"
     )
 
 
@@ -127,6 +139,9 @@ def asked(done: Asked) -> str:
 
 def standings(console: Console, found: list[Standing], *, as_list: bool = False) -> None:
     """Print where batches stand."""
+    if not found:
+        console.print("no batches yet; `answermill submit FILE` makes one")
+        return
     table = _list(found) if as_list else _one(found[0])
     console.print(table, soft_wrap=False)
 
@@ -155,13 +170,14 @@ def _list(standings: list[Standing]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("batch", "name", "state", "questions", "final", "rate", "ETA"):
         right = heading in ("batch", "questions", "final", "rate", "ETA")
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
-    table.columns[1].overflow = "ellipsis"
+        # Rich narrows the columns that may wrap; the name may, but its cells are cut.
+        wraps = heading == "name"
+        table.add_column(heading, justify="right" if right else "left", no_wrap=not wraps)
     for standing in standings:
         batch = standing.batch
         table.add_row(
             str(batch.id),
-            batch.name,
+            Text(batch.name, no_wrap=True, overflow="ellipsis"),
             batch.state,
             f"{batch.question_count:,}",
             f"{standing.progress.final:,}",

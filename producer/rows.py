@@ -99,7 +99,8 @@ def json_rows(stream: TextIO, shown: str) -> Iterator[tuple[int, dict[str, Any]]
         try:
             found = decode(line)
         except json.JSONDecodeError as error:
-            problem = f"broken JSON: {error.msg} at character {error.pos + 1}"
+            at = min(error.pos, len(line.rstrip())) + 1
+            problem = f"broken JSON: {error.msg} at character {at}"
             raise SourceInvalid(shown, problem, row=row) from error
         except (ValueError, RecursionError) as error:
             raise SourceInvalid(shown, f"broken JSON: {error}", row=row) from error

@@ -144,6 +144,8 @@ def _digest(source: Source) -> str:
 @contextmanager
 def _readable(ref: str) -> Iterator[tuple[str, str, Path]]:
     if ref == STDIN:
+        if sys.stdin is None:
+            raise SourceInvalid("standard input", "it is closed")
         with _copy(sys.stdin.buffer, "standard input") as path:
             yield "standard input", "stdin", path
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from typing import NoReturn
 
@@ -44,12 +44,13 @@ def run(
         UserError: the file, or a row of it, is not as it should be: nothing was stored.
         ServiceAway: nothing was stored, or as much as `status` tells.
     """
-    with bar(err) as show, opened(file, text=text, key=key, file_format=file_format) as source:
-        try:
+    opening = opened(file, text=text, key=key, file_format=file_format)
+    with bar(err) as show, ExitStack() as held:
+        with _nothing_is_stored():
+            source = held.enter_context(opening)
             checked = check(source, lambda count: show("checking", count, None))
-        except KeyboardInterrupt:
-            _end("interrupted; nothing is stored yet")
-        with both(settings) as (engine, client), _way_to_go_on(engine, checked, name):
+            engine, client = held.enter_context(both(settings))
+        with _way_to_go_on(engine, checked, name):
             return submit(
                 engine,
                 client,
@@ -64,6 +65,14 @@ def run(
 
 
 @contextmanager
+def _nothing_is_stored() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        _end("interrupted before it stored anything; the same command starts again")
+
+
+@contextmanager
 def _way_to_go_on(engine: sa.Engine, source: Checked, name: str | None) -> Iterator[None]:
     try:
         yield
@@ -71,7 +80,8 @@ def _way_to_go_on(engine: sa.Engine, source: Checked, name: str | None) -> Itera
         named = name_of(source, name)
         with reading(engine) as conn:
             batch = batches.named(conn, named)
-        count = batch.question_count if batch else 0
+        ours = batch if batch and batch.idempotency_key == source.digest else None
+        count = ours.question_count if ours else 0
         again = "the same command"
         if source.source.copied:
             again += (f" with --name {named}" if name is None else "") + " and the same input"

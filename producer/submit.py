@@ -153,10 +153,7 @@ def _store(
 ) -> None:
     on_progress(batch.question_count)
     size = settings.slice_jobs * settings.job_size
-    for questions in _slices(source.questions(behind=batch.question_count), size):
-        if source.changed:
-            hint = f"`answermill cancel {batch.id}` drops what is stored"
-            raise SourceInvalid(source.source.shown, f"it changed while it was read; {hint}")
+    for questions in _unchanged(source, batch, size):
         sent, now = sender.room(batch.lane) > 0, clock()
         with transaction(engine) as conn:
             messages = batches.append(
@@ -168,6 +165,25 @@ def _store(
     now = clock()
     with transaction(engine) as conn:
         batches.seal(conn, batch, now)
+
+
+def _unchanged(source: Checked, batch: Batch, size: int) -> Iterator[list[Question]]:
+    hint = f"`answermill cancel {batch.id}` drops what is stored"
+    change = SourceInvalid(source.source.shown, f"it changed while it was read; {hint}")
+    last = batch.question_count
+    try:
+        for questions in _slices(source.questions(behind=last), size):
+            if source.changed:
+                break
+            last = questions[-1].position
+            yield questions
+    except (SourceInvalid, LookupError, RuntimeError, ValueError) as error:
+        # Every row was read before without a fault.
+        if source.changed:
+            raise change from error
+        raise
+    if last != source.count:
+        raise change
 
 
 def _slices(questions: Iterator[Question], size: int) -> Iterator[list[Question]]:

@@ -26,8 +26,8 @@ def unstorable(text: str) -> str | None:
         return "there is a NUL character in it; if the file is UTF-16, convert it to UTF-8"
     if _FIRST_ESCAPED <= found[0] <= _LAST_ESCAPED:
         byte = ord(found[0]) - 0xDC00
-        example = "`iconv -f GB18030 -t UTF-8`"
-        return f"byte 0x{byte:02x} is no UTF-8; convert the file to UTF-8, for example by {example}"
+        example = "from GB18030 for example by `iconv -f GB18030 -t UTF-8`"
+        return f"byte 0x{byte:02x} is no UTF-8; convert the file to UTF-8, {example}"
     return "there is half a character (a lone surrogate) in it"
 
 

@@ -14,7 +14,6 @@ from datetime import timedelta
 
 import structlog
 from celery import Celery, signals
-from celery.utils.sysinfo import cpu_budget
 
 from db import logs, queues, versions
 from db.config import Settings
@@ -25,6 +24,7 @@ from worker import tasks
 from worker.answering import Desk
 from worker.leases import LeaseKeeper
 from worker.sweep import Sweep, Sweeper
+from worker.threads import limit
 
 log = structlog.get_logger()
 
@@ -79,8 +79,7 @@ def run(settings: Settings, lanes: Sequence[Lane]) -> int:
         DatabaseAway: the database can't be reached.
     """
     logs.configure(settings)
-    threads = settings.threads or max(1, cpu_budget().count // settings.replicas)
-    _limit_threads(threads)
+    threads = limit(settings.threads, settings.replicas)
     engine = prepare(settings)
     with reading(engine) as conn:
         version = versions.find(conn, settings.model) if settings.model else None
@@ -101,13 +100,6 @@ def run(settings: Settings, lanes: Sequence[Lane]) -> int:
         ]
     )
     return 0
-
-
-def _limit_threads(threads: int) -> None:
-    # Read by the libraries' own thread pools when a child imports them.
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 @dataclass(frozen=True, slots=True)

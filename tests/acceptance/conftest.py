@@ -56,15 +56,15 @@ def build(folder, knowledge, name):
 def mill(home, database_url, model_store):
     """Redis and a migrated database with the shop's model in production, no worker yet."""
     with closing(Mill(home, database_url, model_store)) as mill:
-        install(mill, "shop")
+        install(mill.settings, mill.engine, "shop")
         yield mill
 
 
-def install(mill, name):
-    """Make the newest bundle of the name in the mill's store its production version."""
-    (bundle,) = (mill.settings.models / name).iterdir()
+def install(settings, engine, name):
+    """Make the only bundle of the name in the model store its production version."""
+    (bundle,) = (settings.models / name).iterdir()
     digest = open_bundle(bundle).manifest.digest
-    with transaction(mill.engine) as conn:
-        now = DatabaseClock(mill.engine)()
+    with transaction(engine) as conn:
+        now = DatabaseClock(engine)()
         version = versions.register(conn, name=name, digest=digest, metrics={}, now=now)
         versions.promote(conn, version, by="test", now=now)

@@ -26,7 +26,7 @@ def bank_store(data_folder, tmp_path_factory):
 @pytest.fixture
 def bank(home, database_url, bank_store):
     with closing(Mill(home, database_url, bank_store)) as mill:
-        install(mill, "bank")
+        install(mill.settings, mill.engine, "bank")
         yield mill
 
 

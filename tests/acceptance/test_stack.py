@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.resources import files
 
 import psutil
 import pytest
 import redis
 
+from db.config import load
+from producer.services import database
+from tests.acceptance.conftest import install
 from tests.acceptance.mill import wait_for
 
 
@@ -28,11 +30,11 @@ def environment(home, model_store):
 
 
 @pytest.fixture
-def up(environment, tmp_path):
+def up(home, model_store, environment, tmp_path):
     """Start `answermill up` on the shop's model; end it whatever happens."""
-    knowledge = [sys.executable, "-m", "stack", "model", "build", "--name", "shop", "--knowledge"]
-    sample = files("stack") / "sample" / "knowledge.jsonl"
-    subprocess.run([*knowledge, str(sample)], env=environment, check=True, capture_output=True)
+    settings = load(home=home, model_store=model_store)
+    with database(settings) as engine:
+        install(settings, engine, "shop")
     log = tmp_path / "up.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -17,6 +17,7 @@ from db import terminal
 from db.config import Settings, load
 from db.errors import SettingsInvalid
 from worker.lifecycle import display
+from worker.threads import limit
 
 app = typer.Typer(
     help="Build, measure, promote and roll back model versions.",
@@ -68,6 +69,7 @@ def build(
     entries = read_knowledge(knowledge)
     display.warn_of_shared(shared_phrasings(entries))
     database = prepare(settings)
+    threads = limit(settings.threads)
     from worker.lifecycle import build as building  # torch comes only when the rest is right
     from worker.lifecycle.encoders import find_encoder
 
@@ -75,7 +77,7 @@ def build(
     started = time.perf_counter()
     with display.progress("Embedding phrasings") as hear:
         made = building.build(
-            settings.models, name, entries, source, threads=settings.threads, on_progress=hear
+            settings.models, name, entries, source, threads=threads, on_progress=hear
         )
     built = building.register(database, *made)
     display.show_built(built, time.perf_counter() - started, as_json=as_json)
@@ -115,9 +117,10 @@ def evaluate(
     bundle = find_bundle(settings, found)
     known = frozenset(entry.id for entry in bundle.entries())
     labelled = evaluating.read_labelled(questions, known)
+    threads = limit(settings.threads)
     from worker.model.loaded import load as load_bundle  # torch comes only when the rest is right
 
-    model = load_bundle(bundle, str(found), settings.threads)
+    model = load_bundle(bundle, str(found), threads)
     with display.progress("Answering questions") as hear:
         report = evaluating.evaluate(
             model, labelled, settings.question_chars, lambda done: hear(done, len(labelled))

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from db import batches
+from db.entities import BatchState, Lane, Status
+from db.errors import BrokerAway, SourceInvalid
+from db.session import reading
+from producer.ask import ask
+from producer.broker import Sender, open_broker
+from tests.factories import finish, job_rows, result, running_job
+
+NOW = timedelta(0)
+LONG = timedelta(minutes=1)
+
+
+@pytest.fixture
+def answered(engine, monkeypatch):
+    """Let a worker answer whatever is sent, at once."""
+
+    def send(_, messages):
+        for message in messages:
+            with reading(engine) as conn:
+                batch = batches.find(conn, str(message.batch))
+            finish(engine, running_job(engine, batch), [result(1, key="1")])
+
+    monkeypatch.setattr(Sender, "send", send)
+
+
+@pytest.mark.usefixtures("answered")
+def test_a_question_is_answered_while_one_waits(engine, client, settings):
+    asked = ask(engine, client, settings, "Where is it?", wait=LONG)
+    document = asked.document()
+    assert document.pop("answered_at")
+    assert document == {
+        "batch": asked.batch.id,
+        "name": asked.batch.name,
+        "status": Status.ANSWERED,
+        "answer": "On its way.",
+        "entry_id": "parcel",
+        "matched": "parcel?",
+        "confidence": 0.9,
+        "reason": None,
+        "error": None,
+        "model_version": "shop@1",
+    }
+
+
+def test_an_unanswered_question_is_a_sealed_batch_on_the_interactive_lane(
+    engine, client, settings, waiting
+):
+    asked = ask(engine, client, settings, "Where is it?", wait=NOW)
+    assert asked.result is None
+    assert asked.document()["status"] is None
+    with reading(engine) as conn:
+        batch = batches.find(conn, str(asked.batch.id))
+    assert (batch.lane, batch.state) == (Lane.INTERACTIVE, BatchState.SEALED)
+    assert (batch.question_count, batch.source) == (1, "ask")
+    assert (waiting(Lane.INTERACTIVE), waiting(Lane.BULK)) == (1, 0)
+
+
+def test_the_same_question_asked_twice_is_two_batches(engine, client, settings):
+    first, second = (ask(engine, client, settings, "Why?", wait=NOW) for _ in range(2))
+    assert first.batch.id != second.batch.id
+
+
+def test_a_full_lane_leaves_it_to_the_sweep(engine, client, settings, waiting):
+    full = settings.model_copy(update={"high_water": 1})
+    asked = [ask(engine, client, full, "Why?", wait=NOW) for _ in range(2)]
+    assert waiting(Lane.INTERACTIVE) == 1
+    assert [job_rows(engine, one.batch)[0].sent_at is None for one in asked] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "it is blank"),
+        (" \n", "it is blank"),
+        ("a\0b", "NUL"),
+        ("\ud800", "lone surrogate"),
+        ("x" * 1_000_001, "1,000,001 characters"),
+    ],
+)
+def test_what_is_no_question_is_refused(text, problem, engine, client, settings):
+    with pytest.raises(SourceInvalid, match=problem):
+        ask(engine, client, settings, text, wait=NOW)
+    with reading(engine) as conn:
+        assert batches.newest(conn, 1) == []
+
+
+def test_redis_away_stores_nothing(engine, settings, home, stored):
+    away = type(settings)(broker_url=f"redis+socket://{home}/none.sock", home=home)
+    with open_broker(away) as client, pytest.raises(BrokerAway):
+        ask(engine, client, away, "Why?", wait=NOW)
+    assert stored() == (0, 0, 0)

@@ -1,0 +1,132 @@
+"""`results` to a file or the terminal; what the formats look like is `test_export`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from db.entities import Status
+from producer import export
+from tests.factories import all_results, finish, result, running_job, stored_batch
+
+KEYS = ["ticket-1", "ticket-2", "ticket-3"]
+
+
+@pytest.fixture
+def batch(engine):
+    """A batch of two jobs, of which the first is final."""
+    batch = stored_batch(engine, 4, job_size=3)
+    ends = [result(1), result(2, Status.HANDED_OFF), result(3, Status.FAILED)]
+    finish(engine, running_job(engine, batch), ends)
+    return batch
+
+
+def _read(path: Path) -> list[dict[str, object]]:
+    if path.suffix == ".parquet":
+        return parquet.read_table(path).to_pylist()
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file)) if path.suffix == ".csv" else list(map(json.loads, file))
+
+
+@pytest.mark.usefixtures("batch")
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.ndjson", "OUT.parquet"])
+def test_the_suffix_tells_the_format(name, cli, tmp_path):
+    path = tmp_path / name
+    assert cli("results", "tickets", "-o", path)[:2] == (0, "")
+    found = _read(path)
+    assert [row["key"] for row in found] == KEYS
+    assert [row["status"] for row in found] == ["answered", "handed_off", "failed"]
+    assert tuple(found[0]) == export.COLUMNS
+
+
+@pytest.mark.usefixtures("batch")
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_standard_output_gets_the_same_as_a_file(form, cli, tmp_path):
+    path = tmp_path / "out"
+    cli("results", "tickets", "--format", form, "-o", path)
+    status, out, _ = cli("results", "tickets", "--format", form)
+    assert status == 0
+    assert out.encode() == path.read_bytes()
+    assert "ticket-3" in out
+
+
+@pytest.mark.usefixtures("batch")
+def test_a_table_is_what_a_terminal_gets(cli):
+    status, out, _ = cli("results", "tickets")
+    heading, first, second, third = out.splitlines()
+    assert (status, heading.split()) == (0, ["key", "question", "status", "answer", "conf"])
+    assert "On its way." in first
+    assert "nothing fits" in second
+    assert "the model raised" in third
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_cursor_to_go_on_from_is_told(engine, batch, cli):
+    last = all_results(engine, batch)[-1].cursor
+    assert cli("results", "tickets", "--format", "csv")[2] == f"next: --since {last}\n"
+    status, out, err = cli("results", "tickets", "--since", last)
+    assert (status, out) == (0, "")
+    assert err == f"batch {batch.id} has no such results yet\n"
+    finish(engine, running_job(engine, batch))
+    out = cli("results", "tickets", "--since", last, "--format", "jsonl")[1]
+    assert [json.loads(line)["key"] for line in out.splitlines()] == ["ticket-4"]
+
+
+@pytest.mark.usefixtures("batch")
+@pytest.mark.parametrize(
+    ("status", "keys"),
+    [("answered", KEYS[:1]), ("handed_off", KEYS[1:2]), ("failed", KEYS[2:]), ("expired", [])],
+)
+def test_a_status_is_filtered_for(status, keys, cli):
+    out = cli("results", "tickets", "--status", status, "--format", "jsonl")[1]
+    assert [json.loads(line)["key"] for line in out.splitlines()] == keys
+
+
+@pytest.mark.usefixtures("batch")
+def test_following_ends_with_the_batch(cli):
+    cli("cancel", "tickets")
+    status, out, _ = cli("results", "tickets", "--follow", "--format", "jsonl")
+    assert status == 0
+    assert [json.loads(line)["key"] for line in out.splitlines()] == [*KEYS, "ticket-4"]
+
+
+@pytest.mark.usefixtures("batch")
+@pytest.mark.parametrize("before", [None, b"before"])
+def test_an_error_on_the_way_leaves_no_half_file(before, cli, tmp_path, monkeypatch):
+    path = tmp_path / "out.csv"
+    if before is not None:
+        path.write_bytes(before)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export, "_plain", full)
+    status, out, err = cli("results", "tickets", "-o", path)
+    assert (status, out) == (2, "")
+    assert err == f"answermill: {path}: can't be written: no space left on device\n"
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [before] * (before is not None)
+
+
+@pytest.mark.usefixtures("batch")
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["-o", "out.txt"], "out.txt: the suffix tells no format; give --format"),
+        (["-o", "out"], "out: the suffix tells no format; give --format"),
+        (["-o", "o.csv", "--format", "table"], "o.csv: a table is for people; give --format csv"),
+        (["-o", "/no/such/o.csv"], "/no/such/o.csv: can't be written: no such file or directory"),
+        (["--format", "xml"], "Invalid value for '--format'"),
+        (["--status", "lost"], "Invalid value for '--status'"),
+        (["--since", "-1"], "Invalid value for '--since'"),
+    ],
+)
+def test_what_can_not_be_written_is_told_in_one_line(words, problem, cli, tmp_path):
+    status, out, err = cli("results", "tickets", *words)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"answermill: {problem}")
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

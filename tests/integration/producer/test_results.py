@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from itertools import chain
+
+import pytest
+
+from db import batches
+from db.entities import Status
+from db.errors import BatchUnknown
+from db.session import transaction
+from producer import results
+from producer.results import pages
+from tests.factories import NOW, finish, result, running_job, stored_batch
+
+
+@pytest.fixture(autouse=True)
+def _small_pages(monkeypatch):
+    monkeypatch.setattr(results, "PAGE", 2)
+    monkeypatch.setattr(results, "_POLL_SECONDS", 0.01)
+
+
+@pytest.fixture
+def batch(engine):
+    """A batch of three jobs of three questions, of which one is final."""
+    batch = stored_batch(engine, 9, job_size=3)
+    ends = [result(1), result(2, Status.HANDED_OFF), result(3, Status.FAILED)]
+    finish(engine, running_job(engine, batch), ends)
+    return batch
+
+
+def _end(engine, batch):
+    with transaction(engine) as conn:
+        batches.close_finished(conn, NOW, batch.id)
+
+
+def _positions(found):
+    return [[row.position for row in page] for page in found]
+
+
+def test_pages_hold_what_is_there_in_the_order_of_the_cursor(engine, batch):
+    found = list(pages(engine, batch.id))
+    assert _positions(found) == [[1, 2], [3]]
+    cursors = [row.cursor for page in found for row in page]
+    assert cursors == sorted(set(cursors))
+    assert found[0][0].question == "Where is my parcel?"
+
+
+def test_since_goes_on_behind_a_cursor(engine, batch):
+    first = next(pages(engine, batch.id))
+    assert _positions(pages(engine, batch.id, since=first[0].cursor)) == [[2, 3]]
+    assert _positions(pages(engine, batch.id, since=first[1].cursor)) == [[3]]
+    assert list(pages(engine, batch.id, since=2**62)) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "positions"),
+    [(Status.ANSWERED, [[1]]), (Status.FAILED, [[3]]), (Status.EXPIRED, [])],
+)
+def test_a_status_is_filtered_for(status, positions, engine, batch):
+    assert _positions(pages(engine, batch.id, status=status)) == positions
+
+
+def test_following_waits_for_every_result_and_ends_with_the_batch(engine, batch, monkeypatch):
+    work = iter([lambda: finish(engine, running_job(engine, batch))] * 2)
+
+    def sleep(_: float) -> None:
+        next(work, lambda: _end(engine, batch))()
+
+    monkeypatch.setattr(results.time, "sleep", sleep)
+    found = _positions(pages(engine, batch.id, follow=True))
+    assert list(chain(*found)) == list(range(1, 10))
+
+
+def test_a_poller_that_remembers_its_cursor_sees_every_result_once(engine, batch):
+    seen, cursor = [], 0
+    for _ in range(3):
+        for page in pages(engine, batch.id, since=cursor):
+            seen += [row.position for row in page]
+            cursor = page[-1].cursor
+        if len(seen) < 9:
+            finish(engine, running_job(engine, batch))
+    assert seen == list(range(1, 10))
+
+
+def test_a_finished_batch_is_read_whole_without_following(engine, batch):
+    for _ in range(2):
+        finish(engine, running_job(engine, batch))
+    _end(engine, batch)
+    assert list(chain(*_positions(pages(engine, batch.id)))) == list(range(1, 10))
+
+
+def test_an_unknown_batch_is_an_error(engine):
+    with pytest.raises(BatchUnknown):
+        list(pages(engine, 999))

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+
+from db import batches
+from db.entities import BatchState, Lane, Status
+from db.errors import BatchClosed, BatchUnknown, BrokerAway
+from db.session import reading, transaction
+from producer import retry as module
+from producer.broker import open_broker
+from producer.cancel import cancel
+from producer.retry import retry
+from tests.factories import NOW, all_results, finish, job_rows, result, running_job, stored_batch
+
+ENDS = {
+    1: Status.ANSWERED,
+    2: Status.FAILED,
+    3: Status.HANDED_OFF,
+    4: Status.FAILED,
+    5: Status.ANSWERED,
+    6: Status.ANSWERED,
+}
+
+
+@pytest.fixture
+def batch(engine):
+    """A finished batch of three jobs of two questions."""
+    batch = stored_batch(engine, 6, job_size=2)
+    for first in (1, 3, 5):
+        ends = [result(n, ENDS[n]) for n in (first, first + 1)]
+        finish(engine, running_job(engine, batch), ends)
+    with transaction(engine) as conn:
+        batches.close_finished(conn, NOW, batch.id)
+    return batch
+
+
+def _kept(engine, batch):
+    return sorted(row.position for row in all_results(engine, batch))
+
+
+@pytest.mark.parametrize(
+    ("statuses", "count", "kept", "sent"),
+    [
+        ([Status.FAILED], 2, [1, 3, 5, 6], 2),
+        ([Status.HANDED_OFF], 1, [1, 2, 4, 5, 6], 1),
+        ([Status.HANDED_OFF, Status.FAILED], 3, [1, 5, 6], 2),
+        ([Status.EXPIRED], 0, [1, 2, 3, 4, 5, 6], 0),
+    ],
+)
+def test_what_is_wanted_runs_again_and_nothing_else(  # noqa: PLR0917 - fixtures and cases
+    statuses, count, kept, sent, engine, client, settings, batch, waiting
+):
+    again = retry(engine, client, settings, "tickets", statuses)
+    assert again.questions == count
+    assert _kept(engine, batch) == kept
+    assert waiting(Lane.BULK) == sent
+    with reading(engine) as conn:
+        found = batches.find(conn, "tickets")
+    assert found.state is (BatchState.SEALED if count else BatchState.DONE)
+    assert (found.finished_at is None) is bool(count)
+
+
+def test_a_question_that_runs_again_gets_one_new_result(engine, client, settings, batch):
+    before = {row.position: row.cursor for row in all_results(engine, batch)}
+    retry(engine, client, settings, "tickets", [Status.FAILED])
+    for position in (2, 4):
+        finish(engine, running_job(engine, batch), [result(position)])
+    after = {row.position: row for row in all_results(engine, batch)}
+    assert len(after) == 6
+    assert after[2].status == after[4].status == Status.ANSWERED
+    last = max(before.values())
+    assert [position for position, row in after.items() if row.cursor > last] == [2, 4]
+
+
+def test_many_jobs_are_queued_in_several_transactions(engine, client, settings, batch, monkeypatch):
+    monkeypatch.setattr(module, "_JOBS", 1)
+    again = retry(engine, client, settings, "tickets", [Status.FAILED])
+    assert again.questions == 2
+    assert [row.state for row in job_rows(engine, batch)] == ["queued", "queued", "done"]
+
+
+def test_a_cancelled_batch_does_not_run_again(engine, client, settings):
+    stored_batch(engine, 2)
+    cancel(engine, "tickets")
+    with pytest.raises(BatchClosed, match="is cancelled: it can't be run again"):
+        retry(engine, client, settings, "tickets", [Status.FAILED])
+
+
+def test_an_unknown_batch_is_an_error(engine, client, settings):
+    with pytest.raises(BatchUnknown):
+        retry(engine, client, settings, "999", [Status.FAILED])
+
+
+def test_redis_away_changes_nothing(engine, settings, home, batch):
+    away = type(settings)(broker_url=f"redis+socket://{home}/none.sock", home=home)
+    with open_broker(away) as client, pytest.raises(BrokerAway):
+        retry(engine, client, away, "tickets", [Status.FAILED])
+    assert _kept(engine, batch) == [1, 2, 3, 4, 5, 6]

@@ -1,0 +1,151 @@
+"""`submit` killed, or its file changed, at any moment: nothing is lost, nothing doubled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from db import batches
+from db.entities import BatchState
+from db.errors import BatchClosed, SourceChanged, SourceInvalid
+from db.session import reading, transaction
+from producer.broker import Sender
+
+COUNT = 9  # slices of 4, 4 and 1
+
+
+class Killed(BaseException):
+    """What ends a process without its leave."""
+
+
+def _killed_at(call: int):
+    calls = iter(range(call + 1))
+
+    def on_progress(_: int) -> None:
+        if next(calls) == call:
+            raise Killed
+
+    return on_progress
+
+
+@pytest.mark.parametrize(
+    "deaths", [[0], [1], [2], [3], [0, 0], [1, 1], [0, 1, 0, 1], [1, 0, 1, 0, 1]]
+)
+def test_killed_at_a_slice_and_run_again_it_has_every_question_once(
+    deaths, submitted, write, all_there_once
+):
+    path = write("july.csv", COUNT)
+    for call in deaths:
+        with pytest.raises(Killed):
+            submitted(path, on_progress=_killed_at(call))
+    done = submitted(path)
+    assert done.resumed
+    all_there_once(done.batch.id, COUNT)
+
+
+def test_killed_before_a_commit_it_stored_nothing_of_the_slice(
+    submitted, write, stored, all_there_once, monkeypatch
+):
+    append = batches.append
+
+    def killed(conn, batch, questions, **values):
+        append(conn, batch, questions, **values)
+        if questions[0].position > 1:
+            raise Killed
+
+    monkeypatch.setattr(batches, "append", killed)
+    with pytest.raises(Killed):
+        submitted(write("july.csv", COUNT))
+    assert stored() == (1, 4, 2)
+    monkeypatch.setattr(batches, "append", append)
+    all_there_once(submitted(write("july.csv", COUNT)).batch.id, COUNT)
+
+
+def test_killed_between_commit_and_send_it_sends_the_rest(
+    submitted, write, waiting, all_there_once, monkeypatch
+):
+    def killed(*_):
+        raise Killed
+
+    send = Sender.send
+    monkeypatch.setattr(Sender, "send", killed)
+    with pytest.raises(Killed):
+        submitted(write("july.csv", COUNT))
+    assert waiting() == 0
+    monkeypatch.setattr(Sender, "send", send)
+    all_there_once(submitted(write("july.csv", COUNT)).batch.id, COUNT)
+    assert waiting() == 3, "the sweep sends the two of before"
+
+
+@pytest.mark.usefixtures("environment")
+def test_kill_minus_9_and_the_same_again_has_every_question_once(
+    submitted, write, stored, all_there_once
+):
+    path = write("july.csv", COUNT)
+    code = (
+        "import os, sys; from db.config import load; from producer.services import both;"
+        "from producer.source import check, opened; from producer.submit import submit\n"
+        "with both(load()) as (engine, client), opened(sys.argv[1]) as source:\n"
+        "    submit(engine, client, load(), check(source),\n"
+        "           on_progress=lambda n: n == 4 and os.kill(os.getpid(), 9))"
+    )
+    child = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert child.returncode == -signal.SIGKILL
+    assert stored() == (1, 4, 2)
+    all_there_once(submitted(path).batch.id, COUNT)
+
+
+def test_an_interrupted_one_is_not_carried_on_with_another_file(submitted, write):
+    with pytest.raises(Killed):
+        submitted(write("july.csv", COUNT), name="july", on_progress=_killed_at(1))
+    with pytest.raises(SourceChanged):
+        submitted(write("july.csv", COUNT + 1), name="july")
+
+
+@pytest.mark.parametrize("change", ["rewritten", "other header", "gone"])
+@pytest.mark.parametrize("moment", [0, 1])
+def test_a_file_that_changes_while_it_is_stored_ends_it(change, moment, submitted, write, stored):
+    path = write("july.csv", 1_000)
+    calls = iter(range(1_000))
+
+    def on_progress(_: int) -> None:
+        if next(calls) == moment:
+            header = "a,b\n" if change == "other header" else "key,question\n"
+            path.unlink() if change == "gone" else path.write_text(header + "x,y\n" * 1_000)
+
+    with pytest.raises(SourceInvalid) as caught:
+        submitted(path, on_progress=on_progress)
+    hint = "`answermill cancel 1` drops what is stored"
+    assert str(caught.value) == f"{path}: it changed while it was read; {hint}"
+    assert stored()[1] == 4 * moment
+
+
+def test_a_file_cut_behind_what_was_read_is_not_taken_for_whole(engine, submitted, write):
+    line = '{"question": "%s"}\n'
+    line %= "x" * (2048 - len(line) + 2)  # so that four of them fill the reader's 8 KiB
+    path = write("july.jsonl", line * 100)
+    with pytest.raises(SourceInvalid, match="changed while it was read"):
+        submitted(path, on_progress=lambda n: n == 4 and os.truncate(path, 8192))
+    with reading(engine) as conn:
+        assert batches.find(conn, "1").state is BatchState.OPEN
+
+
+def test_two_at_once_store_every_question_once(submitted, write, all_there_once):
+    path = write("july.csv", COUNT)
+    with pytest.raises(BatchClosed):
+        submitted(path, on_progress=lambda n: n == 4 and submitted(path))
+    all_there_once(1, COUNT)
+
+
+def test_a_cancelled_batch_is_not_carried_on_with(engine, submitted, write):
+    path = write("july.csv", COUNT)
+    with pytest.raises(Killed):
+        submitted(path, on_progress=_killed_at(1))
+    with transaction(engine) as conn:
+        batches.stop(conn, 1, BatchState.CANCELLED)
+    again = submitted(path)
+    assert (again.already, again.questions) == (True, 4)

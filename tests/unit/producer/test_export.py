@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+from rich.console import Console
+
+from producer import readers
+from producer.export import COLUMNS, ExportFormat, export, one_line, replaced
+from producer.readers import FileFormat, Layout
+from tests.services import short_folder
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+FILES = (ExportFormat.CSV, ExportFormat.JSONL, ExportFormat.PARQUET)
+STORABLE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+def _row(position: int = 1, **values: object) -> SimpleNamespace:
+    filled = {
+        "key": f"ticket-{position}",
+        "question": "Where is my parcel?",
+        "status": "answered",
+        "answer": "On its way.",
+        "entry_id": "parcel",
+        "matched": "parcel?",
+        "confidence": 0.1 + 0.2,
+        "reason": None,
+        "error": None,
+        "model_version": "shop@1",
+        "answered_at": AT,
+        "position": position,
+        "cursor": 100 + position,
+    }
+    return SimpleNamespace(**{**filled, **values})
+
+
+def _written(export_format: ExportFormat, *pages: list[SimpleNamespace]) -> bytes:
+    stream = io.BytesIO()
+    export(pages, stream, export_format, Console(file=io.StringIO()))
+    return stream.getvalue()
+
+
+def _table(rows: list[SimpleNamespace], width: int = 80) -> list[str]:
+    told = io.StringIO()
+    export([rows], io.BytesIO(), ExportFormat.TABLE, Console(file=told, width=width))
+    return told.getvalue().splitlines()
+
+
+def test_the_columns_are_what_the_reference_says():
+    reference = Path(__file__).parents[3] / "docs" / "reference" / "files.md"
+    assert " ".join(COLUMNS) in " ".join(reference.read_text(encoding="utf-8").split())
+
+
+def test_csv_has_every_column_and_an_empty_field_for_nothing():
+    first, second, end = _written(ExportFormat.CSV, [_row()]).decode().split("\n")
+    assert first == ",".join(COLUMNS)
+    assert second == (
+        "ticket-1,Where is my parcel?,answered,On its way.,parcel,parcel?,0.30000000000000004,"
+        ",,shop@1,2026-01-02T03:04:05.678901+00:00,1,101"
+    )
+    assert end == ""
+
+
+def test_csv_keeps_what_a_spreadsheet_would_take_for_a_formula():
+    found = _written(ExportFormat.CSV, [_row(question="=1+1", answer="@SUM(A1)")]).decode()
+    assert next(csv.DictReader(io.StringIO(found)))["question"] == "=1+1"
+    assert ",@SUM(A1)," in found
+
+
+def test_json_lines_have_null_for_nothing_and_text_as_it_is():
+    line = _written(ExportFormat.JSONL, [_row(question="您是机器人吗？")])
+    assert "您是机器人吗？".encode() in line
+    found = json.loads(line)
+    assert tuple(found) == COLUMNS
+    assert (found["reason"], found["confidence"]) == (None, 0.1 + 0.2)
+    assert datetime.fromisoformat(found["answered_at"]) == AT
+
+
+def test_parquet_has_types_and_rows_of_every_page():
+    pages = [[_row(n) for n in range(first, first + 1_000)] for first in range(1, 12_001, 1_000)]
+    pages[0][0].confidence = None
+    found = parquet.read_table(io.BytesIO(_written(ExportFormat.PARQUET, *pages)))
+    assert tuple(found.column_names) == COLUMNS
+    assert found["position"].to_pylist() == list(range(1, 12_001))
+    assert found["confidence"].to_pylist()[:2] == [None, 0.1 + 0.2]
+    assert found["answered_at"][0].as_py() == AT
+
+
+@pytest.mark.parametrize("export_format", FILES)
+def test_no_results_make_a_file_that_can_be_read(export_format):
+    found = _written(export_format)
+    if export_format is ExportFormat.PARQUET:
+        assert parquet.read_table(io.BytesIO(found)).num_rows == 0
+    else:
+        head = ",".join(COLUMNS) + "\n" if export_format is ExportFormat.CSV else ""
+        assert found.decode() == head
+
+
+@pytest.mark.parametrize("export_format", FILES)
+@given(asked=st.lists(st.tuples(STORABLE.filter(bool), STORABLE), min_size=1))
+def test_an_export_read_as_questions_gives_the_same_questions(export_format, asked):
+    rows = [_row(n, key=key, question=text) for n, (key, text) in enumerate(asked, 1)]
+    with short_folder() as folder:
+        path = folder / "f"
+        path.write_bytes(_written(export_format, rows))
+        layout = Layout(FileFormat(export_format.value), "question", "key", None)
+        found = [question for _, question in readers.questions(path, "f", layout)]
+    assert [(question.key, question.text) for question in found] == asked
+
+
+def test_the_last_cursor_is_returned():
+    console = Console(file=io.StringIO())
+    pages = [[_row(1), _row(2)], [_row(3)]]
+    assert export(pages, io.BytesIO(), ExportFormat.CSV, console) == 103
+    assert export([], io.BytesIO(), ExportFormat.CSV, console) is None
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_table_fits_the_terminal_whatever_is_in_it(width):
+    rows = [
+        _row(1, key="k" * 100, question="x" * 1_000, answer="y\nz\x1b[31m"),
+        _row(2, question="您" * 200, status="handed_off", answer=None, reason="nothing fits"),
+        _row(3, answer=None, status="failed", error="empty question", confidence=None),
+    ]
+    lines = _table(rows, width)
+    assert len(lines) == 4
+    assert all(len(line) <= width for line in lines)
+    assert "\x1b" not in "".join(lines)
+    assert lines[0].split() == ["key", "question", "status", "answer", "conf"]
+    assert "nothing" in lines[2]
+    assert "empty" in lines[3]
+
+
+def test_the_table_has_one_heading_for_all_pages():
+    told = io.StringIO()
+    pages = [[_row(n)] for n in range(1, 4)]
+    export(pages, io.BytesIO(), ExportFormat.TABLE, Console(file=told, width=80))
+    assert told.getvalue().count("status") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("a\n b\t c", "a b c"), ("\x1b[2Ja", "[2Ja"), ("a\u202eb", "a b"), ("", "")]
+)
+def test_a_text_on_one_line_controls_no_terminal(text, line):
+    assert one_line(text) == line
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "out.csv"
+    with suppress(KeyboardInterrupt), replaced(path) as stream:
+        stream.write(b"half")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    path.write_bytes(b"before")
+    with replaced(path) as stream:
+        stream.write(b"after")
+        stream.flush()
+        assert path.read_bytes() == b"before"
+    assert path.read_bytes() == b"after"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_a_link_and_its_target_is_replaced(tmp_path):
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
+    target.write_bytes(b"before")
+    link.symlink_to(target)
+    with replaced(link) as stream:
+        stream.write(b"after")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"after"
+
+
+def test_what_is_no_regular_file_is_written_to():
+    with replaced(Path("/dev/null")) as stream:
+        stream.write(b"gone")
+    assert not Path("/dev/null").is_file()

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer import texts
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
+def test_any_text_without_nul_and_half_characters_can_be_a_question(text):
+    assert texts.question_fault(text) is None
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", "您是机器人吗？", "x" * 100_000, "👩‍👩‍👧"])
+def test_blank_and_long_and_foreign_questions_are_taken(text):
+    assert texts.question_fault(text) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (None, "there is no question"),
+        (3, "the question is a number, not text"),
+        (1.5, "the question is a number, not text"),
+        (True, "the question is true or false, not text"),
+        ({}, "the question is an object, not text"),
+        ([], "the question is of the type list, not text"),
+        (
+            "x" * 1_000_001,
+            "the question has 1,000,001 characters, more than 1,000,000",
+        ),
+        (
+            "a\0b",
+            "there is a NUL character in it; if the file is UTF-16, convert it to UTF-8",
+        ),
+        ("\ud800", "there is half a character (a lone surrogate) in it"),
+    ],
+)
+def test_what_cannot_be_a_question_is_told(value, problem):
+    assert texts.question_fault(value) == problem
+
+
+def test_a_million_characters_are_the_most_and_taken():
+    assert texts.question_fault("x" * 1_000_000) is None
+
+
+def test_a_byte_that_is_no_utf8_is_named_with_a_way_to_convert():
+    problem = texts.unstorable(b"Gr\xf6\xdfe".decode(errors="surrogateescape"))
+    assert problem is not None
+    assert problem.startswith("byte 0xf6 is no UTF-8; convert the file to UTF-8")
+
+
+@pytest.mark.parametrize(
+    ("value", "key"), [("a", "a"), (7, "7"), (1.5, "1.5"), ("键", "键"), ("k" * 500, "k" * 500)]
+)
+def test_text_and_numbers_are_keys(value, key):
+    assert texts.key_of(value) == (key, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (None, "there is no key"),
+        ("", "the key is empty"),
+        (False, "the key is true or false, not text"),
+        ([1], "the key is of the type list, not text"),
+        ("k" * 501, "the key has 501 characters, more than 500"),
+        ("\ud800", "there is half a character (a lone surrogate) in it"),
+    ],
+)
+def test_what_cannot_be_a_key_is_told(value, problem):
+    assert texts.key_of(value)[1] == problem
+
+
+@pytest.mark.parametrize(
+    ("language", "metadata", "problem"),
+    [
+        (None, None, None),
+        ("de", {"queue": "returns", "tags": ["ä"]}, None),
+        (7, None, "the language is a number, not text"),
+        ("\ud800", None, "there is half a character (a lone surrogate) in it"),
+        (None, {"a": {"b": "\ud800"}}, "there is half a character (a lone surrogate) in it"),
+    ],
+)
+def test_language_and_metadata_are_checked_to_their_depth(language, metadata, problem):
+    assert texts.extras_fault(language, metadata) == problem

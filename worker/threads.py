@@ -1,0 +1,24 @@
+"""How many threads the arithmetic gets, and how they wait for each other.
+
+Set before torch is imported: its OpenMP reads the environment once. Waiting threads sleep
+instead of spinning: on cores that are shared with Redis, the database and a producer,
+spinning ones keep each other from the core (docs/log.md).
+"""
+
+from __future__ import annotations
+
+import os
+
+from celery.utils.sysinfo import cpu_budget
+
+_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def limit(wanted: int = 0, replicas: int = 1) -> int:
+    """Give each replica so many threads, 0: its share of the CPU budget; return how many."""
+    threads = wanted or max(1, int(cpu_budget().count) // replicas)
+    for name in _POOLS:
+        os.environ[name] = str(threads)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    return threads
