@@ -13,6 +13,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -26,7 +27,7 @@ PREFIX = "ANSWERMILL_"
 _LONGEST_SOCKET_PATH = 103
 
 _DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
-_BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
+_BROKER_SCHEMES = ("redis", "rediss", "redis+socket")
 
 PositiveSeconds = Annotated[float, Field(gt=0)]
 PositiveCount = Annotated[int, Field(gt=0)]
@@ -154,13 +155,14 @@ class Settings(BaseSettings):
         if "cluster" in scheme:
             msg = (
                 f"{scheme}:// (Redis Cluster) is not supported by Celery's Redis transport;"
-                " use a single Redis or Valkey, or Sentinel"
+                " use a single Redis or Valkey"
             )
             raise ValueError(msg)
         if scheme not in _BROKER_SCHEMES:
             known = "://, ".join(_BROKER_SCHEMES)
             msg = f"{scheme}:// is not supported; use one of {known}://"
             raise ValueError(msg)
+        _check_port(value.get_secret_value())
         return value
 
     @property
@@ -213,6 +215,14 @@ def _check_length(socket: Path) -> None:
         raise ValueError(msg)
 
 
+def _check_port(url: str) -> None:
+    try:
+        _ = urlsplit(url).port
+    except ValueError:  # its own message may quote a password that nobody escaped
+        msg = "the port is not a number up to 65535; escape / ? # @ : in a password as %2F …"
+        raise ValueError(msg) from None
+
+
 def _scheme(url: SecretStr) -> str:
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url.get_secret_value())
     if found is None:  # what stands there may be a password
@@ -222,11 +232,7 @@ def _scheme(url: SecretStr) -> str:
 
 
 def redact(url: str) -> str:
-    """Return the URL, or Sentinel's several, without the passwords, fit to be shown."""
-    return ";".join(_redacted(part) for part in re.split(r";(?=[\w+]+://)", url))
-
-
-def _redacted(url: str) -> str:
+    """Return the URL without its password, fit to be shown."""
     # Not urlsplit: a password that nobody escaped must not be shown either.
     scheme, mark, rest = url.partition("://")
     userinfo, at, place = rest.rpartition("@")

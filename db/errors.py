@@ -13,7 +13,9 @@
     │   ├── ModelUnknown          no model version has that name
     │   ├── BundleInvalid         a model bundle is damaged or incomplete
     │   ├── EncoderInvalid        an encoder can't be loaded
-    │   └── SchemaMissing         the database lacks this release's tables
+    │   ├── SchemaMissing         the database lacks this release's tables
+    │   ├── ExtraMissing          a command needs a package that is not installed
+    │   └── StackRunning          another stack runs on the same ANSWERMILL_HOME
     ├── ServiceAway               exit status 3: try again when it is back
     │   ├── DatabaseAway
     │   └── BrokerAway
@@ -26,6 +28,7 @@ call can succeed later without anybody changing anything.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -143,6 +146,24 @@ class SchemaMissing(UserError):
         self.url, self.found, self.needed = url, found, needed
         state = "has no tables yet" if found is None else f"is at revision {found}, not {needed}"
         super().__init__(f"database {url} {state}; run `answermill db upgrade`")
+
+
+class ExtraMissing(UserError):
+    """The command needs a package that this installation lacks."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package, self.extra = package, extra
+        super().__init__(
+            f"this command needs the package {package}: pip install 'answermill[{extra}]'"
+        )
+
+
+class StackRunning(UserError):
+    """Another stack runs on the same ANSWERMILL_HOME."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        super().__init__(f"a stack is running already on {home}; stop it, or set ANSWERMILL_HOME")
 
 
 class ServiceAway(AnswermillError):

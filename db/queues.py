@@ -1,6 +1,6 @@
 """Redis's side: the Celery settings that both ends share, and how messages are sent.
 
-Covers one Redis or Valkey, or Sentinel; Redis Cluster is refused by the settings.
+Covers one Redis or Valkey; Redis Cluster and Sentinel are refused by the settings.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ def prepare(settings: Settings) -> sa.Engine:
     engine = open_engine(settings)
     try:
         if settings.embedded_database:
-            settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_home(settings)
             _upgrade_if_behind(engine)
         else:
             check_schema(engine)
@@ -184,6 +184,19 @@ def prepare(settings: Settings) -> sa.Engine:
         engine.dispose()
         raise
     return engine
+
+
+def make_home(settings: Settings) -> None:
+    """Make the folder of everything embedded, for its owner alone, unless it is there.
+
+    Raises:
+        SettingsInvalid: it can't be made.
+    """
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        fault = f"{settings.home} can't be made: {error.strerror}"
+        raise SettingsInvalid([f"ANSWERMILL_HOME: {fault}"]) from error
 
 
 def _upgrade_if_behind(engine: sa.Engine) -> None:

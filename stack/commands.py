@@ -15,7 +15,7 @@ from db import migrate, versions
 from db.config import Settings, load
 from db.entities import ModelVersion
 from db.errors import AnswermillError
-from db.session import check_schema, open_engine, prepare, reading, revision
+from db.session import check_schema, make_home, open_engine, prepare, reading, revision
 from db.terminal import err, out
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -109,7 +109,7 @@ def upgrade() -> None:
     """Bring the database to this release's schema."""
     settings = load()
     if settings.embedded_database:
-        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_home(settings)
     with _open(open_engine, settings) as engine:
         before = revision(engine)
         migrate.upgrade(engine)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import typer
 from rich.text import Text
 
 from db import results
 from db.config import Settings
 from db.entities import Status
-from db.errors import AnswermillError
 from db.session import open_engine, prepare, reading
 from db.terminal import err, out
 from producer.broker import open_broker
@@ -41,15 +41,12 @@ _SHOWN = (
 _ANSWERED_SHOWN, _HANDED_OFF_SHOWN = 7, 5
 
 
-class BuildFailed(AnswermillError):
-    """The demo's model could not be built; the build has said why."""
-
-
 def run(settings: Settings, workers: int, *, stay: bool, stop: threading.Event) -> None:
     """Answer the sample; show it; stay until told to stop, if wanted.
 
     Raises:
         AnswermillError: something that the demo needs is not there.
+        typer.Exit: the model could not be built; the build has said why.
     """
     with as_file(files("stack") / "sample") as sample:
         prepare(settings).dispose()
@@ -74,7 +71,7 @@ def _build(knowledge: Path) -> str:
         [sys.executable, "-m", "stack", *words], stdout=subprocess.PIPE, check=False
     )
     if done.returncode:
-        raise BuildFailed("the demo's model could not be built")
+        raise typer.Exit(done.returncode)  # the build has said why
     built: dict[str, Any] = json.loads(done.stdout)
     out.print(
         f"   {built['entries']} entries, {built['phrasings']} known phrasings: {built['model']}"

@@ -18,8 +18,8 @@ from pathlib import Path
 import redis
 
 from db.config import Settings
-from db.errors import BrokerAway, SettingsInvalid, UserError
-from db.session import prepare
+from db.errors import BrokerAway, SettingsInvalid, StackRunning, UserError
+from db.session import make_home, prepare
 from stack.processes import Service
 
 # The longest job plus a margin: a worker that is asked to stop finishes what it has.
@@ -27,13 +27,6 @@ _WORKER_GRACE = 30.0
 _GRACE = 10.0
 _START_SECONDS = 30.0
 _LOOPBACK = "127.0.0.1"
-
-
-class StackRunning(UserError):
-    """Another stack runs on the same ANSWERMILL_HOME."""
-
-    def __init__(self, home: Path) -> None:
-        super().__init__(f"a stack is running already on {home}; stop it, or set ANSWERMILL_HOME")
 
 
 class Stack:
@@ -62,6 +55,7 @@ def running(settings: Settings, workers: int, model: str | None = None) -> Itera
         ServiceAway: something that is not ours to start does not answer.
     """
     with ExitStack() as at_exit:
+        make_home(settings)
         at_exit.enter_context(_only_stack(settings.home))
         prepare(settings).dispose()
         services = []

@@ -87,3 +87,13 @@ def test_no_password_is_shown(run):
     )
     assert status == 3
     assert "s3cret" not in "\n".join(lines + errors)
+
+
+@pytest.mark.parametrize("words", [["status"], ["db", "upgrade"], ["up"], ["check"]])
+def test_a_home_that_can_not_be_made_is_told(run, home, words):
+    (home / "file").write_text("in the way")
+    _, out, errors = run(*words, home=str(home / "file" / "home"))
+    told = "\n".join([*out, *errors])
+    assert "ANSWERMILL_HOME: " in told
+    assert "can't be made: Not a directory" in told
+    assert "Traceback" not in told
