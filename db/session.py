@@ -143,9 +143,10 @@ def _address(engine: sa.Engine) -> str:
 
 def revision(engine: sa.Engine) -> str | None:
     """Return the Alembic revision that the database is at, None when it has no tables."""
-    url = engine.url
-    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
-        return None  # to look would make an empty file
+    if engine.url.get_backend_name() == "sqlite":
+        file = Path(str(engine.url.database))
+        if file.parent.is_dir() and not file.exists():
+            return None  # to look would make an empty file
     with reading(engine) as conn:
         if not sa.inspect(conn).has_table("alembic_version"):
             return None

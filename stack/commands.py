@@ -104,13 +104,16 @@ def stopping() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _unchecked(settings: Settings) -> sa.Engine:
+    if settings.embedded_database:
+        make_home(settings)
+    return open_engine(settings)
+
+
 @database.command()
 def upgrade() -> None:
     """Bring the database to this release's schema."""
-    settings = load()
-    if settings.embedded_database:
-        make_home(settings)
-    with _open(open_engine, settings) as engine:
+    with _open(_unchecked, load()) as engine:
         before = revision(engine)
         migrate.upgrade(engine)
         after = revision(engine)
@@ -121,7 +124,7 @@ def upgrade() -> None:
 @database.command(name="check")
 def check_database() -> None:
     """Tell whether the database has this release's schema."""
-    with _open(open_engine, load()) as engine:
+    with _open(_unchecked, load()) as engine:
         check_schema(engine)
         out.print(f"the schema is at {revision(engine)}, as this release needs it")
 

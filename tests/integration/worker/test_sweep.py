@@ -105,6 +105,13 @@ def test_sent_jobs_are_not_sent_again_while_their_lane_still_holds_messages(worl
     assert len(world.queue.lanes[Lane.BULK]) == 1
 
 
+def test_what_waits_in_a_lane_counts_towards_its_high_water_mark(world):
+    world.submit(9, sent=False)
+    world.queue.lanes[Lane.BULK] = [AnswerJob(n, 1, Lane.BULK, 1) for n in (997, 998, 999)]
+    world.sweep.run()
+    assert len(world.queue.lanes[Lane.BULK]) == 5
+
+
 def test_each_lane_is_filled_for_itself(world):
     world.submit(9, sent=False)
     world.submit(1, sent=False, lane=Lane.INTERACTIVE)
