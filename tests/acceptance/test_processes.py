@@ -15,11 +15,13 @@ MILLION = 1_000_000
 MOST_MEGABYTES = 150
 
 _WATCHED_SUBMIT = """
-import json, resource, sys
+import json, sys
 from stack.cli import main
 status = main(["submit", sys.argv[1], "--json"])
 heavy = [m for m in ("torch", "transformers", "numpy", "worker", "sklearn") if m in sys.modules]
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# Not getrusage: its maximum is that of the process which started this one, if higher.
+with open("/proc/self/status") as file:
+    (peak,) = (int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
 print(json.dumps({"status": status, "heavy": heavy, "megabytes": peak / 1024}))
 """
 
