@@ -15,8 +15,9 @@ from db import migrate, versions
 from db.config import Settings, load
 from db.entities import ModelVersion
 from db.errors import AnswermillError
-from db.session import check_schema, make_home, open_engine, prepare, reading, revision
+from db.session import check_schema, make_home, open_engine, reading, revision
 from db.terminal import err, out
+from producer.services import database as opened
 
 app = typer.Typer(pretty_exceptions_enable=False)
 database = typer.Typer(help="The database's schema.", no_args_is_help=True)
@@ -56,19 +57,10 @@ def _model(settings: Settings) -> ModelVersion:
     Raises:
         ModelUnknown: nothing is built or chosen yet.
     """
-    with _open(prepare, settings) as engine, reading(engine) as conn:
+    with opened(settings) as engine, reading(engine) as conn:
         if settings.model:
             return versions.find(conn, settings.model)
         return versions.only_production(conn)
-
-
-@contextlib.contextmanager
-def _open(opener: Callable[[Settings], sa.Engine], settings: Settings) -> Iterator[sa.Engine]:
-    engine = opener(settings)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 @app.command()
@@ -104,16 +96,22 @@ def stopping() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _unchecked(settings: Settings) -> sa.Engine:
+@contextlib.contextmanager
+def _unchecked(settings: Settings) -> Iterator[sa.Engine]:
+    """Open the database, whatever its schema."""
     if settings.embedded_database:
         make_home(settings)
-    return open_engine(settings)
+    engine = open_engine(settings)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 @database.command()
 def upgrade() -> None:
     """Bring the database to this release's schema."""
-    with _open(_unchecked, load()) as engine:
+    with _unchecked(load()) as engine:
         before = revision(engine)
         migrate.upgrade(engine)
         after = revision(engine)
@@ -124,7 +122,7 @@ def upgrade() -> None:
 @database.command(name="check")
 def check_database() -> None:
     """Tell whether the database has this release's schema."""
-    with _open(_unchecked, load()) as engine:
+    with _unchecked(load()) as engine:
         check_schema(engine)
         out.print(f"the schema is at {revision(engine)}, as this release needs it")
 
@@ -144,7 +142,7 @@ def check() -> None:
 
 
 def _check_database(settings: Settings) -> str:
-    with _open(prepare, settings) as engine:
+    with opened(settings) as engine:
         return f"schema {revision(engine)}"
 
 

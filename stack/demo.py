@@ -18,10 +18,10 @@ from rich.text import Text
 from db import results
 from db.config import Settings
 from db.entities import Status
-from db.session import open_engine, prepare, reading
+from db.session import DatabaseClock, prepare, reading
 from db.terminal import err, out
-from producer.broker import open_broker
 from producer.display import progress_of
+from producer.services import both, database
 from producer.source import check, opened
 from producer.status import Standing, standing
 from producer.submit import submit
@@ -82,28 +82,26 @@ def _build(knowledge: Path) -> str:
 def _answer(
     settings: Settings, stack: Stack, questions: Path, stop: threading.Event
 ) -> Standing | None:
-    engine = open_engine(settings)
     name = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
-    with opened(str(questions)) as source:
-        done = submit(engine, open_broker(settings), settings, check(source), name=name)
-    out.print(f"   {done.questions} questions are accepted: batch {done.batch.id}.")
-    out.print("3. The worker loads the model and answers.")
-    with progress_of(err) as show:
-        while not stop.wait(_WATCH_SECONDS):
-            stack.watch(err.print)
-            found = standing(engine, str(done.batch.id))
-            show(found)
-            if found.finished:
-                engine.dispose()
-                return found
+    with both(settings) as (engine, client):
+        with opened(str(questions)) as source:
+            done = submit(engine, client, settings, check(source), name=name)
+        out.print(f"   {done.questions} questions are accepted: batch {done.batch.id}.")
+        out.print("3. The worker loads the model and answers.")
+        clock = DatabaseClock(engine)
+        with progress_of(err) as show:
+            while not stop.wait(_WATCH_SECONDS):
+                stack.watch(err.print)
+                found = standing(engine, str(done.batch.id), clock)
+                show(found)
+                if found.finished:
+                    return found
     return None
 
 
 def _show(settings: Settings, stack: Stack, end: Standing) -> None:
-    engine = open_engine(settings)
-    with reading(engine) as conn:
+    with database(settings) as engine, reading(engine) as conn:
         rows = results.page(conn, end.batch.id, limit=end.batch.question_count)
-    engine.dispose()
     _list("Answered", _sample(rows, Status.ANSWERED, _ANSWERED_SHOWN))
     _list("Handed off to a human", _sample(rows, Status.HANDED_OFF, _HANDED_OFF_SHOWN))
     counts = end.progress.by_status

@@ -143,6 +143,14 @@ def fail(engine: sa.Engine, job: Job, error: str = "boom", *, attempts: int = 3)
         return jobs.fail(conn, job, error=error, attempts=attempts, now=NOW)
 
 
+def partly_final_batch(engine: sa.Engine, asked: int) -> Batch:
+    """Store a batch in jobs of three; the first is answered, handed off and failed."""
+    batch = stored_batch(engine, asked, job_size=3)
+    ends = [result(1), result(2, Status.HANDED_OFF), result(3, Status.FAILED)]
+    finish(engine, running_job(engine, batch), ends)
+    return batch
+
+
 def all_results(engine: sa.Engine, batch: Batch) -> list[sa.Row[Any]]:
     """Return the batch's visible results in the cursor's order."""
     with reading(engine) as conn:

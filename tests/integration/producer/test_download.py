@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from db.entities import Status
 from producer import export
-from tests.factories import all_results, finish, result, running_job, stored_batch
+from tests.factories import all_results, finish, partly_final_batch, running_job
 
 KEYS = ["ticket-1", "ticket-2", "ticket-3"]
 
@@ -19,10 +18,7 @@ KEYS = ["ticket-1", "ticket-2", "ticket-3"]
 @pytest.fixture
 def batch(engine):
     """A batch of two jobs, of which the first is final."""
-    batch = stored_batch(engine, 4, job_size=3)
-    ends = [result(1), result(2, Status.HANDED_OFF), result(3, Status.FAILED)]
-    finish(engine, running_job(engine, batch), ends)
-    return batch
+    return partly_final_batch(engine, 4)
 
 
 def _read(path: Path) -> list[dict[str, object]]:

@@ -10,7 +10,7 @@ from db.errors import BatchUnknown
 from db.session import transaction
 from producer import results
 from producer.results import pages
-from tests.factories import NOW, finish, result, running_job, stored_batch
+from tests.factories import NOW, finish, partly_final_batch, running_job
 
 
 @pytest.fixture(autouse=True)
@@ -22,10 +22,7 @@ def _small_pages(monkeypatch):
 @pytest.fixture
 def batch(engine):
     """A batch of three jobs of three questions, of which one is final."""
-    batch = stored_batch(engine, 9, job_size=3)
-    ends = [result(1), result(2, Status.HANDED_OFF), result(3, Status.FAILED)]
-    finish(engine, running_job(engine, batch), ends)
-    return batch
+    return partly_final_batch(engine, 9)
 
 
 def _end(engine, batch):
