@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -30,6 +31,16 @@ hypothesis.settings.load_profile("answermill")
 
 _TEMPLATE = "answermill_template"
 _numbers = count(1)
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard() -> None:
+    """Let the processes that tests start hear SIGINT.
+
+    A shell without job control starts what runs in its background with SIGINT ignored, and
+    children inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -47,8 +47,11 @@ def test_ctrl_c_while_reading_ends_in_one_line(tmp_path, stored):
         writing = os.open(pipe, os.O_WRONLY)
         os.write(writing, b"x" * (1 << 20))  # more than a pipe holds: returns when it is read
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
-        os.close(writing)
+        try:
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            os.close(writing)
     assert process.returncode == 130
     assert (
         err == b"answermill: interrupted before it stored anything; the same command starts again\n"
