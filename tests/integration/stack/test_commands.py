@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from db.tables import REVISION
 from stack.cli import main
 from tests import factories
 
@@ -69,8 +70,8 @@ def test_db_upgrade_makes_the_tables_and_db_check_finds_them(run, empty_database
     status, _, errors = run("db", "check", database_url=empty_database_url)
     assert status == 2
     assert "answermill db upgrade" in errors[0]
-    assert run("db", "upgrade") == (0, ["the schema is at 0001, was without tables"], [])
-    assert run("db", "upgrade") == (0, ["the schema is at 0001"], [])
+    assert run("db", "upgrade") == (0, [f"the schema is at {REVISION}, was without tables"], [])
+    assert run("db", "upgrade") == (0, [f"the schema is at {REVISION}"], [])
     assert run("db", "check")[0] == 0
 
 
