@@ -52,7 +52,7 @@ class MoveKind(StrEnum):
 
     PROMOTED = "promoted"
     CANARY = "canary"  # it began to answer a share of the jobs
-    ROLLED_BACK = "rolled_back"  # the version went, the one before it came back
+    ROLLED_BACK = "rolled_back"  # it came back, as a later one was withdrawn
     CANARY_WITHDRAWN = "canary_withdrawn"
 
 
@@ -217,12 +217,29 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class InForce:
+    """What workers answer with at one moment."""
+
+    version: ModelVersion
+    canary: ModelVersion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is kept about why a version was moved."""
+
+    forced: bool = False  # the gate was not to be heard
+    reason: str | None = None
+    gate: dict[str, Any] | None = None  # the figures that were compared; None: none were
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
-    """One move of a name's pointers, as it is kept for good."""
+    """One move of a model's pointers, as it is kept for good."""
 
     id: int
     name: str
-    version: int  # what was promoted, or was withdrawn
+    version: int  # what came into production, or the canary
     previous_version: int | None  # in production before
     kind: MoveKind
     share: float | None  # of a canary
@@ -230,4 +247,4 @@ class Move:
     by: str
     forced: bool
     reason: str | None
-    gate: dict[str, Any] | None  # the figures that were compared; None: there were none
+    gate: dict[str, Any] | None

@@ -13,6 +13,8 @@
     │   ├── ModelUnknown          no model version has that name
     │   ├── BundleInvalid         a model bundle is damaged or incomplete
     │   ├── EncoderInvalid        an encoder can't be loaded
+    │   ├── PromotionRefused      a model version can't be promoted as asked
+    │   │   └── GateRefused       it does worse than the one in production
     │   ├── SchemaMissing         the database lacks this release's tables
     │   ├── ExtraMissing          a command needs a package that is not installed
     │   └── StackRunning          another stack runs on the same ANSWERMILL_HOME
@@ -137,6 +139,23 @@ class EncoderInvalid(UserError):
     def __init__(self, encoder: str, problem: str) -> None:
         self.encoder, self.problem = encoder, problem
         super().__init__(f"encoder {encoder}: {problem}")
+
+
+class PromotionRefused(UserError):
+    """A model version can't be promoted as asked."""
+
+    def __init__(self, version: str, problem: str) -> None:
+        self.version, self.problem = version, problem
+        super().__init__(f"{version} is not promoted: {problem}")
+
+
+class GateRefused(PromotionRefused):
+    """A model version does worse than the one in production, by more than the margin."""
+
+    def __init__(self, version: str, production: str, figures: list[str]) -> None:
+        self.production, self.figures = production, figures
+        told = f"worse than {production} in {'; '.join(figures)}"
+        super().__init__(version, f"{told}; to overrule, --force --reason TEXT")
 
 
 class SchemaMissing(UserError):
