@@ -71,8 +71,8 @@ class Settings(BaseSettings):
     )
     model: str | None = Field(
         default=None,
-        description="Model that workers answer with: NAME, its production version, or NAME@VERSION."
-        " Unset: the only model that has a production version.",
+        description="Model that workers answer with: NAME, whatever version of it is in production,"
+        " or NAME@VERSION, always that one. Unset: the only model that has a production version.",
     )
 
     job_size: Annotated[int, Field(gt=0, le=10_000)] = Field(
@@ -105,6 +105,11 @@ class Settings(BaseSettings):
         default=3.0,
         description="Mean time between two sweeps of a worker. More: slower recovery, fewer"
         " queries.",
+    )
+    follow_seconds: PositiveSeconds = Field(
+        default=5.0,
+        description="Mean time between two looks of a worker at which model version is in force."
+        " More: promotions and rollbacks take effect later, fewer queries.",
     )
     job_time_limit: Annotated[int, Field(gt=0)] = Field(
         default=300,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from db import versions
+from db.session import transaction
 from db.tables import REVISION
 from stack.cli import main
 from tests import factories
@@ -33,6 +35,15 @@ def test_check_tells_that_all_is_well(run, database_url, engine, redis_url):
         ["ok", "model"],
     ]
     assert "shop@1" in lines[2]
+
+
+def test_check_tells_of_a_canary(run, database_url, engine):
+    factories.promoted_version(engine)
+    second = factories.built_version(engine, digest="d2")
+    with transaction(engine) as conn:
+        versions.begin_canary(conn, second, 0.05, by="test", now=factories.NOW)
+    told = "\n".join(run("check", database_url=database_url)[1])
+    assert "workers would answer with shop@1, 5.0% of the jobs with shop@2" in told
 
 
 def test_check_tells_every_fault_at_once(run, empty_database_url):
