@@ -16,6 +16,8 @@ from db.tables import model_versions as t
 _VERSION_DIGITS = 9
 _NO_NOTE = Note()
 
+Held = dict[VersionState, ModelVersion]
+
 
 def register(
     conn: sa.Connection, *, name: str, digest: str, metrics: dict[str, Any], now: datetime
@@ -92,11 +94,16 @@ def in_force(conn: sa.Connection, spec: str | None) -> InForce:
     return InForce(version, _first(listed(conn, version.name), VersionState.CANARY))
 
 
-def locked(conn: sa.Connection, name: str) -> dict[VersionState, ModelVersion]:
-    """Keep others from moving a name's pointers; return its production version and its canary."""
+def held(conn: sa.Connection, name: str) -> Held:
+    """Return a name's production version and its canary, as far as there are such."""
+    states = (VersionState.PRODUCTION, VersionState.CANARY)
+    return {version.state: version for version in listed(conn, name) if version.state in states}
+
+
+def locked(conn: sa.Connection, name: str) -> Held:
+    """The same, and keep others from moving them until the transaction ends."""
     conn.execute(sa.select(t.c.version).where(t.c.name == name).with_for_update())
-    held = (VersionState.PRODUCTION, VersionState.CANARY)
-    return {version.state: version for version in listed(conn, name) if version.state in held}
+    return held(conn, name)
 
 
 def promote(
@@ -122,10 +129,24 @@ def begin_canary(
     """Let it answer a share of the jobs beside the production version.
 
     Raises:
+        PromotionRefused: see `check_canary`.
+    """
+    before = locked(conn, version.name)
+    check_canary(version, before)
+    production = before[VersionState.PRODUCTION]
+    _set(conn, version, state=VersionState.CANARY, canary_share=share)
+    promotions.record(
+        conn, MoveKind.CANARY, version, production, by=by, now=now, note=note, share=share
+    )
+
+
+def check_canary(version: ModelVersion, held: Held) -> None:
+    """Check that it can be a canary beside what is there.
+
+    Raises:
         PromotionRefused: nothing is in production beside it, it is there itself, or
             another version is a canary.
     """
-    held = locked(conn, version.name)
     production, canary = held.get(VersionState.PRODUCTION), held.get(VersionState.CANARY)
     if production is None:
         problem = f"no {version.name} is in production for a canary to stand beside"
@@ -135,22 +156,18 @@ def begin_canary(
     if canary and canary.version != version.version:
         problem = f"{canary} is a canary; promote it or roll it back first"
         raise PromotionRefused(str(version), problem)
-    _set(conn, version, state=VersionState.CANARY, canary_share=share)
-    promotions.record(
-        conn, MoveKind.CANARY, version, production, by=by, now=now, note=note, share=share
-    )
 
 
 def withdraw_canary(
     conn: sa.Connection, name: str, *, by: str, now: datetime, note: Note = _NO_NOTE
 ) -> ModelVersion | None:
     """Withdraw the name's canary, if it has one; return it."""
-    held = locked(conn, name)
-    canary = held.get(VersionState.CANARY)
+    before = locked(conn, name)
+    canary = before.get(VersionState.CANARY)
     if canary is None:
         return None
     _leave(conn, canary, VersionState.WITHDRAWN, now)
-    kind, production = MoveKind.CANARY_WITHDRAWN, held.get(VersionState.PRODUCTION)
+    kind, production = MoveKind.CANARY_WITHDRAWN, before.get(VersionState.PRODUCTION)
     share = canary.canary_share
     promotions.record(conn, kind, canary, production, by=by, now=now, note=note, share=share)
     return canary
@@ -165,14 +182,24 @@ def roll_back(
         ModelUnknown: none was in production before.
     """
     production = locked(conn, name).get(VersionState.PRODUCTION)
-    retired = [v for v in listed(conn, name) if v.state is VersionState.RETIRED]
-    if production is None or not retired:
-        raise ModelUnknown(name, "no earlier version of it was in production")
-    before = max(retired, key=lambda v: (v.retired_at, v.version))
-    _leave(conn, production, VersionState.WITHDRAWN, now)
+    before = before_production(conn, name)
+    if production:
+        _leave(conn, production, VersionState.WITHDRAWN, now)
     _enter_production(conn, before, by, now)
     promotions.record(conn, MoveKind.ROLLED_BACK, before, production, by=by, now=now, note=note)
     return find(conn, name)
+
+
+def before_production(conn: sa.Connection, name: str) -> ModelVersion:
+    """Return the version that was in production before the one that is.
+
+    Raises:
+        ModelUnknown: none was.
+    """
+    retired = [v for v in listed(conn, name) if v.state is VersionState.RETIRED]
+    if not retired:
+        raise ModelUnknown(name, "no earlier version of it was in production")
+    return max(retired, key=lambda v: (v.retired_at, v.version))
 
 
 def _leave(conn: sa.Connection, version: ModelVersion, state: VersionState, now: datetime) -> None:

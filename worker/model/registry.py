@@ -53,17 +53,26 @@ def load_version(settings: Settings, version: ModelVersion, threads: int = 0) ->
         BundleInvalid: its bundle is missing or damaged, or does not answer.
         EncoderInvalid: its encoder can't be loaded.
     """
+    return load_bundle(find_bundle(settings, version), str(version), settings.threads or threads)
+
+
+def load_bundle(bundle: Bundle, version: str, threads: int = 0) -> LoadedModel:
+    """Load a verified bundle, and let it answer one of its phrasings.
+
+    Raises:
+        BundleInvalid: it does not answer.
+        EncoderInvalid: its encoder can't be loaded.
+    """
     from worker.model.loaded import load  # imports torch
 
-    bundle = find_bundle(settings, version)
     try:
-        model = load(bundle, str(version), settings.threads or threads)
+        model = load(bundle, version, threads)
         _prove(model, bundle)
     except AnswermillError:
         raise
     except Exception as error:  # whatever a bundle that is whole but senseless leads to
         problem = f"it does not answer: {type(error).__name__}: {error}".splitlines()[0]
-        raise BundleInvalid(str(version), problem) from error
+        raise BundleInvalid(version, problem) from error
     return model
 
 

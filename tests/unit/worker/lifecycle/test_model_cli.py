@@ -10,26 +10,11 @@ from pathlib import Path
 import pytest
 
 import stack
-from db import terminal
-from worker.lifecycle.cli import app
 
 KB = [
     {"id": "refund", "answer": "Soon.", "questions": ["Where is my refund?", "money back"]},
     {"id": "track", "answer": "See My orders.", "questions": ["Where is my parcel?", "track"]},
 ]
-
-
-@pytest.fixture
-def run(home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("ANSWERMILL_HOME", str(home))
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*words: str) -> tuple[int, str, str]:
-        status = terminal.run(app, list(words))
-        captured = capfd.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
@@ -56,17 +41,6 @@ def test_the_life_of_a_model(run, build, knowledge: Path, tmp_path: Path):
 
     knowledge.write_text(json.dumps(KB[0]), encoding="utf-8")
     assert "To answer with it: answermill model promote shop@2" in build()[1]
-    assert run("promote", "shop@2")[:2] == (0, "shop@2 is in production now.\n")
-    assert run("promote", "shop@latest")[:2] == (0, "shop@2 is in production already.\n")
-    assert run("rollback", "shop")[:2] == (0, "shop@1 is in production again.\n")
-
-    states = [version["state"] for version in json.loads(run("list", "--json")[1])]
-    assert states == ["production", "withdrawn"]
-    assert all(len(line) <= 80 for line in run("list")[1].splitlines())
-    shown = json.loads(run("show", "shop", "--json")[1])
-    assert (shown["model"], shown["manifest"]["format"]) == ("shop@1", 1)
-    assert "whole" in run("show", "shop")[1]
-
     questions = tmp_path / "q.csv"
     questions.write_text("question,expected\nwhere is my refund,refund\n???,\n", encoding="utf-8")
     status, out, err = run("evaluate", "shop", "--questions", str(questions), "--json")
@@ -95,11 +69,6 @@ def test_build_prints_one_json_document(build):
     document = json.loads(out)
     assert status == 0
     assert (document["model"], document["state"], document["new"]) == ("shop@1", "production", True)
-
-
-def test_a_list_of_nothing_says_how_to_build(run):
-    assert "answermill model build --knowledge" in run("list")[1]
-    assert json.loads(run("list", "--json")[1]) == []
 
 
 def test_shared_phrasings_are_a_warning_beside_the_result(build, knowledge: Path):
@@ -135,10 +104,6 @@ def test_typical_mistakes_are_told_in_one_line(run, build, knowledge: Path, tmp_
         ["build", "--name", "shop", "--knowledge", str(tmp_path / "nope.jsonl")],
         ["build", "--name", "shop", "--knowledge", str(knowledge), "--encoder", "./nope"],
         ["evaluate", "nope", "--questions", str(knowledge)],
-        ["show", "nope"],
-        ["promote", "nope@1"],
-        ["promote", "nope"],
-        ["rollback", "nope"],
     ]
     for words in mistakes:
         status, out, err = run(*words)
