@@ -20,7 +20,8 @@
     │   └── StackRunning          another stack runs on the same ANSWERMILL_HOME
     ├── ServiceAway               exit status 3: try again when it is back
     │   ├── DatabaseAway
-    │   └── BrokerAway
+    │   ├── BrokerAway
+    │   └── StoreAway             of model bundles
     ├── MessageInvalid            a message that no release of ours has written
     └── LeaseLost                 the job went to another worker: write nothing
 
@@ -206,6 +207,14 @@ class BrokerAway(ServiceAway):
     def __init__(self, url: str, problem: str) -> None:
         self.url, self.problem = url, problem
         super().__init__(f"Redis {url}: {problem}")
+
+
+class StoreAway(ServiceAway):
+    """The model store can't be reached, or refuses us."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url, self.problem = url, problem
+        super().__init__(f"model store {url}: {problem}")
 
 
 class MessageInvalid(AnswermillError):

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import typer
 
 from db import migrate, versions
-from db.config import Settings, load
+from db.config import Settings, load, redact
 from db.entities import InForce
 from db.errors import AnswermillError
 from db.session import check_schema, make_home, open_engine, reading, revision
@@ -136,7 +136,8 @@ def check() -> None:
     """Check every setting and connection; tell all faults at once."""
     settings = load()
     status = 0
-    for name, probe in _PROBES.items():
+    probes = _PROBES | ({"store": _check_store} if settings.store_url else {})
+    for name, probe in probes.items():
         try:
             out.print(f"ok     {name:9} {probe(settings)}")
         except AnswermillError as error:
@@ -164,6 +165,14 @@ def _check_model(settings: Settings) -> str:
     if found.canary is None:
         return told
     return f"{told}, {found.canary.canary_share:.1%} of the jobs with {found.canary}"
+
+
+def _check_store(settings: Settings) -> str:
+    from worker.model import store  # a folder as the store needs none of it, nor does a producer
+
+    url = settings.store_url or ""
+    store.reach(url)
+    return f"{redact(url)} answers"
 
 
 _PROBES: dict[str, Callable[[Settings], str]] = {

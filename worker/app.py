@@ -79,11 +79,15 @@ def run(settings: Settings, lanes: Sequence[Lane]) -> int:
     """Work until a signal says stop; return the exit status.
 
     Raises:
-        UserError: the schema, the model or its bundle is not there, found before any fork.
+        UserError: the schema, the model or what speaks to its store is not there.
         DatabaseAway: the database can't be reached.
     """
     logs.configure(settings)
     threads = limit(settings.threads, settings.replicas)
+    if settings.store_url is not None:
+        from worker.model import store
+
+        store.check(settings.store_url)
     engine = prepare(settings)
     with reading(engine) as conn:
         version = versions.in_force(conn, settings.model).version

@@ -61,12 +61,14 @@ def build(
     _check(name, engine, precision)
     settings = load()
     from db.session import prepare
+    from worker.lifecycle import publish
     from worker.lifecycle.knowledge import read_knowledge, shared_phrasings
 
     entries = read_knowledge(knowledge)
     display.warn_of_shared(shared_phrasings(entries))
     database = prepare(settings)
     threads = limit(settings.threads)
+    publish.check(settings)
     from worker.lifecycle import build as building  # torch comes only when the rest is right
     from worker.lifecycle.encoders import find_encoder
 
@@ -76,6 +78,7 @@ def build(
         made = building.build(
             settings.models, name, entries, source, threads=threads, on_progress=hear
         )
+    publish.publish(settings, made[0])
     built = building.register(database, *made)
     display.show_built(built, time.perf_counter() - started, as_json=as_json)
 

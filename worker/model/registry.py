@@ -89,8 +89,13 @@ def find_bundle(settings: Settings, version: ModelVersion) -> Bundle:
 
     Raises:
         BundleInvalid: it is missing, damaged, or not the one that was registered.
+        StoreAway: a store behind a URL does not answer.
     """
     path = bundle_path(settings.models, version.name, version.digest)
+    if settings.store_url is not None:
+        from worker.model import store  # fsspec: only where a URL needs it
+
+        return store.fetch(settings.store_url, version, path)
     if not path.is_dir():
         problem = (
             f"{os.fspath(path.relative_to(settings.models))} is not in the model store"

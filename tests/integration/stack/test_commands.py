@@ -46,6 +46,17 @@ def test_check_tells_of_a_canary(run, database_url, engine):
     assert "workers would answer with shop@1, 5.0% of the jobs with shop@2" in told
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("memory://models", "ok     store     memory://models answers"),
+        ("s3://bucket", "s3:// needs a package that is not installed"),
+    ],
+)
+def test_check_tells_of_a_store_behind_a_url(run, url, told):
+    assert told in run("check", model_store=url)[1][-1]
+
+
 def test_check_tells_every_fault_at_once(run, empty_database_url):
     broker = "redis://localhost:1/0"
     status, lines, _ = run("check", database_url=empty_database_url, broker_url=broker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import stack
+from worker.model.bundle import open_bundle
 
 KB = [
     {"id": "refund", "answer": "Soon.", "questions": ["Where is my refund?", "money back"]},
@@ -121,3 +123,24 @@ def test_help_and_a_bad_knowledge_base_do_not_wait_for_torch():
     )
     root = Path(stack.__path__[0]).parent
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0
+
+
+def test_a_build_is_put_into_a_store_behind_a_url(run, build, tmp_path, home, monkeypatch):
+    store = tmp_path / "store"  # local:// is spoken to as if it were elsewhere
+    monkeypatch.setenv("ANSWERMILL_MODEL_STORE", f"local://{store}")
+    built = json.loads(build("--json")[1])
+    assert Path(built["path"]).is_relative_to(home / "fetched")
+    (put,) = (store / "shop").iterdir()
+    assert open_bundle(put).manifest.digest == built["digest"]
+
+    shutil.rmtree(home / "fetched")
+    assert json.loads(run("show", "shop", "--json")[1])["path"] == built["path"]
+    assert open_bundle(Path(built["path"])).manifest.digest == built["digest"]
+
+
+def test_a_store_that_nothing_speaks_to_is_told_before_anything_is_built(build, home, monkeypatch):
+    monkeypatch.setenv("ANSWERMILL_MODEL_STORE", "s3://bucket/models")
+    status, out, err = build()
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "s3fs" in err
+    assert not (home / "fetched").exists()
