@@ -26,6 +26,9 @@ PREFIX = "ANSWERMILL_"
 # Linux holds a socket's path in 108 bytes, macOS in 104.
 _LONGEST_SOCKET_PATH = 103
 
+# file:// is a folder like any other, and needs no copies.
+_STORE_URL = re.compile(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]*(://|::)")
+
 _DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
 _BROKER_SCHEMES = ("redis", "rediss", "redis+socket")
 
@@ -66,13 +69,15 @@ class Settings(BaseSettings):
         default=None,
         description="URL of Redis or Valkey. Unset: the embedded Redis under HOME.",
     )
-    model_store: Path | None = Field(
-        default=None, description="Folder that holds the model bundles. Unset: HOME/models."
+    model_store: Path | SecretStr | None = Field(
+        default=None,
+        description="Folder, or URL that fsspec speaks (s3://…), of the model bundles. Unset:"
+        " HOME/models. From a URL, bundles are fetched to HOME/fetched.",
     )
     model: str | None = Field(
         default=None,
-        description="Model that workers answer with: NAME, its production version, or NAME@VERSION."
-        " Unset: the only model that has a production version.",
+        description="Model that workers answer with: NAME, whatever version of it is in production,"
+        " or NAME@VERSION, always that one. Unset: the only model that has a production version.",
     )
 
     job_size: Annotated[int, Field(gt=0, le=10_000)] = Field(
@@ -106,6 +111,11 @@ class Settings(BaseSettings):
         description="Mean time between two sweeps of a worker. More: slower recovery, fewer"
         " queries.",
     )
+    follow_seconds: PositiveSeconds = Field(
+        default=5.0,
+        description="Mean time between two looks of a worker at which model version is in force."
+        " More: promotions and rollbacks take effect later, fewer queries.",
+    )
     job_time_limit: Annotated[int, Field(gt=0)] = Field(
         default=300,
         description="Seconds after which a job's process is killed and the job counted as failed"
@@ -131,10 +141,19 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
-    @field_validator("home", "model_store")
+    @field_validator("home")
     @classmethod
-    def _expand(cls, value: Path | None) -> Path | None:
-        return value and Path(os.path.abspath(value.expanduser()))  # noqa: PTH100 - keeps links
+    def _expand(cls, value: Path) -> Path:
+        return _absolute(value)
+
+    @field_validator("model_store", mode="before")
+    @classmethod
+    def _folder_or_url(cls, value: object) -> object:
+        if isinstance(value, str):
+            if _STORE_URL.match(value):
+                return SecretStr(value)
+            value = Path(value.removeprefix("file://"))
+        return _absolute(value) if isinstance(value, Path) else value
 
     @field_validator("database_url")
     @classmethod
@@ -196,9 +215,21 @@ class Settings(BaseSettings):
         return self.broker_url.get_secret_value()
 
     @property
+    def store_url(self) -> str | None:
+        """The URL of the model store, secrets included; None: it is the folder `models`."""
+        url = self.model_store
+        return url.get_secret_value() if isinstance(url, SecretStr) else None
+
+    @property
     def models(self) -> Path:
-        """The folder that holds the model bundles."""
+        """The folder in which bundles are opened: the store, or what is fetched from it."""
+        if isinstance(self.model_store, SecretStr):
+            return self.home / "fetched"
         return self.model_store or self.home / "models"
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - keeps links
 
 
 def _redis_socket(home: Path) -> Path:

@@ -13,12 +13,15 @@
     │   ├── ModelUnknown          no model version has that name
     │   ├── BundleInvalid         a model bundle is damaged or incomplete
     │   ├── EncoderInvalid        an encoder can't be loaded
+    │   ├── PromotionRefused      a model version can't be promoted as asked
+    │   │   └── GateRefused       it does worse than the one in production
     │   ├── SchemaMissing         the database lacks this release's tables
     │   ├── ExtraMissing          a command needs a package that is not installed
     │   └── StackRunning          another stack runs on the same ANSWERMILL_HOME
     ├── ServiceAway               exit status 3: try again when it is back
     │   ├── DatabaseAway
-    │   └── BrokerAway
+    │   ├── BrokerAway
+    │   └── StoreAway             of model bundles
     ├── MessageInvalid            a message that no release of ours has written
     └── LeaseLost                 the job went to another worker: write nothing
 
@@ -139,6 +142,23 @@ class EncoderInvalid(UserError):
         super().__init__(f"encoder {encoder}: {problem}")
 
 
+class PromotionRefused(UserError):
+    """A model version can't be promoted as asked."""
+
+    def __init__(self, version: str, problem: str) -> None:
+        self.version, self.problem = version, problem
+        super().__init__(f"{version} is not promoted: {problem}")
+
+
+class GateRefused(PromotionRefused):
+    """A model version does worse than the one in production, by more than the margin."""
+
+    def __init__(self, version: str, production: str, figures: list[str]) -> None:
+        self.production, self.figures = production, figures
+        told = f"worse than {production} in {'; '.join(figures)}"
+        super().__init__(version, f"{told}; to overrule, --force --reason TEXT")
+
+
 class SchemaMissing(UserError):
     """The database lacks the tables that this release needs."""
 
@@ -187,6 +207,14 @@ class BrokerAway(ServiceAway):
     def __init__(self, url: str, problem: str) -> None:
         self.url, self.problem = url, problem
         super().__init__(f"Redis {url}: {problem}")
+
+
+class StoreAway(ServiceAway):
+    """The model store can't be reached, or refuses us."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url, self.problem = url, problem
+        super().__init__(f"model store {url}: {problem}")
 
 
 class MessageInvalid(AnswermillError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -46,6 +47,8 @@ def _row(batch_id: int, cursor: int, result: Result) -> tuple[Any, ...]:
         result.model_version,
         result.answered_at,
         cursor,
+        a.url,
+        None if a.runners_up is None else [asdict(other) for other in a.runners_up],
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 # The Alembic revision that these tables are; a test holds the two together.
-REVISION = "0001"
+REVISION = "0002"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -70,6 +70,8 @@ def _result_columns() -> list[sa.Column[Any]]:
         sa.Column("model_version", sa.Text),
         sa.Column("answered_at", UtcDateTime, nullable=False),
         sa.Column("cursor", sa.BigInteger, nullable=False),
+        sa.Column("url", sa.Text),
+        sa.Column("runners_up", sa.JSON(none_as_null=True)),
     ]
 
 
@@ -168,6 +170,7 @@ model_versions = sa.Table(
     sa.Column("promoted_at", UtcDateTime),
     sa.Column("promoted_by", sa.Text),
     sa.Column("retired_at", UtcDateTime),
+    sa.Column("canary_share", sa.Float),
     sa.UniqueConstraint("name", "digest"),
 )
 sa.Index(
@@ -177,6 +180,30 @@ sa.Index(
     sqlite_where=model_versions.c.state == sa.literal_column("'production'"),
     postgresql_where=model_versions.c.state == sa.literal_column("'production'"),
 )
+sa.Index(
+    "uq_model_versions_canary",
+    model_versions.c.name,
+    unique=True,
+    sqlite_where=model_versions.c.state == sa.literal_column("'canary'"),
+    postgresql_where=model_versions.c.state == sa.literal_column("'canary'"),
+)
+
+promotions = sa.Table(
+    "promotions",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("previous_version", sa.Integer),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("share", sa.Float),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("forced", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("gate", sa.JSON(none_as_null=True)),
+)
+sa.Index("ix_promotions_name_id", promotions.c.name, promotions.c.id)
 
 # Views are read like tables; their own MetaData keeps them out of comparisons.
 views = sa.MetaData()

@@ -7,12 +7,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.entities import ModelVersion, VersionState
-from db.errors import ModelUnknown
+from db import promotions
+from db.entities import InForce, ModelVersion, MoveKind, Note, VersionState
+from db.errors import ModelUnknown, PromotionRefused
 from db.tables import model_versions as t
 
 # More do not fit the column.
 _VERSION_DIGITS = 9
+_NO_NOTE = Note()
+
+Held = dict[VersionState, ModelVersion]
 
 
 def register(
@@ -78,45 +82,143 @@ def only_production(conn: sa.Connection) -> ModelVersion:
     )
 
 
-def promote(conn: sa.Connection, version: ModelVersion, *, by: str, now: datetime) -> None:
-    """Make it its name's production version; the one before retires."""
-    _leave_production(conn, version.name, VersionState.RETIRED, now)
+def in_force(conn: sa.Connection, spec: str | None) -> InForce:
+    """Return what workers answer with that were told NAME, or nothing; NAME@3 has no canary.
+
+    Raises:
+        ModelUnknown: no version, or more than one, fits.
+    """
+    version = find(conn, spec) if spec else only_production(conn)
+    if spec and "@" in spec:
+        return InForce(version)
+    return InForce(version, _first(listed(conn, version.name), VersionState.CANARY))
+
+
+def held(conn: sa.Connection, name: str) -> Held:
+    """Return a name's production version and its canary, as far as there are such."""
+    states = (VersionState.PRODUCTION, VersionState.CANARY)
+    return {version.state: version for version in listed(conn, name) if version.state in states}
+
+
+def locked(conn: sa.Connection, name: str) -> Held:
+    """The same, and keep others from moving them until the transaction ends."""
+    conn.execute(sa.select(t.c.version).where(t.c.name == name).with_for_update())
+    return held(conn, name)
+
+
+def promote(
+    conn: sa.Connection, version: ModelVersion, *, by: str, now: datetime, note: Note = _NO_NOTE
+) -> None:
+    """Make it its name's production version; the one before retires, its canary stays."""
+    before = locked(conn, version.name).get(VersionState.PRODUCTION)
+    if before:
+        _leave(conn, before, VersionState.RETIRED, now)
     _enter_production(conn, version, by, now)
+    promotions.record(conn, MoveKind.PROMOTED, version, before, by=by, now=now, note=note)
 
 
-def roll_back(conn: sa.Connection, name: str, *, by: str, now: datetime) -> ModelVersion:
+def begin_canary(
+    conn: sa.Connection,
+    version: ModelVersion,
+    share: float,
+    *,
+    by: str,
+    now: datetime,
+    note: Note = _NO_NOTE,
+) -> None:
+    """Let it answer a share of the jobs beside the production version.
+
+    Raises:
+        PromotionRefused: see `check_canary`.
+    """
+    before = locked(conn, version.name)
+    check_canary(version, before)
+    production = before[VersionState.PRODUCTION]
+    _set(conn, version, state=VersionState.CANARY, canary_share=share)
+    promotions.record(
+        conn, MoveKind.CANARY, version, production, by=by, now=now, note=note, share=share
+    )
+
+
+def check_canary(version: ModelVersion, held: Held) -> None:
+    """Check that it can be a canary beside what is there.
+
+    Raises:
+        PromotionRefused: nothing is in production beside it, it is there itself, or
+            another version is a canary.
+    """
+    production, canary = held.get(VersionState.PRODUCTION), held.get(VersionState.CANARY)
+    if production is None:
+        problem = f"no {version.name} is in production for a canary to stand beside"
+        raise PromotionRefused(str(version), f"{problem}; promote it without --canary")
+    if production.version == version.version:
+        raise PromotionRefused(str(version), "it is in production already")
+    if canary and canary.version != version.version:
+        problem = f"{canary} is a canary; promote it or roll it back first"
+        raise PromotionRefused(str(version), problem)
+
+
+def withdraw_canary(
+    conn: sa.Connection, name: str, *, by: str, now: datetime, note: Note = _NO_NOTE
+) -> ModelVersion | None:
+    """Withdraw the name's canary, if it has one; return it."""
+    before = locked(conn, name)
+    canary = before.get(VersionState.CANARY)
+    if canary is None:
+        return None
+    _leave(conn, canary, VersionState.WITHDRAWN, now)
+    kind, production = MoveKind.CANARY_WITHDRAWN, before.get(VersionState.PRODUCTION)
+    share = canary.canary_share
+    promotions.record(conn, kind, canary, production, by=by, now=now, note=note, share=share)
+    return canary
+
+
+def roll_back(
+    conn: sa.Connection, name: str, *, by: str, now: datetime, note: Note = _NO_NOTE
+) -> ModelVersion:
     """Withdraw the production version; the one that retired last takes its place.
 
     Raises:
         ModelUnknown: none was in production before.
     """
-    before = conn.execute(
-        sa.select(t)
-        .where(t.c.name == name, t.c.state == VersionState.RETIRED)
-        .order_by(t.c.retired_at.desc(), t.c.version.desc())
-        .limit(1)
-    ).first()
-    if before is None:
-        raise ModelUnknown(name, "no earlier version of it was in production")
-    _leave_production(conn, name, VersionState.WITHDRAWN, now)
-    _enter_production(conn, _entity(before), by, now)
+    production = locked(conn, name).get(VersionState.PRODUCTION)
+    before = before_production(conn, name)
+    if production:
+        _leave(conn, production, VersionState.WITHDRAWN, now)
+    _enter_production(conn, before, by, now)
+    promotions.record(conn, MoveKind.ROLLED_BACK, before, production, by=by, now=now, note=note)
     return find(conn, name)
 
 
-def _leave_production(conn: sa.Connection, name: str, state: VersionState, now: datetime) -> None:
-    conn.execute(
-        t.update()
-        .where(t.c.name == name, t.c.state == VersionState.PRODUCTION)
-        .values(state=state, retired_at=now)
-    )
+def before_production(conn: sa.Connection, name: str) -> ModelVersion:
+    """Return the version that was in production before the one that is.
+
+    Raises:
+        ModelUnknown: none was.
+    """
+    retired = [v for v in listed(conn, name) if v.state is VersionState.RETIRED]
+    if not retired:
+        raise ModelUnknown(name, "no earlier version of it was in production")
+    return max(retired, key=lambda v: (v.retired_at, v.version))
+
+
+def _leave(conn: sa.Connection, version: ModelVersion, state: VersionState, now: datetime) -> None:
+    _set(conn, version, state=state, retired_at=now, canary_share=None)
 
 
 def _enter_production(conn: sa.Connection, version: ModelVersion, by: str, now: datetime) -> None:
+    entered = {"promoted_at": now, "promoted_by": by, "retired_at": None, "canary_share": None}
+    _set(conn, version, state=VersionState.PRODUCTION, **entered)
+
+
+def _set(conn: sa.Connection, version: ModelVersion, **values: Any) -> None:  # noqa: ANN401 - columns' values
     conn.execute(
-        t.update()
-        .where(t.c.name == version.name, t.c.version == version.version)
-        .values(state=VersionState.PRODUCTION, promoted_at=now, promoted_by=by, retired_at=None)
+        t.update().where(t.c.name == version.name, t.c.version == version.version).values(**values)
     )
+
+
+def _first(found: list[ModelVersion], state: VersionState) -> ModelVersion | None:
+    return next((version for version in found if version.state is state), None)
 
 
 def _one(conn: sa.Connection, *conditions: sa.ColumnElement[bool], spec: str = "") -> ModelVersion:

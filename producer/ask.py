@@ -31,6 +31,8 @@ _TOLD = (
     "error",
     "model_version",
     "answered_at",
+    "url",
+    "runners_up",
 )
 _SHORTEST_POLL, _LONGEST_POLL, _SLOWER = 0.01, 0.1, 1.3  # seconds, seconds, factor
 

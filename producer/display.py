@@ -129,7 +129,8 @@ def asked(done: Asked) -> str:
         number = done.batch.id
         return f"no answer yet: `answermill status {number}`, then `answermill results {number}`"
     sure = "" if found.confidence is None else f", confidence {found.confidence:.2f}"
-    source = f"entry {found.entry_id}{sure}, {found.model_version}"
+    where = f", {found.url}" if found.url else ""
+    source = f"entry {found.entry_id}{sure}, {found.model_version}{where}"
     if found.status == Status.ANSWERED:
         return f"{found.answer}\n({source})"
     why = found.reason or found.error or ""

@@ -37,6 +37,8 @@ COLUMNS = (
     "answered_at",
     "position",
     "cursor",
+    "url",
+    "runners_up",
 )
 
 _WIDEST_KEY = 20  # columns of a terminal
@@ -108,7 +110,7 @@ def _csv(stream: BinaryIO) -> Iterator[Write]:
 
     def write(page: Page) -> None:
         for row in page:
-            writer.writerow(_plain(_values(row)))
+            writer.writerow(_flat(_values(row)))
 
     yield write
 
@@ -121,6 +123,11 @@ def _jsonl(stream: BinaryIO) -> Iterator[Write]:
             stream.write(json.dumps(found, ensure_ascii=False).encode() + b"\n")
 
     yield write
+
+
+def _flat(values: tuple[Any, ...]) -> Iterator[Any]:
+    for value in _plain(values):
+        yield json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
 
 
 def _plain(values: tuple[Any, ...]) -> Iterator[Any]:
@@ -137,6 +144,9 @@ def _parquet(stream: BinaryIO) -> Iterator[Write]:
         "answered_at": pa.timestamp("us", tz="UTC"),
         "position": pa.int64(),
         "cursor": pa.int64(),
+        "runners_up": pa.list_(
+            pa.struct({"entry_id": pa.string(), "matched": pa.string(), "score": pa.float64()})
+        ),
     }
     schema = pa.schema([(name, special.get(name, pa.string())) for name in COLUMNS])
     held: list[tuple[Any, ...]] = []

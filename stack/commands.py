@@ -12,8 +12,8 @@ import sqlalchemy as sa
 import typer
 
 from db import migrate, versions
-from db.config import Settings, load
-from db.entities import ModelVersion
+from db.config import Settings, load, redact
+from db.entities import InForce
 from db.errors import AnswermillError
 from db.session import check_schema, make_home, open_engine, reading, revision
 from db.terminal import err, out
@@ -34,11 +34,13 @@ def up(workers: Workers = 1) -> None:
     from stack.embedded import running
 
     settings = load()
-    version = _model(settings)
-    with stopping() as stop, running(settings, workers, str(version)) as stack:
+    version = _in_force(settings).version
+    # The name, not the version: workers follow what is promoted while they run.
+    spec = settings.model or version.name
+    with stopping() as stop, running(settings, workers, spec) as stack:
         out.print(f"Redis     {_where(settings.embedded_broker, str(settings.redis_socket))}")
         out.print(f"database  {_where(settings.embedded_database, settings.database)}")
-        out.print(f"model     {version}")
+        out.print(f"model     {version}{_how_followed(spec)}")
         out.print(f"workers   {workers}, logs in {settings.home / 'logs'}")
         out.print(f"Flower    {stack.flower_url}")
         out.print("Ctrl-C stops everything.")
@@ -47,20 +49,22 @@ def up(workers: Workers = 1) -> None:
         err.print("stopping: workers finish the job they have …")
 
 
+def _how_followed(spec: str) -> str:
+    return "" if "@" in spec else ", and what is promoted after it"
+
+
 def _where(embedded: bool, place: str) -> str:  # noqa: FBT001 - a fact, not a switch
     return place.removeprefix("sqlite:///") if embedded else "as the settings say"
 
 
-def _model(settings: Settings) -> ModelVersion:
+def _in_force(settings: Settings) -> InForce:
     """Return what workers will answer with.
 
     Raises:
         ModelUnknown: nothing is built or chosen yet.
     """
     with opened(settings) as engine, reading(engine) as conn:
-        if settings.model:
-            return versions.find(conn, settings.model)
-        return versions.only_production(conn)
+        return versions.in_force(conn, settings.model)
 
 
 @app.command()
@@ -132,7 +136,8 @@ def check() -> None:
     """Check every setting and connection; tell all faults at once."""
     settings = load()
     status = 0
-    for name, probe in _PROBES.items():
+    probes = _PROBES | ({"store": _check_store} if settings.store_url else {})
+    for name, probe in probes.items():
         try:
             out.print(f"ok     {name:9} {probe(settings)}")
         except AnswermillError as error:
@@ -155,7 +160,19 @@ def _check_broker(settings: Settings) -> str:
 
 
 def _check_model(settings: Settings) -> str:
-    return f"workers would answer with {_model(settings)}"
+    found = _in_force(settings)
+    told = f"workers would answer with {found.version}"
+    if found.canary is None:
+        return told
+    return f"{told}, {found.canary.canary_share:.1%} of the jobs with {found.canary}"
+
+
+def _check_store(settings: Settings) -> str:
+    from worker.model import store  # a folder as the store needs none of it, nor does a producer
+
+    url = settings.store_url or ""
+    store.reach(url)
+    return f"{redact(url)} answers"
 
 
 _PROBES: dict[str, Callable[[Settings], str]] = {

@@ -2,6 +2,7 @@
 
 The parent never imports torch: forking after torch has started its threads hangs. A
 child loads the model before it takes work; a message that arrives meanwhile waits for it.
+From then on the child follows what SQL says is in force.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+import sqlalchemy as sa
 import structlog
 from celery import Celery, signals
 
 from db import logs, queues, versions
 from db.config import Settings
-from db.entities import Lane
+from db.entities import InForce, Lane
 from db.messages import AnswerJob
 from db.session import DatabaseClock, open_engine, prepare, reading
 from worker import tasks
 from worker.answering import Desk
+from worker.following import Following
 from worker.leases import LeaseKeeper
+from worker.memory import give_back
 from worker.sweep import Sweep, Sweeper
 from worker.threads import limit
 
@@ -75,17 +79,22 @@ def run(settings: Settings, lanes: Sequence[Lane]) -> int:
     """Work until a signal says stop; return the exit status.
 
     Raises:
-        UserError: the schema, the model or its bundle is not there, found before any fork.
+        UserError: the schema, the model or what speaks to its store is not there.
         DatabaseAway: the database can't be reached.
     """
     logs.configure(settings)
     threads = limit(settings.threads, settings.replicas)
+    if settings.store_url is not None:
+        from worker.model import store
+
+        store.check(settings.store_url)
     engine = prepare(settings)
     with reading(engine) as conn:
-        version = versions.find(conn, settings.model) if settings.model else None
-        version = version or versions.only_production(conn)
+        version = versions.in_force(conn, settings.model).version
     engine.dispose()  # connections must not be shared with children
-    chosen = settings.model_copy(update={"model": str(version), "threads": threads})
+    # A name that comes into production later must not leave the children without a choice.
+    spec = settings.model or version.name
+    chosen = settings.model_copy(update={"model": spec, "threads": threads})
     log.info("worker starting", model=str(version), replicas=settings.replicas, threads=threads)
     app = create_app(chosen)
     app.worker_main(
@@ -119,11 +128,10 @@ class CeleryQueue:
 
 
 def _begin_child(app: Celery, settings: Settings, child: tasks.Child) -> None:
-    from worker.model.registry import load_model  # imports torch: only ever in a child
-
     try:
         engine = open_engine(settings)
-        model = load_model(settings, settings.model, engine)
+        following = _following(settings, engine)
+        model = following.begin()
     except Exception:
         log.exception("the model can't be loaded")
         os._exit(1)  # Celery would swallow the error and hand this child work
@@ -135,7 +143,7 @@ def _begin_child(app: Celery, settings: Settings, child: tasks.Child) -> None:
     Sweeper(
         Sweep(engine, clock, queue, settings.attempts, settings.high_water), settings.sweep_seconds
     ).start()
-    child.model = model
+    child.following = following
     child.desk = Desk(
         engine=engine,
         clock=clock,
@@ -145,4 +153,20 @@ def _begin_child(app: Celery, settings: Settings, child: tasks.Child) -> None:
         attempts=settings.attempts,
         question_chars=settings.question_chars,
     )
-    log.info("model loaded", model=model.version)
+    log.info("model loaded", model=model)
+    following.start()
+
+
+def _following(settings: Settings, engine: sa.Engine) -> Following:
+    from worker.model.registry import load_version  # imports torch: only ever in a child
+
+    def look() -> InForce:
+        with reading(engine) as conn:
+            return versions.in_force(conn, settings.model)
+
+    return Following(
+        look,
+        lambda version: load_version(settings, version),
+        seconds=settings.follow_seconds,
+        let_go=give_back,
+    )

@@ -11,7 +11,7 @@ from celery import Celery
 from db.errors import MessageInvalid
 from db.messages import TASK, JobHint
 from worker.answering import Desk, answer_job
-from worker.passes import Model
+from worker.following import Following
 
 log = structlog.get_logger()
 
@@ -21,7 +21,7 @@ class Child:
     """What a child process holds, once it has begun."""
 
     desk: Desk | None = None
-    model: Model | None = None
+    following: Following | None = None
 
 
 def register(app: Celery, child: Child) -> None:
@@ -35,11 +35,12 @@ def register(app: Celery, child: Child) -> None:
             # The job stays queued in SQL; the sweep sends a message that we can read.
             log.error("message refused", error=str(error))  # noqa: TRY400 - no traceback wanted
             return {"refused": str(error)}
-        if child.desk is None or child.model is None:
+        desk, following = child.desk, child.following
+        if desk is None or following is None:
             msg = "a task came before the model was loaded"
             raise RuntimeError(msg)
 
         def progress(done: int, size: int) -> None:
             self.send_event("task-progress", result=f"{done}/{size} answered")
 
-        return answer_job(child.desk, child.model, hint.job, progress)
+        return following.answer(hint.job, lambda model: answer_job(desk, model, hint.job, progress))

@@ -28,7 +28,7 @@ from worker.model import bundle, lexical
 from worker.model.bundle import Bundle, Entry, Manifest
 from worker.model.encoder import CPU_BUDGET, TorchEncoder
 from worker.model.loaded import Knowledge
-from worker.model.registry import bundle_path
+from worker.model.registry import bundle_path, load_bundle
 from worker.model.retrieval import Floats, Index, Retrieval
 from worker.model.text import Script, normalise
 from worker.passes import form_passes
@@ -92,8 +92,13 @@ def build(
 
 
 def register(engine: sa.Engine, made: Bundle, calibration: Calibration) -> Built:
-    """Give the bundle its number; the first of its name goes into production."""
+    """Give the bundle its number; the first of its name goes into production.
+
+    Raises:
+        BundleInvalid: it does not answer; it gets no number.
+    """
     manifest = made.manifest
+    load_bundle(made, manifest.name)  # proves it
     metrics = {
         "entries": manifest.entries,
         "phrasings": manifest.phrasings,

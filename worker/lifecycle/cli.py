@@ -1,4 +1,4 @@
-"""The commands `answermill model …`.
+"""The commands `answermill model …`: building and measuring; the rest is in `version_cli`.
 
 What a command needs is imported when it runs: `answermill --help` must not wait for torch.
 """
@@ -13,10 +13,10 @@ from typing import Annotated
 
 import typer
 
-from db import terminal
-from db.config import Settings, load
+from db.config import load
 from db.errors import SettingsInvalid
-from worker.lifecycle import display
+from worker.lifecycle import display, version_cli
+from worker.lifecycle.version_cli import Json, Version
 from worker.threads import limit
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.registered_commands += version_cli.app.registered_commands
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -43,10 +44,6 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Version = Annotated[str, typer.Argument(metavar="NAME@VERSION", show_default=False)]
-
-
 @app.command()
 def build(
     *,
@@ -64,12 +61,14 @@ def build(
     _check(name, engine, precision)
     settings = load()
     from db.session import prepare
+    from worker.lifecycle import publish
     from worker.lifecycle.knowledge import read_knowledge, shared_phrasings
 
     entries = read_knowledge(knowledge)
     display.warn_of_shared(shared_phrasings(entries))
     database = prepare(settings)
     threads = limit(settings.threads)
+    publish.check(settings)
     from worker.lifecycle import build as building  # torch comes only when the rest is right
     from worker.lifecycle.encoders import find_encoder
 
@@ -79,6 +78,7 @@ def build(
         made = building.build(
             settings.models, name, entries, source, threads=threads, on_progress=hear
         )
+    publish.publish(settings, made[0])
     built = building.register(database, *made)
     display.show_built(built, time.perf_counter() - started, as_json=as_json)
 
@@ -126,54 +126,3 @@ def evaluate(
             model, labelled, settings.question_chars, lambda done: hear(done, len(labelled))
         )
     display.show_report(model.version, report, as_json=as_json)
-
-
-@app.command("list")
-def list_versions(*, as_json: Json = False) -> None:
-    """List every model version."""
-    settings = load()
-    from db.session import prepare
-    from worker.lifecycle import versions
-
-    display.show_versions(versions.listed(prepare(settings)), as_json=as_json)
-
-
-@app.command()
-def show(version: Version, *, as_json: Json = False) -> None:
-    """Show one model version, and check its bundle."""
-    settings = load()
-    from db.session import prepare
-    from worker.lifecycle import versions
-    from worker.model.registry import find_bundle
-
-    found = versions.find(prepare(settings), version)
-    display.show_version(found, find_bundle(settings, found), as_json=as_json)
-
-
-@app.command()
-def promote(version: Version) -> None:
-    """Put a version into production: what NAME stands for from now on."""
-    settings = load()
-    promoted, moved = _promote(settings, version)
-    state = "is in production now" if moved else "is in production already"
-    terminal.out.print(f"{promoted} {state}.")
-
-
-def _promote(settings: Settings, spec: str) -> tuple[object, bool]:
-    from db.session import prepare
-    from worker.lifecycle import versions
-
-    return versions.promote(settings, prepare(settings), spec)
-
-
-@app.command()
-def rollback(
-    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
-) -> None:
-    """Withdraw the production version; the one before takes its place."""
-    settings = load()
-    from db.session import prepare
-    from worker.lifecycle import versions
-
-    before = versions.roll_back(settings, prepare(settings), name)
-    terminal.out.print(f"{before} is in production again.")

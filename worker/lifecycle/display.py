@@ -1,11 +1,11 @@
-"""What `answermill model …` prints: for people within 80 columns, or one JSON document."""
+"""What building and measuring print: for people within 80 columns, or one JSON document."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,12 +13,11 @@ from rich.table import Table
 
 from db import terminal
 from db.entities import VersionState
+from worker.lifecycle.version_display import summary
 
 if TYPE_CHECKING:
-    from db.entities import ModelVersion
     from worker.lifecycle.build import Built
     from worker.lifecycle.evaluate import Report
-    from worker.model.bundle import Bundle
 
 _MEANINGS = {
     "questions": "questions, labelled",
@@ -63,7 +62,7 @@ def show_built(built: Built, seconds: float, *, as_json: bool) -> None:
     production = version.state is VersionState.PRODUCTION
     if as_json:
         terminal.print_json(
-            _summary(version) | {"new": built.is_new, "path": str(built.bundle.path)}
+            summary(version) | {"new": built.is_new, "path": str(built.bundle.path)}
         )
         return
     if built.is_new:
@@ -100,70 +99,3 @@ def _figure(name: str, value: float | None) -> str:
     if name in _SHARES:
         return f"{value:.2%}"
     return f"{value:,}"
-
-
-def show_versions(found: Sequence[ModelVersion], *, as_json: bool) -> None:
-    """Show one row per version."""
-    if as_json:
-        terminal.print_json([_summary(version) for version in found])
-        return
-    if not found:
-        terminal.out.print(
-            "No model yet. Build one: answermill model build --knowledge KB.jsonl --name NAME"
-        )
-        return
-    table = Table()
-    table.add_column("version", overflow="fold")
-    for title in ("state", "built (UTC)", "phrasings", "digest"):
-        table.add_column(title, no_wrap=True)
-    for version in found:
-        built = f"{version.created_at:%Y-%m-%d %H:%M}"
-        phrasings = str(version.metrics.get("phrasings", "-"))
-        table.add_row(str(version), version.state, built, phrasings, version.digest[:8])
-    terminal.out.print(table, soft_wrap=False)
-
-
-def show_version(version: ModelVersion, bundle: Bundle, *, as_json: bool) -> None:
-    """Show a version and its whole bundle's manifest."""
-    manifest = asdict(bundle.manifest)
-    if as_json:
-        shown = _summary(version) | {"path": str(bundle.path), "manifest": manifest}
-        terminal.print_json(shown)
-        return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _facts(version, bundle).items():
-        table.add_row(name, str(value))
-    terminal.out.print(table, soft_wrap=False)
-
-
-def _facts(version: ModelVersion, bundle: Bundle) -> dict[str, Any]:
-    manifest = bundle.manifest
-    facts = {
-        "version": version,
-        "state": version.state,
-        "digest": version.digest,
-        "built": f"{version.created_at:%Y-%m-%d %H:%M:%S} UTC",
-        "promoted": version.promoted_at
-        and f"{version.promoted_at:%Y-%m-%d %H:%M:%S} UTC by {version.promoted_by}",
-        "encoder": f"{manifest.encoder}, {manifest.engine} {manifest.precision}",
-        "knowledge base": f"{manifest.entries} entries, {manifest.phrasings} phrasings",
-        "threshold": manifest.threshold,
-        "bundle": f"{bundle.path}, whole",
-    }
-    return {name: value for name, value in facts.items() if value is not None}
-
-
-def _summary(version: ModelVersion) -> dict[str, Any]:
-    return {
-        "model": str(version),
-        "name": version.name,
-        "version": version.version,
-        "state": version.state,
-        "digest": version.digest,
-        "created_at": version.created_at,
-        "promoted_at": version.promoted_at,
-        "promoted_by": version.promoted_by,
-        **version.metrics,
-    }

@@ -1,12 +1,13 @@
-"""Moving the production pointer. A version goes there only if its bundle is whole."""
+"""Looking model versions up, and rolling back; promoting is `worker.lifecycle.promotion`'s."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from db import versions
-from db.entities import VersionState
-from db.errors import ModelUnknown
+from db import promotions, versions
+from db.entities import Note
+from db.errors import PromotionRefused
 from db.session import DatabaseClock, reading, transaction
 from worker.lifecycle.who import whoever_runs_this
 from worker.model.registry import find_bundle
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from db.config import Settings
-    from db.entities import ModelVersion
+    from db.entities import ModelVersion, Move
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What a rollback has done."""
+
+    version: ModelVersion  # in production now
+    canary: ModelVersion | None  # it was withdrawn; None: the production version was
 
 
 def find(engine: sa.Engine, spec: str) -> ModelVersion:
@@ -34,34 +43,31 @@ def listed(engine: sa.Engine) -> list[ModelVersion]:
         return versions.listed(conn)
 
 
-def promote(settings: Settings, engine: sa.Engine, spec: str) -> tuple[ModelVersion, bool]:
-    """Put a version into production; return it, and whether it was not there before.
-
-    Raises:
-        ModelUnknown: there is no such version, or the number was not told.
-        BundleInvalid: its bundle is missing or damaged.
-    """
-    if "@" not in spec:
-        raise ModelUnknown(spec, f"say which version: {spec}@NUMBER or {spec}@latest")
-    version = find(engine, spec)
-    if version.state is VersionState.PRODUCTION:
-        return version, False
-    find_bundle(settings, version)
-    now = DatabaseClock(engine)()
-    with transaction(engine) as conn:
-        versions.promote(conn, version, by=whoever_runs_this(), now=now)
-        return versions.find(conn, str(version)), True
+def history(engine: sa.Engine, version: ModelVersion) -> list[Move]:
+    """Return every move that brought the version or took it away, oldest first."""
+    with reading(engine) as conn:
+        return promotions.history(conn, version)
 
 
-def roll_back(settings: Settings, engine: sa.Engine, name: str) -> ModelVersion:
-    """Withdraw a name's production version; the one before takes its place.
+def roll_back(
+    settings: Settings, engine: sa.Engine, name: str, reason: str | None = None
+) -> RolledBack:
+    """Withdraw a name's canary; without one its production version, for the one before.
 
     Raises:
         ModelUnknown: no earlier version of it was in production.
         BundleInvalid: the earlier version's bundle is missing or damaged.
+        PromotionRefused: somebody else moved the versions meanwhile.
     """
-    now = DatabaseClock(engine)()
+    by, now, note = whoever_runs_this(), DatabaseClock(engine)(), Note(reason=reason)
     with transaction(engine) as conn:
-        version = versions.roll_back(conn, name, by=whoever_runs_this(), now=now)
-        find_bundle(settings, version)  # its error takes the move back
-    return version
+        canary = versions.withdraw_canary(conn, name, by=by, now=now, note=note)
+        if canary is not None:
+            return RolledBack(versions.find(conn, name), canary)
+        before = versions.before_production(conn, name)
+    find_bundle(settings, before)  # outside of the transaction: it may take long to fetch
+    with transaction(engine) as conn:
+        version = versions.roll_back(conn, name, by=by, now=now, note=note)
+        if str(version) != str(before):
+            raise PromotionRefused(str(version), "versions moved meanwhile; run the command again")
+    return RolledBack(version, None)

@@ -140,9 +140,7 @@ def open_bundle(path: Path) -> Bundle:
     Raises:
         BundleInvalid: naming the file that is missing, unexpected or changed.
     """
-    manifest = _read_manifest(path)
-    for name in manifest.files:
-        _check_name(path, name)
+    manifest = read_manifest(path)
     found = _hashes(path)
     for name in sorted({*found, *manifest.files}):
         if name not in found:
@@ -152,6 +150,18 @@ def open_bundle(path: Path) -> Bundle:
         if found[name] != manifest.files[name]:
             raise BundleInvalid(str(path), f"{name} was changed since it was built")
     return Bundle(path, manifest)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a bundle's manifest, and check it alone.
+
+    Raises:
+        BundleInvalid: it is missing, changed, of another format, or names files elsewhere.
+    """
+    manifest = _read_manifest(path)
+    for name in manifest.files:
+        _check_name(path, name)
+    return manifest
 
 
 def _read_manifest(path: Path) -> Manifest:

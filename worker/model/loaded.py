@@ -92,11 +92,13 @@ class LoadedModel:
 
     def _answer(self, phrasing: int, sure: float) -> Answer:
         entry, matched = self._entry(phrasing)
-        return Answer(Status.ANSWERED, entry.answer, entry.id, matched, sure)
+        return Answer(Status.ANSWERED, entry.answer, entry.id, matched, sure, url=entry.url)
 
     def _hand_off(self, phrasing: int, sure: float, reason: Reason) -> Answer:
         entry, matched = self._entry(phrasing)
-        return Answer(Status.HANDED_OFF, None, entry.id, matched, sure, reason=reason)
+        return Answer(
+            Status.HANDED_OFF, None, entry.id, matched, sure, reason=reason, url=entry.url
+        )
 
     def _entry(self, phrasing: int) -> tuple[Entry, str]:
         entry = self.knowledge.entries[self.knowledge.entry_of[phrasing]]

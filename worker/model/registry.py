@@ -1,12 +1,17 @@
-"""From a model's name to the loaded model: SQL says which version, the store has its bundle."""
+"""From a model's name to the loaded model: SQL says which version, the store has its bundle.
+
+A version is taken for loaded when it has answered one of its own phrasings.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from db import versions
-from db.errors import BundleInvalid
+from db.errors import AnswermillError, BundleInvalid
 from db.session import reading
 from worker.model.bundle import FOLDER_DIGITS, Bundle, open_bundle
 
@@ -33,14 +38,50 @@ def load_model(
 
     Raises:
         ModelUnknown: no version, or more than one, fits.
-        BundleInvalid: its bundle is missing or damaged.
+        BundleInvalid: its bundle is missing or damaged, or does not answer.
+        EncoderInvalid: its encoder can't be loaded.
+    """
+    with reading(engine) as conn:
+        version = versions.find(conn, spec) if spec else versions.only_production(conn)
+    return load_version(settings, version, threads)
+
+
+def load_version(settings: Settings, version: ModelVersion, threads: int = 0) -> LoadedModel:
+    """Verify and load a version, and let it answer one of its phrasings.
+
+    Raises:
+        BundleInvalid: its bundle is missing or damaged, or does not answer.
+        EncoderInvalid: its encoder can't be loaded.
+    """
+    return load_bundle(find_bundle(settings, version), str(version), settings.threads or threads)
+
+
+def load_bundle(bundle: Bundle, version: str, threads: int = 0) -> LoadedModel:
+    """Load a verified bundle, and let it answer one of its phrasings.
+
+    Raises:
+        BundleInvalid: it does not answer.
         EncoderInvalid: its encoder can't be loaded.
     """
     from worker.model.loaded import load  # imports torch
 
-    with reading(engine) as conn:
-        version = versions.find(conn, spec) if spec else versions.only_production(conn)
-    return load(find_bundle(settings, version), str(version), settings.threads or threads)
+    try:
+        model = load(bundle, version, threads)
+        _prove(model, bundle)
+    except AnswermillError:
+        raise
+    except Exception as error:  # whatever a bundle that is whole but senseless leads to
+        problem = f"it does not answer: {type(error).__name__}: {error}".splitlines()[0]
+        raise BundleInvalid(version, problem) from error
+    return model
+
+
+def _prove(model: LoadedModel, bundle: Bundle) -> None:
+    text = bundle.entries()[0].questions[0]
+    embeddings = model.encode(model.tokenize([text]))
+    if not np.isfinite(embeddings).all():
+        raise BundleInvalid(model.version, "its encoder gives no numbers")
+    model.decide([text], embeddings)
 
 
 def find_bundle(settings: Settings, version: ModelVersion) -> Bundle:
@@ -48,8 +89,13 @@ def find_bundle(settings: Settings, version: ModelVersion) -> Bundle:
 
     Raises:
         BundleInvalid: it is missing, damaged, or not the one that was registered.
+        StoreAway: a store behind a URL does not answer.
     """
     path = bundle_path(settings.models, version.name, version.digest)
+    if settings.store_url is not None:
+        from worker.model import store  # fsspec: only where a URL needs it
+
+        return store.fetch(settings.store_url, version, path)
     if not path.is_dir():
         problem = (
             f"{os.fspath(path.relative_to(settings.models))} is not in the model store"

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import db
-from db import tables
+from db import tables, versions
 from db.config import Settings
 from db.migrate import configuration, upgrade
 from db.session import open_engine, reading, revision, transaction
@@ -121,6 +121,29 @@ def test_upgrading_twice_changes_nothing(engine):
     assert revision(engine) == tables.REVISION
     with reading(engine) as conn:
         assert conn.scalar(sa.select(tables.batches.c.id)) == batch.id
+
+
+def test_upgrading_from_the_first_tables_keeps_every_row(empty_engine):
+    upgrade(empty_engine, "0001")
+    with transaction(empty_engine) as conn:
+        conn.execute(
+            sa.text(
+                "INSERT INTO result_rows (batch_id, position, key, status, answered_at, cursor)"
+                " VALUES (1, 1, 'T-1', 'answered', '2026-01-02 03:04:05', 1)"
+            )
+        )
+        conn.execute(
+            sa.text(
+                "INSERT INTO model_versions (name, version, state, digest, metrics, created_at)"
+                " VALUES ('shop', 1, 'production', 'd', '{}', '2026-01-02 03:04:05')"
+            )
+        )
+    upgrade(empty_engine)
+    with reading(empty_engine) as conn:
+        row = conn.execute(sa.select(tables.results)).one()
+        assert (row.key, row.url, row.runners_up) == ("T-1", None, None)
+        version = versions.find(conn, "shop")
+        assert (str(version), version.canary_share) == ("shop@1", None)
 
 
 def test_an_upgrade_that_breaks_leaves_nothing_behind(empty_engine):

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta, timezone
 
 import pytest
 import sqlalchemy as sa
 
 from db import results
-from db.entities import Status
+from db.entities import RunnerUp, Status
 from db.session import reading, transaction
 from tests.factories import (
     NOW,
@@ -51,6 +52,23 @@ def test_a_result_comes_back_whole_and_with_its_question(engine):
         "shop@1",
         NOW,
     )
+
+
+def test_a_source_and_runners_up_come_back_as_they_were_given(engine):
+    batch = stored_batch(engine, 3, job_size=3)
+    others = (RunnerUp("refund", "您的\\N退款?", 0.25), RunnerUp("track", "", 0.125))
+    given = [
+        result(1, answer=answer(url="https://shop/p", runners_up=others)),
+        result(2, answer=answer(runners_up=())),
+        result(3),
+    ]
+    finish(engine, running_job(engine, batch), given)
+    rows = all_results(engine, batch)
+    assert [row.url for row in rows] == ["https://shop/p", None, None]
+    assert [row.runners_up for row in rows] == [[asdict(other) for other in others], [], None]
+    with reading(engine) as conn:
+        (nulls,) = conn.execute(sa.text("SELECT count(*) FROM results WHERE runners_up IS NULL"))
+    assert nulls == (1,)
 
 
 def test_a_time_of_another_zone_is_stored_as_the_same_moment(engine):

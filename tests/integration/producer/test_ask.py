@@ -45,6 +45,8 @@ def test_a_question_is_answered_while_one_waits(engine, client, settings):
         "reason": None,
         "error": None,
         "model_version": "shop@1",
+        "url": None,
+        "runners_up": None,
     }
 
 

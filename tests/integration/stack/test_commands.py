@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from db import versions
+from db.session import transaction
+from db.tables import REVISION
 from stack.cli import main
 from tests import factories
 
@@ -32,6 +35,26 @@ def test_check_tells_that_all_is_well(run, database_url, engine, redis_url):
         ["ok", "model"],
     ]
     assert "shop@1" in lines[2]
+
+
+def test_check_tells_of_a_canary(run, database_url, engine):
+    factories.promoted_version(engine)
+    second = factories.built_version(engine, digest="d2")
+    with transaction(engine) as conn:
+        versions.begin_canary(conn, second, 0.05, by="test", now=factories.NOW)
+    told = "\n".join(run("check", database_url=database_url)[1])
+    assert "workers would answer with shop@1, 5.0% of the jobs with shop@2" in told
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("memory://models", "ok     store     memory://models answers"),
+        ("s3://bucket", "s3:// needs a package that is not installed"),
+    ],
+)
+def test_check_tells_of_a_store_behind_a_url(run, url, told):
+    assert told in run("check", model_store=url)[1][-1]
 
 
 def test_check_tells_every_fault_at_once(run, empty_database_url):
@@ -69,8 +92,8 @@ def test_db_upgrade_makes_the_tables_and_db_check_finds_them(run, empty_database
     status, _, errors = run("db", "check", database_url=empty_database_url)
     assert status == 2
     assert "answermill db upgrade" in errors[0]
-    assert run("db", "upgrade") == (0, ["the schema is at 0001, was without tables"], [])
-    assert run("db", "upgrade") == (0, ["the schema is at 0001"], [])
+    assert run("db", "upgrade") == (0, [f"the schema is at {REVISION}, was without tables"], [])
+    assert run("db", "upgrade") == (0, [f"the schema is at {REVISION}"], [])
     assert run("db", "check")[0] == 0
 
 

@@ -168,6 +168,23 @@ def test_a_home_may_begin_with_a_tilde_and_is_made_absolute(monkeypatch, tmp_pat
     assert config.load(home="am", broker_url="redis://x").home == tmp_path / "am"
 
 
+@pytest.mark.parametrize(
+    ("value", "folder"),
+    [("/m/am", "/m/am"), ("~/am", "/h/am"), ("file:///m/am", "/m/am"), (Path("/m"), "/m")],
+)
+def test_a_model_store_may_be_a_folder_which_is_read_in_place(value, folder, monkeypatch):
+    monkeypatch.setenv("HOME", "/h")
+    settings = config.load(model_store=value)
+    assert (settings.models, settings.store_url) == (Path(folder), None)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/models", "memory://m", "simplecache::s3://bucket"])
+def test_a_model_store_may_be_a_url_and_is_fetched_to_the_home(url, monkeypatch):
+    monkeypatch.setenv("ANSWERMILL_MODEL_STORE", url)
+    settings = config.load()
+    assert (settings.store_url, settings.models) == (url, settings.home / "fetched")
+
+
 def test_settings_are_frozen():
     settings = config.load()
     with pytest.raises(ValidationError):
@@ -183,12 +200,15 @@ def test_a_job_size_out_of_bounds_is_refused(value, monkeypatch):
 
 def test_a_secret_is_in_no_form_of_the_settings():
     url = f"postgresql://u:{SECRET}@h/d"
-    settings = config.load(database_url=url, broker_url=f"redis://:{SECRET}@h")
+    settings = config.load(
+        database_url=url, broker_url=f"redis://:{SECRET}@h", model_store=f"sftp://u:{SECRET}@h/m"
+    )
     for shown in (repr(settings), str(settings), str(settings.model_dump()), f"{settings!r}"):
         assert SECRET not in shown
     assert SECRET not in settings.model_dump_json()
     assert SECRET in settings.database
     assert SECRET in settings.broker
+    assert SECRET in (settings.store_url or "")
 
 
 @pytest.mark.parametrize("field", ["database_url", "broker_url"])

@@ -82,6 +82,10 @@ def test_retrying_tells_how_many_run_again():
             "On its way.\n(entry parcel, confidence 0.90, shop@1)",
         ),
         (
+            {"status": "answered", "answer": "On its way.", "url": "https://shop/p"},
+            "On its way.\n(entry parcel, confidence 0.90, shop@1, https://shop/p)",
+        ),
+        (
             {"status": "handed_off", "reason": "nothing fits"},
             "handed off: nothing fits\n(nearest: entry parcel, confidence 0.90, shop@1)",
         ),
@@ -100,6 +104,7 @@ def test_an_answer_is_told_with_its_source_and_a_hand_off_with_its_reason(found,
         "reason": None,
         "error": None,
         "model_version": "shop@1",
+        "url": None,
     }
     assert display.asked(Asked(_batch(), SimpleNamespace(**{**filled, **found}))) == told
 

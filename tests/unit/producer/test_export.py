@@ -39,6 +39,8 @@ def _row(position: int = 1, **values: object) -> SimpleNamespace:
         "answered_at": AT,
         "position": position,
         "cursor": 100 + position,
+        "url": None,
+        "runners_up": None,
     }
     return SimpleNamespace(**{**filled, **values})
 
@@ -65,7 +67,7 @@ def test_csv_has_every_column_and_an_empty_field_for_nothing():
     assert first == ",".join(COLUMNS)
     assert second == (
         "ticket-1,Where is my parcel?,answered,On its way.,parcel,parcel?,0.30000000000000004,"
-        ",,shop@1,2026-01-02T03:04:05.678901+00:00,1,101"
+        ",,shop@1,2026-01-02T03:04:05.678901+00:00,1,101,,"
     )
     assert end == ""
 
@@ -93,6 +95,23 @@ def test_parquet_has_types_and_rows_of_every_page():
     assert found["position"].to_pylist() == list(range(1, 12_001))
     assert found["confidence"].to_pylist()[:2] == [None, 0.1 + 0.2]
     assert found["answered_at"][0].as_py() == AT
+
+
+@pytest.mark.parametrize("export_format", FILES)
+def test_the_source_of_an_answer_and_its_runners_up_are_in_every_file(export_format):
+    others = [{"entry_id": "refund", "matched": "您的退款?", "score": 0.25}]
+    written = _written(export_format, [_row(url="https://shop/p", runners_up=others), _row(2)])
+    if export_format is ExportFormat.PARQUET:
+        first, second = parquet.read_table(io.BytesIO(written)).to_pylist()
+    elif export_format is ExportFormat.JSONL:
+        first, second = map(json.loads, written.splitlines())
+    else:
+        first, second = csv.DictReader(io.StringIO(written.decode()))
+        assert (second["url"], second["runners_up"]) == ("", "")
+        first["runners_up"] = json.loads(first["runners_up"])
+        second = dict.fromkeys(second)
+    assert (first["url"], first["runners_up"]) == ("https://shop/p", others)
+    assert (second["url"], second["runners_up"]) == (None, None)
 
 
 @pytest.mark.parametrize("export_format", FILES)

@@ -17,7 +17,12 @@ _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "s
 
 ENTRIES = [
     Entry("refund", "Within 14 days.", ["Where is my refund?", "I want my money back", "refund"]),
-    Entry("track", "See My orders.", ["Where is my parcel?", "Track my order", "parcel late"]),
+    Entry(
+        "track",
+        "See My orders.",
+        ["Where is my parcel?", "Track my order", "parcel late"],
+        url="https://shop.example/orders",
+    ),
     Entry("robot-zh", "是的。", ["您是机器人吗", "你是真人吗？", "机器人？"], language="zh"),
     Entry("thanks", "You are welcome!", ["Thank you", "👍"], tags=["small-talk"]),
 ]

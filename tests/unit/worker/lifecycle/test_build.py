@@ -6,6 +6,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -140,6 +141,18 @@ def test_the_first_version_goes_into_production_and_the_second_does_not(
     assert (str(second.version), second.version.state) == ("shop@2", VersionState.BUILT)
     with reading(engine) as conn:
         assert str(versions.find(conn, "shop")) == "shop@1"
+
+
+def test_a_bundle_that_does_not_answer_gets_no_number(
+    make: Builder, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+):
+    made = make()
+    nonsense = np.full((1, 32), np.nan, np.float32)
+    monkeypatch.setattr("worker.model.encoder.TorchEncoder.encode", lambda *_: nonsense)
+    with pytest.raises(BundleInvalid, match="its encoder gives no numbers"):
+        register(engine, made, Calibration(0.5, None))
+    with reading(engine) as conn:
+        assert versions.listed(conn) == []
 
 
 def test_the_same_bundle_keeps_its_number(make: Builder, engine: sa.Engine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,26 +11,12 @@ from pathlib import Path
 import pytest
 
 import stack
-from db import terminal
-from worker.lifecycle.cli import app
+from worker.model.bundle import open_bundle
 
 KB = [
     {"id": "refund", "answer": "Soon.", "questions": ["Where is my refund?", "money back"]},
     {"id": "track", "answer": "See My orders.", "questions": ["Where is my parcel?", "track"]},
 ]
-
-
-@pytest.fixture
-def run(home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("ANSWERMILL_HOME", str(home))
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*words: str) -> tuple[int, str, str]:
-        status = terminal.run(app, list(words))
-        captured = capfd.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
@@ -56,17 +43,6 @@ def test_the_life_of_a_model(run, build, knowledge: Path, tmp_path: Path):
 
     knowledge.write_text(json.dumps(KB[0]), encoding="utf-8")
     assert "To answer with it: answermill model promote shop@2" in build()[1]
-    assert run("promote", "shop@2")[:2] == (0, "shop@2 is in production now.\n")
-    assert run("promote", "shop@latest")[:2] == (0, "shop@2 is in production already.\n")
-    assert run("rollback", "shop")[:2] == (0, "shop@1 is in production again.\n")
-
-    states = [version["state"] for version in json.loads(run("list", "--json")[1])]
-    assert states == ["production", "withdrawn"]
-    assert all(len(line) <= 80 for line in run("list")[1].splitlines())
-    shown = json.loads(run("show", "shop", "--json")[1])
-    assert (shown["model"], shown["manifest"]["format"]) == ("shop@1", 1)
-    assert "whole" in run("show", "shop")[1]
-
     questions = tmp_path / "q.csv"
     questions.write_text("question,expected\nwhere is my refund,refund\n???,\n", encoding="utf-8")
     status, out, err = run("evaluate", "shop", "--questions", str(questions), "--json")
@@ -95,11 +71,6 @@ def test_build_prints_one_json_document(build):
     document = json.loads(out)
     assert status == 0
     assert (document["model"], document["state"], document["new"]) == ("shop@1", "production", True)
-
-
-def test_a_list_of_nothing_says_how_to_build(run):
-    assert "answermill model build --knowledge" in run("list")[1]
-    assert json.loads(run("list", "--json")[1]) == []
 
 
 def test_shared_phrasings_are_a_warning_beside_the_result(build, knowledge: Path):
@@ -135,10 +106,6 @@ def test_typical_mistakes_are_told_in_one_line(run, build, knowledge: Path, tmp_
         ["build", "--name", "shop", "--knowledge", str(tmp_path / "nope.jsonl")],
         ["build", "--name", "shop", "--knowledge", str(knowledge), "--encoder", "./nope"],
         ["evaluate", "nope", "--questions", str(knowledge)],
-        ["show", "nope"],
-        ["promote", "nope@1"],
-        ["promote", "nope"],
-        ["rollback", "nope"],
     ]
     for words in mistakes:
         status, out, err = run(*words)
@@ -156,3 +123,24 @@ def test_help_and_a_bad_knowledge_base_do_not_wait_for_torch():
     )
     root = Path(stack.__path__[0]).parent
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0
+
+
+def test_a_build_is_put_into_a_store_behind_a_url(run, build, tmp_path, home, monkeypatch):
+    store = tmp_path / "store"  # local:// is spoken to as if it were elsewhere
+    monkeypatch.setenv("ANSWERMILL_MODEL_STORE", f"local://{store}")
+    built = json.loads(build("--json")[1])
+    assert Path(built["path"]).is_relative_to(home / "fetched")
+    (put,) = (store / "shop").iterdir()
+    assert open_bundle(put).manifest.digest == built["digest"]
+
+    shutil.rmtree(home / "fetched")
+    assert json.loads(run("show", "shop", "--json")[1])["path"] == built["path"]
+    assert open_bundle(Path(built["path"])).manifest.digest == built["digest"]
+
+
+def test_a_store_that_nothing_speaks_to_is_told_before_anything_is_built(build, home, monkeypatch):
+    monkeypatch.setenv("ANSWERMILL_MODEL_STORE", "s3://bucket/models")
+    status, out, err = build()
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "s3fs" in err
+    assert not (home / "fetched").exists()

@@ -50,6 +50,13 @@ def test_case_width_and_punctuation_do_not_matter(model: LoadedModel, text: str)
     assert (answer.matched, answer.confidence) == ("Where is my refund?", 1.0)
 
 
+def test_answers_and_hand_offs_say_where_the_entry_can_be_read(model: LoadedModel):
+    assert ask(model, "Where is my parcel?").url == "https://shop.example/orders"
+    assert ask(model, "Where is my refund?").url is None
+    unsure = ask(replace(model, threshold=1.1), "where my parcel is")
+    assert (unsure.entry_id, unsure.url) == ("track", "https://shop.example/orders")
+
+
 @pytest.mark.parametrize("text", ["???", "😀", "—"])
 def test_what_nobody_can_read_is_handed_off_as_empty(model: LoadedModel, text: str):
     assert ask(model, text) == Answer(Status.HANDED_OFF, reason=Reason.EMPTY)

@@ -1,0 +1,151 @@
+"""Canaries, and the record of every move of a model's pointers."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from db import promotions, versions
+from db.entities import InForce, MoveKind, Note, VersionState
+from db.errors import ModelUnknown, PromotionRefused
+from db.session import reading, transaction
+from db.tables import model_versions as t
+from tests.factories import NOW, built_version, later, promoted_version
+
+
+@pytest.fixture
+def shop(engine):
+    """shop@1 in production, and shop@2 and shop@3 built."""
+    return [
+        promoted_version(engine),
+        *(built_version(engine, digest=digest) for digest in ("d2", "d3")),
+    ]
+
+
+def _canary(engine, version, share=0.25, **values):
+    with transaction(engine) as conn:
+        versions.begin_canary(conn, version, share, **{"by": "ann", "now": later(1), **values})
+
+
+def _withdraw(engine, name="shop"):
+    with transaction(engine) as conn:
+        return versions.withdraw_canary(conn, name, by="bob", now=later(2))
+
+
+def _in_force(engine, spec=None):
+    with reading(engine) as conn:
+        found = versions.in_force(conn, spec)
+    return str(found.version), found.canary and str(found.canary)
+
+
+def _history(engine, version):
+    with reading(engine) as conn:
+        found = promotions.history(conn, version)
+    return [(move.kind, move.version, move.previous_version, move.by) for move in found]
+
+
+def _state(engine, spec):
+    with reading(engine) as conn:
+        return versions.find(conn, spec).state
+
+
+def test_a_canary_is_in_force_beside_production(engine, shop):
+    _canary(engine, shop[1], 0.25)
+    for spec in (None, "shop"):
+        assert _in_force(engine, spec) == ("shop@1", "shop@2")
+    with reading(engine) as conn:
+        assert versions.in_force(conn, "shop").canary.canary_share == 0.25
+        assert versions.in_force(conn, "shop@1") == InForce(versions.find(conn, "shop@1"))
+    assert _in_force(engine, "shop@2") == ("shop@2", None)
+
+
+def test_a_canary_ends_in_production(engine, shop):
+    _canary(engine, shop[1])
+    with transaction(engine) as conn:
+        versions.promote(conn, shop[1], by="ann", now=later(2))
+    assert _in_force(engine) == ("shop@2", None)
+    assert _state(engine, "shop@1") is VersionState.RETIRED
+    with reading(engine) as conn:
+        assert versions.find(conn, "shop").canary_share is None
+
+
+def test_a_canary_that_is_withdrawn_leaves_production_alone(engine, shop):
+    _canary(engine, shop[1])
+    assert str(_withdraw(engine)) == "shop@2"
+    assert _in_force(engine) == ("shop@1", None)
+    assert _state(engine, "shop@2") is VersionState.WITHDRAWN
+    assert _withdraw(engine) is None
+
+
+def test_a_canary_is_nothing_to_roll_back_to(engine, shop):
+    _canary(engine, shop[1])
+    with transaction(engine) as conn, pytest.raises(ModelUnknown, match="no earlier version"):
+        versions.roll_back(conn, "shop", by="bob", now=later(2))
+    assert _in_force(engine) == ("shop@1", "shop@2")
+
+
+def test_the_share_of_a_canary_can_be_changed(engine, shop):
+    _canary(engine, shop[1], 0.05)
+    _canary(engine, shop[1], 0.5)
+    with reading(engine) as conn:
+        assert versions.in_force(conn, "shop").canary.canary_share == 0.5
+
+
+def test_a_canary_survives_the_promotion_of_another_version(engine, shop):
+    _canary(engine, shop[1])
+    with transaction(engine) as conn:
+        versions.promote(conn, shop[2], by="ann", now=later(2))
+    assert _in_force(engine) == ("shop@3", "shop@2")
+
+
+def test_a_name_has_one_canary_beside_a_production_version(engine, shop):
+    with pytest.raises(PromotionRefused, match="shop@1 is not promoted: it is in production"):
+        _canary(engine, shop[0])
+    with pytest.raises(PromotionRefused, match="no bank is in production"):
+        _canary(engine, built_version(engine, "bank"))
+    _canary(engine, shop[1])
+    with pytest.raises(PromotionRefused, match="shop@2 is a canary; promote it or roll it back"):
+        _canary(engine, shop[2])
+    with pytest.raises(sa.exc.IntegrityError), transaction(engine) as conn:
+        conn.execute(t.update().where(t.c.version == 3).values(state=VersionState.CANARY))
+
+
+def test_every_move_is_kept_with_who_and_why(engine, shop):
+    gate = {"margin": 0.01, "compared": [{"figure": "accuracy", "candidate": 0.9}]}
+    with transaction(engine) as conn:
+        note = Note(forced=True, reason="a new law", gate=gate)
+        versions.promote(conn, shop[1], by="ann", now=later(1), note=note)
+    _canary(engine, shop[2], 0.05, now=later(2))
+    _withdraw(engine)
+    with transaction(engine) as conn:
+        versions.roll_back(conn, "shop", by="bob", now=later(3))
+
+    assert _history(engine, shop[0]) == [
+        (MoveKind.PROMOTED, 1, None, "test"),
+        (MoveKind.PROMOTED, 2, 1, "ann"),
+        (MoveKind.ROLLED_BACK, 1, 2, "bob"),
+    ]
+    assert _history(engine, shop[2]) == [
+        (MoveKind.CANARY, 3, 2, "ann"),
+        (MoveKind.CANARY_WITHDRAWN, 3, 2, "bob"),
+    ]
+    with reading(engine) as conn:
+        promoted = promotions.history(conn, shop[0])[1]
+        assert (promoted.forced, promoted.reason, promoted.gate) == (True, "a new law", gate)
+        assert (promoted.name, promoted.at, promoted.share) == ("shop", later(1), None)
+        begun, _ = promotions.history(conn, shop[2])
+        assert (begun.share, begun.forced, begun.gate) == (0.05, False, None)
+
+
+def test_a_move_that_is_refused_is_not_kept(engine, shop):
+    before = _history(engine, shop[0])
+    with pytest.raises(PromotionRefused):
+        _canary(engine, shop[0])
+    with pytest.raises(ModelUnknown), transaction(engine) as conn:
+        versions.roll_back(conn, "shop", by="bob", now=NOW)
+    assert _history(engine, shop[0]) == before
+
+
+def test_the_moves_of_other_names_are_not_told(engine, shop):
+    promoted_version(engine, "bank")
+    assert _history(engine, shop[0]) == [(MoveKind.PROMOTED, 1, None, "test")]

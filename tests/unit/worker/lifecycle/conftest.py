@@ -1,0 +1,98 @@
+"""Versions of the tiny model in a store: registered, the first in production."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from db import terminal, versions
+from db.config import Settings
+from db.entities import ModelVersion
+from db.session import transaction
+from tests.factories import NOW
+from tests.unit.worker.conftest import ENTRIES
+from worker.lifecycle.build import build, register
+from worker.lifecycle.calibrate import Calibration
+from worker.lifecycle.cli import app
+from worker.lifecycle.encoders import EncoderSource
+from worker.model.bundle import Bundle, Entry
+from worker.model.registry import bundle_path
+
+WORSE = [entry for entry in ENTRIES if entry.id != "track"]
+
+Add = Callable[..., ModelVersion]
+
+
+@pytest.fixture(scope="session")
+def worse_bundle(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny bundle without one of its entries."""
+    return _built(tiny_encoder, tmp_path_factory.mktemp("store"), WORSE)
+
+
+def _built(encoder: Path, store: Path, entries: Sequence[Entry]) -> Bundle:
+    source = EncoderSource("tiny", encoder)
+    hear = lambda *_: None  # noqa: E731 - nobody hears
+    return build(store, "tiny", list(entries), source, threads=1, on_progress=hear)[0]
+
+
+@pytest.fixture
+def first(engine: sa.Engine, settings: Settings, tiny_bundle: Bundle) -> ModelVersion:
+    """tiny@1, in production, its bundle in the store."""
+    return register(engine, _stored(settings, tiny_bundle), Calibration(0.5, None)).version
+
+
+@pytest.fixture
+def worse(
+    engine: sa.Engine,
+    settings: Settings,
+    first: ModelVersion,  # noqa: ARG001 - comes after it
+    worse_bundle: Bundle,
+) -> ModelVersion:
+    """tiny@2, which lacks an entry."""
+    return register(engine, _stored(settings, worse_bundle), Calibration(0.5, None)).version
+
+
+def _stored(settings: Settings, bundle: Bundle) -> Bundle:
+    place = bundle_path(settings.models, "tiny", bundle.manifest.digest)
+    shutil.copytree(bundle.path, place)
+    return Bundle(place, bundle.manifest)
+
+
+@pytest.fixture
+def add(engine: sa.Engine) -> Add:
+    """Register a version without a bundle."""
+
+    def add(digest: str = "f" * 64, **metrics: Any) -> ModelVersion:
+        with transaction(engine) as conn:
+            return versions.register(conn, name="tiny", digest=digest, metrics=metrics, now=NOW)
+
+    return add
+
+
+@pytest.fixture
+def run(home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Run a command under `model`; return its status, output and errors."""
+    monkeypatch.setenv("ANSWERMILL_HOME", str(home))
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        status = terminal.run(app, list(words))
+        captured = capfd.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """Labelled questions that are known phrasings, a quarter of them of one entry."""
+    file = tmp_path / "labelled.csv"
+    rows = [(text, entry.id) for entry in ENTRIES for text in entry.questions]
+    lines = [f'"{text}",{expected}' for text, expected in rows]
+    file.write_text("\n".join(["question,expected", *lines, "tell me a joke,"]), encoding="utf-8")
+    return file

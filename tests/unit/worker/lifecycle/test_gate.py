@@ -1,0 +1,198 @@
+"""The gate, on figures that are given and with models that take simulated time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from db.entities import Answer, ModelVersion, Status, VersionState
+from tests.factories import NOW
+from worker.lifecycle import gate
+from worker.lifecycle.evaluate import Labelled
+from worker.lifecycle.gate import Margins, judge_metrics, judge_questions, speeds
+from worker.passes import PassBudget
+
+
+class Clock:
+    now = 0.0
+
+
+@dataclass
+class Oracle:
+    """Answers a question with what it was told; a pass takes simulated seconds."""
+
+    clock: Clock
+    version: str
+    answers: dict[str, tuple[str, bool]]  # question: entry, and whether it is answered
+    pass_seconds: float = 0.01
+    threshold: float = 0.5
+    budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=8))
+    turns: list[str] = field(default_factory=list)
+
+    def tokenize(self, texts):
+        self.turns.append(self.version)
+        return [[1] for _ in texts]
+
+    def encode(self, tokens):
+        self.clock.now += self.pass_seconds
+        return np.zeros((len(tokens), 1), np.float32)
+
+    def decide(self, texts, embeddings):
+        assert len(texts) == len(embeddings)
+        return [self._decide(text) for text in texts]
+
+    def _decide(self, text):
+        entry, answered = self.answers[text]
+        status = Status.ANSWERED if answered else Status.HANDED_OFF
+        return Answer(status, entry, entry, confidence=0.9 if answered else 0.1)
+
+
+ASKED = [Labelled(f"q{n}", frozenset({"a"})) for n in range(100)]
+FOREIGN = [Labelled(f"x{n}", frozenset()) for n in range(100)]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(gate.time, "perf_counter", lambda: clock.now)
+    return clock
+
+
+@pytest.fixture
+def oracle(clock):
+    """Make a model: so many right, wrong, handed off and so many foreign ones answered."""
+
+    def oracle(name, *, wrong=0, handed_off=0, foreign=0, **values):
+        told = {}
+        for n, row in enumerate(ASKED):
+            told[row.question] = ("b" if n < wrong else "a", n >= handed_off)
+        told |= {row.question: ("a", n < foreign) for n, row in enumerate(FOREIGN)}
+        return Oracle(clock, f"shop@{name}", told, **values)
+
+    return oracle
+
+
+def judged(candidate, production, **margins):
+    both = [candidate, production]
+    labelled = [*ASKED, *FOREIGN]
+    return judge_questions(both, labelled, 1000, Margins(**margins), lambda *_: None)
+
+
+def worse(verdict):
+    return [figure.figure for figure in verdict.worse]
+
+
+def test_an_equal_candidate_is_not_worse(oracle):
+    verdict = judged(oracle(2, wrong=10), oracle(1, wrong=10))
+    assert worse(verdict) == []
+    assert verdict.production == "shop@1"
+    assert verdict.basis == "labelled questions"
+
+
+@pytest.mark.parametrize(
+    ("faults", "figure", "candidate", "production"),
+    [
+        ({"wrong": 2}, "accuracy", 0.98, 1.0),
+        ({"foreign": 3}, "precision", 0.9709, 1.0),
+        ({"foreign": 2}, "handoff_recall", 0.98, 1.0),
+        ({"pass_seconds": 0.013}, "questions_per_second", None, None),
+    ],
+)
+def test_each_figure_refuses_by_itself(oracle, faults, figure, candidate, production):
+    verdict = judged(oracle(2, **faults), oracle(1))
+    assert figure in worse(verdict)
+    (found,) = [one for one in verdict.worse if one.figure == figure]
+    if candidate is not None:
+        assert (found.candidate, found.production) == (candidate, production)
+        assert str(found) == f"{figure} {candidate} against {production} (margin 0.01)"
+
+
+def test_a_difference_of_just_the_margin_is_not_worse(oracle):
+    assert worse(judged(oracle(2, wrong=1), oracle(1))) == []
+    assert "accuracy" in worse(judged(oracle(2, wrong=1), oracle(1), shares=0.005))
+    assert worse(judged(oracle(2, wrong=9, foreign=9), oracle(1), shares=0.2)) == []
+
+
+def test_speed_has_a_margin_of_its_own(oracle):
+    slow = {"pass_seconds": 0.013}
+    assert worse(judged(oracle(2, **slow), oracle(1), shares=1)) == ["questions_per_second"]
+    assert worse(judged(oracle(2, **slow), oracle(1), speed=0.3)) == []
+
+
+def test_coverage_is_shown_and_not_judged(oracle):
+    verdict = judged(oracle(2, handed_off=50), oracle(1))
+    (coverage,) = [one for one in verdict.compared if one.figure == "coverage"]
+    assert (coverage.candidate, coverage.production, coverage.margin) == (0.5, 1.0, None)
+    assert worse(verdict) == []
+
+
+def test_a_candidate_that_answers_nothing_has_no_precision_and_is_worse(oracle):
+    assert worse(judged(oracle(2, handed_off=100), oracle(1))) == ["precision"]
+
+
+def test_a_candidate_alone_is_measured_and_not_judged(oracle):
+    verdict = judge_questions([oracle(1, wrong=60)], ASKED, 1000, Margins(), lambda *_: None)
+    assert verdict.worse == []
+    figures = {one.figure: one.candidate for one in verdict.compared}
+    assert (figures["accuracy"], figures["handoff_recall"]) == (0.4, None)
+
+
+def test_both_are_timed_in_turns_and_each_begins_as_often(oracle):
+    first, second = oracle(1), oracle(2)
+    second.turns = first.turns
+    speeds([first, second], ["q1", "q2"])
+    turns = [first.turns[0]] + [b for a, b in pairwise(first.turns) if a != b]
+    assert turns in ([f"shop@{n}" for n in order] for order in ([2, 1, 2, 1, 2, 1], [1, 2] * 3))
+    assert first.turns.count("shop@1") == first.turns.count("shop@2")
+
+
+def test_noise_that_comes_and_goes_refuses_nobody(clock, oracle):
+    """Two equal models on a machine that takes ever longer, and stalls once."""
+
+    class Noisy(Oracle):
+        def encode(self, tokens):
+            self.pass_seconds *= 1.001
+            clock.now += 20.0 if 3 < clock.now < 4 else 0.0
+            return super().encode(tokens)
+
+    told = oracle(1).answers
+    both = [Noisy(clock, f"shop@{n}", told) for n in (2, 1)]
+    ours, production = speeds(both, [row.question for row in ASKED])
+    assert ours > 0.8 * production
+
+
+def test_progress_counts_the_questions_of_both(oracle):
+    heard = []
+    both = [oracle(2), oracle(1)]
+    judge_questions(both, ASKED, 1000, Margins(), lambda *told: heard.append(told))
+    assert heard[-1] == (200, 200)
+    assert heard == sorted(heard)
+
+
+def version(number, **metrics):
+    return ModelVersion("shop", number, VersionState.BUILT, f"d{number}", metrics, NOW)
+
+
+def test_without_questions_the_figures_that_both_builds_left_are_compared():
+    candidate = version(2, cv_accuracy=0.90, cv_precision=0.97, cv_coverage=None, entries=3)
+    production = version(1, cv_accuracy=0.95, cv_precision=0.97, cv_coverage=0.9, entries=900)
+    verdict = judge_metrics([candidate, production], Margins())
+    assert [one.figure for one in verdict.compared] == ["cv_accuracy", "cv_precision"]
+    assert worse(verdict) == ["cv_accuracy"]
+    assert (verdict.basis, verdict.production) == ("cross-validation", "shop@1")
+
+
+@pytest.mark.parametrize("figure", gate.CROSS_VALIDATED)
+def test_each_figure_of_cross_validation_refuses_by_itself(figure):
+    both = [version(2, **{figure: 0.8}), version(1, **{figure: 0.9})]
+    assert worse(judge_metrics(both, Margins())) == [figure]
+    assert worse(judge_metrics(both[::-1], Margins())) == []
+
+
+@pytest.mark.parametrize("both", [[version(1)], [version(2, cv_accuracy=0.1), version(1)]])
+def test_where_there_is_nothing_to_compare_the_verdict_says_so(both):
+    verdict = judge_metrics(both, Margins())
+    assert (verdict.basis, verdict.compared, verdict.worse) == ("nothing", [], [])

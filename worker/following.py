@@ -1,0 +1,174 @@
+"""Following the pointers: which model version answers a job, and the swap to another one.
+
+SQL says what is in force. A thread looks every few seconds, loads what has come beside
+what is held, puts it in place between two jobs, and lets go what has gone. A version that
+does not load changes nothing: what is held goes on answering, and loading is tried again,
+less and less often. While there is a canary, both models are held, and a job's id decides
+between them, so that another attempt of the job goes to the same one.
+
+Covers one process that works on one job at a time. Knows neither Celery nor torch: how
+versions are looked up and loaded are arguments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from db.entities import InForce, ModelVersion
+from db.errors import AnswermillError
+from worker.passes import Model
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+_LONGEST_PAUSE = 300.0
+_HASH_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The models that answer until something moves."""
+
+    production: Model
+    canary: Model | None = None
+    share: float = 0.0  # of the jobs that the canary answers
+
+    @property
+    def names(self) -> tuple[str, str | None, float]:
+        """What tells this from another one."""
+        canary = None if self.canary is None else self.canary.version
+        return self.production.version, canary, self.share
+
+    def for_job(self, job_id: int) -> Model:
+        """Return the one model that answers the job."""
+        if self.canary is not None and goes_to_canary(job_id, self.share):
+            return self.canary
+        return self.production
+
+
+def goes_to_canary(job_id: int, share: float) -> bool:
+    """Tell whether a canary of this share answers the job; every worker says the same."""
+    digest = hashlib.blake2b(str(job_id).encode(), digest_size=_HASH_BYTES).digest()
+    return int.from_bytes(digest) < share * (1 << 8 * _HASH_BYTES)
+
+
+class Following:
+    """What a process answers with: the version in production, and its canary."""
+
+    def __init__(
+        self,
+        look: Callable[[], InForce],
+        load: Callable[[ModelVersion], Model],
+        *,
+        seconds: float,
+        let_go: Callable[[], None],
+    ) -> None:
+        """Hold nothing yet.
+
+        Args:
+            look: tells what is in force.
+            load: fetches, verifies and loads a version.
+            seconds: the mean time between two looks.
+            let_go: called when models have gone, to give their memory back.
+        """
+        self._look, self._load, self._let_go = look, load, let_go
+        self._seconds = seconds
+        self._held: Held | None = None
+        self._at_work = threading.Lock()  # held by a job; models are swapped between two
+        self._failures: dict[str, int] = {}
+        self._retry_at: dict[str, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="following", daemon=True)
+
+    def begin(self) -> str:
+        """Load what is in production; return its name. Whatever loading raises passes through."""
+        wanted = self._look()
+        production = self._load(wanted.version)
+        self._held = Held(production)
+        self._swap(self._with_canary(production, wanted.canary))
+        return production.version
+
+    def start(self) -> None:
+        """Begin to follow; called in the process that answers, after any fork."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the look in progress."""
+        self._stop.set()
+        self._thread.join()
+
+    def answer(self, job_id: int, work: Callable[[Model], T]) -> T:
+        """Do the work of a job with the one model that answers it."""
+        with self._at_work:
+            return work(self._holding().for_job(job_id))
+
+    def follow(self) -> None:
+        """Look once, and swap if something has moved."""
+        try:
+            wanted = self._look()
+        except AnswermillError as error:
+            log.warning("versions not looked up", error=str(error))
+            return
+        production = self._have(wanted.version) or self._holding().production
+        held = self._with_canary(production, wanted.canary)
+        self._swap(held)
+
+    def _with_canary(self, production: Model, wanted: ModelVersion | None) -> Held:
+        canary = self._have(wanted) if wanted else None
+        if wanted is None or canary is None:
+            return Held(production)
+        return Held(production, canary, wanted.canary_share or 0.0)
+
+    def _have(self, version: ModelVersion) -> Model | None:
+        """Return the version's model, loaded if need be; None if it does not load."""
+        held = self._holding()
+        for model in (held.production, held.canary):
+            if model is not None and model.version == str(version):
+                return model
+        if time.monotonic() < self._retry_at.get(str(version), 0.0):
+            return None
+        return self._loaded(version)
+
+    def _loaded(self, version: ModelVersion) -> Model | None:
+        name = str(version)
+        try:
+            model = self._load(version)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the one held answers
+            failures = self._failures[name] = self._failures.get(name, 0) + 1
+            pause = min(self._seconds * 2**failures, _LONGEST_PAUSE)
+            self._retry_at[name] = time.monotonic() + pause
+            fault = f"{type(error).__name__}: {error}"
+            log.error("version not loaded", model=name, error=fault, retry_seconds=round(pause))  # noqa: TRY400 - no traceback wanted
+            return None
+        self._failures.pop(name, None)
+        return model
+
+    def _swap(self, held: Held) -> None:
+        if held.names == self._holding().names:
+            return
+        with self._at_work:
+            self._held = held
+        production, canary, share = held.names
+        log.info("model swapped", model=production, canary=canary, share=share)
+        self._let_go()
+
+    def _holding(self) -> Held:
+        if self._held is None:
+            msg = "a task came before the model was loaded"
+            raise RuntimeError(msg)
+        return self._held
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._seconds * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
+            try:
+                self.follow()
+            except Exception:
+                log.exception("following failed")

@@ -1,0 +1,161 @@
+"""The gate: figures of a candidate beside those of the version in production.
+
+On labelled questions both are evaluated, and timed in turns, so that whatever else the
+machine does slows both. Without them, the figures of cross-validation that both builds
+have left in `metrics` are compared; knowledge bases that differ make those harder or
+easier, so labelled questions say more. Coverage on labelled questions is shown, but not
+judged: a higher threshold lowers it on purpose.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from worker.lifecycle.evaluate import evaluate
+from worker.passes import Model, answer_texts
+
+if TYPE_CHECKING:
+    from db.entities import ModelVersion
+    from worker.lifecycle.evaluate import Labelled
+    from worker.model.loaded import LoadedModel
+
+SPEED = "questions_per_second"
+JUDGED = ("accuracy", "precision", "handoff_recall")
+SHOWN = "coverage"
+CROSS_VALIDATED = (
+    "left_out_accuracy",
+    "cv_accuracy",
+    "cv_precision",
+    "cv_coverage",
+    "near_handoff_recall",
+)
+
+# What figures were compared on.
+QUESTIONS, BUILDS, NOTHING = "labelled questions", "cross-validation", "nothing"
+
+_ROUNDS = 5  # of timing; more: steadier, and a longer wait
+_TURN_SECONDS = 0.3  # least
+_TIMED_QUESTIONS = 256  # most
+_NOISE = 1e-9  # of subtracting two decimals
+
+Hear = Callable[[int, int], None]  # questions answered, questions in all
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """How much worse a candidate may be."""
+
+    shares: float = 0.01  # of shares, absolute
+    speed: float = 0.2  # of the speed in production
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One figure of both; None where it isn't defined, as the precision of no answers."""
+
+    figure: str
+    production: float | None
+    candidate: float | None
+    margin: float | None  # None: shown, not judged
+    worse: bool = False  # by more than the margin
+
+    def __str__(self) -> str:
+        """Return it with both values and the margin, for the line that refuses."""
+        values = f"{self.figure} {self.candidate} against {self.production}"
+        return f"{values} (margin {self.margin})"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate found."""
+
+    basis: str
+    production: str | None
+    compared: list[Compared]
+    about: dict[str, Any] = field(default_factory=dict)  # the labelled file
+
+    @property
+    def worse(self) -> list[Compared]:
+        """Return the figures that are worse by more than their margin."""
+        return [figure for figure in self.compared if figure.worse]
+
+    def document(self) -> dict[str, Any]:
+        """Return what is kept of it in SQL."""
+        return asdict(self)
+
+
+def judge_metrics(both: Sequence[ModelVersion], margins: Margins) -> Verdict:
+    """Compare what the builds of both have found by cross-validation, the candidate's first."""
+    if len(both) == 1:
+        return Verdict(NOTHING, None, [])
+    ours, theirs = (version.metrics for version in both)
+    names = [n for n in CROSS_VALIDATED if ours.get(n) is not None and theirs.get(n) is not None]
+    compared = [_share(name, theirs[name], ours[name], margins.shares) for name in names]
+    return Verdict(BUILDS if compared else NOTHING, str(both[1]), compared)
+
+
+def judge_questions(
+    both: Sequence[LoadedModel],
+    labelled: Sequence[Labelled],
+    question_chars: int,
+    margins: Margins,
+    hear: Hear,
+) -> Verdict:
+    """Evaluate the candidate, and behind it the version in production if there is one.
+
+    A candidate alone is measured and not judged.
+    """
+    figures = []
+    for place, model in enumerate(both):
+        heard = partial(_hear, hear, place * len(labelled), len(both) * len(labelled))
+        figures.append(asdict(evaluate(model, labelled, question_chars, heard)))
+    if len(both) == 1:
+        alone = [Compared(name, None, figures[0][name], None) for name in (*JUDGED, SHOWN)]
+        return Verdict(QUESTIONS, None, alone)
+    ours, theirs = figures
+    compared = [_share(name, theirs[name], ours[name], margins.shares) for name in JUDGED]
+    compared.append(Compared(SHOWN, theirs[SHOWN], ours[SHOWN], None))
+    texts = [row.question for row in labelled if len(row.question) <= question_chars]
+    if texts:
+        compared.append(_speed(speeds(both, texts), margins.speed))
+    return Verdict(QUESTIONS, both[1].version, compared)
+
+
+def _hear(hear: Hear, before: int, total: int, done: int) -> None:
+    hear(before + done, total)
+
+
+def _share(figure: str, production: float | None, ours: float | None, margin: float) -> Compared:
+    # Where production has a figure and the candidate has none, it answers nothing at all.
+    worse = production is not None and (ours is None or production - ours > margin + _NOISE)
+    return Compared(figure, production, ours, margin, worse)
+
+
+def _speed(rates: Sequence[float], margin: float) -> Compared:
+    ours, production = rates
+    return Compared(SPEED, production, ours, margin, ours < production * (1 - margin))
+
+
+def speeds(models: Sequence[Model], texts: Sequence[str]) -> list[float]:
+    """Return the questions/s of each: medians of turns that alternate."""
+    step = max(1, len(texts) // _TIMED_QUESTIONS)
+    sample = texts[::step][:_TIMED_QUESTIONS]
+    rates: list[list[float]] = [[] for _ in models]
+    for turn in range(_ROUNDS):
+        order = range(len(models))
+        for place in order if turn % 2 else reversed(order):
+            rates[place].append(_rate(models[place], sample))
+    return [round(statistics.median(found), 1) for found in rates]
+
+
+def _rate(model: Model, texts: Sequence[str]) -> float:
+    started, answered = time.perf_counter(), 0
+    while (seconds := time.perf_counter() - started) < _TURN_SECONDS:
+        answer_texts(model, texts)
+        answered += len(texts)
+    return answered / seconds

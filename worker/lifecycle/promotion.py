@@ -1,0 +1,136 @@
+"""Promoting a version: it must load, answer, and pass the gate before the pointer moves.
+
+Whatever refuses it leaves production untouched. `--force` overrules the gate, and is kept
+with its reason; it never puts a version into production that doesn't answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from db import versions
+from db.entities import ModelVersion, Note, VersionState
+from db.errors import GateRefused, ModelUnknown, PromotionRefused
+from db.session import DatabaseClock, reading, transaction
+from worker.lifecycle.evaluate import Labelled, read_labelled
+from worker.lifecycle.gate import Hear, Margins, Verdict, judge_metrics, judge_questions
+from worker.lifecycle.who import whoever_runs_this
+from worker.model.bundle import hash_file
+from worker.model.registry import find_bundle, load_version
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from db.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a version shall be promoted."""
+
+    spec: str  # NAME@3 or NAME@latest
+    share: float | None = None  # of a canary; None: to all jobs
+    questions: Path | None = None  # labelled; None: the builds' own figures are compared
+    margins: Margins = field(default_factory=Margins)
+    forced: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """What came of it."""
+
+    version: ModelVersion
+    verdict: Verdict | None  # None: it was in production already
+
+
+def promote(
+    settings: Settings, engine: sa.Engine, wish: Wish, *, threads: int, hear: Hear
+) -> Promoted:
+    """Put a version into production, or make it a canary.
+
+    Args:
+        settings: where the bundles are.
+        engine: the database that knows the versions.
+        wish: which, and how.
+        threads: of torch.
+        hear: hears how many of the labelled questions are answered.
+
+    Raises:
+        ModelUnknown: there is no such version, or the number was not told.
+        BundleInvalid: its bundle is missing or damaged, or does not answer.
+        EncoderInvalid: its encoder can't be loaded.
+        GateRefused: it does worse than what is in production.
+        PromotionRefused: it can't be moved as asked, or production moved meanwhile.
+        SourceInvalid: the labelled questions can't be read.
+    """
+    version, production = _candidate(engine, wish)
+    if wish.share is None and version.state is VersionState.PRODUCTION:
+        return Promoted(version, None)
+    both = [version] if production is None else [version, production]
+    verdict = _judge(settings, both, wish, threads, hear)
+    if verdict.worse and not wish.forced:
+        raise GateRefused(str(version), str(production), [str(one) for one in verdict.worse])
+    now = DatabaseClock(engine)()
+    with transaction(engine) as conn:
+        _check_unmoved(conn, version, production)
+        _move(conn, version, wish, verdict, now)
+        return Promoted(versions.find(conn, str(version)), verdict)
+
+
+def _candidate(engine: sa.Engine, wish: Wish) -> tuple[ModelVersion, ModelVersion | None]:
+    if "@" not in wish.spec:
+        raise ModelUnknown(
+            wish.spec, f"say which version: {wish.spec}@NUMBER or {wish.spec}@latest"
+        )
+    with reading(engine) as conn:
+        version = versions.find(conn, wish.spec)
+        held = versions.held(conn, version.name)
+    if wish.forced and not (wish.reason or "").strip():
+        raise PromotionRefused(str(version), "--force needs --reason TEXT")
+    if wish.share is not None:
+        versions.check_canary(version, held)
+    return version, held.get(VersionState.PRODUCTION)
+
+
+def _judge(
+    settings: Settings, both: Sequence[ModelVersion], wish: Wish, threads: int, hear: Hear
+) -> Verdict:
+    labelled = _labelled(settings, both, wish.questions) if wish.questions else None
+    models = [load_version(settings, both[0], threads)]  # it must answer, whatever is compared
+    if labelled is None or wish.questions is None:
+        return judge_metrics(both, wish.margins)
+    models += [load_version(settings, other, threads) for other in both[1:]]
+    verdict = judge_questions(models, labelled, settings.question_chars, wish.margins, hear)
+    about = {"file": wish.questions.name, "questions": len(labelled)}
+    return replace(verdict, about=about | {"sha256": hash_file(wish.questions)})
+
+
+def _labelled(settings: Settings, both: Sequence[ModelVersion], questions: Path) -> list[Labelled]:
+    # An entry that only one of the two has is a difference between them, no mistake.
+    known = {entry.id for one in both for entry in find_bundle(settings, one).entries()}
+    return read_labelled(questions, frozenset(known))
+
+
+def _check_unmoved(
+    conn: sa.Connection, version: ModelVersion, production: ModelVersion | None
+) -> None:
+    now = versions.locked(conn, version.name).get(VersionState.PRODUCTION)
+    if str(now) != str(production):
+        problem = f"{now} came into production while it was compared with {production}"
+        raise PromotionRefused(str(version), f"{problem}; run the command again")
+
+
+def _move(
+    conn: sa.Connection, version: ModelVersion, wish: Wish, verdict: Verdict, now: datetime
+) -> None:
+    note = Note(wish.forced, wish.reason, verdict.document())
+    by = whoever_runs_this()
+    if wish.share is None:
+        versions.promote(conn, version, by=by, now=now, note=note)
+    else:
+        versions.begin_canary(conn, version, wish.share, by=by, now=now, note=note)

@@ -1,0 +1,33 @@
+"""Putting a new bundle where workers fetch it from; a folder as the store has it already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.lifecycle.display import progress
+from worker.model import store
+
+if TYPE_CHECKING:
+    from db.config import Settings
+    from worker.model.bundle import Bundle
+
+
+def check(settings: Settings) -> None:
+    """Check, before long work, that there will be a way to publish it.
+
+    Raises:
+        SettingsInvalid: nothing that speaks to the store is installed.
+    """
+    if settings.store_url is not None:
+        store.check(settings.store_url)
+
+
+def publish(settings: Settings, bundle: Bundle) -> None:
+    """Put the bundle into the store; call it before the bundle gets its number.
+
+    Raises:
+        StoreAway: the store does not take it.
+    """
+    if settings.store_url is not None:
+        with progress("Uploading") as hear:
+            store.put(settings.store_url, bundle, hear)

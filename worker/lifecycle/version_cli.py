@@ -1,0 +1,119 @@
+"""The commands `answermill model list|show|promote|rollback`.
+
+What a command needs is imported when it runs: `answermill --help` must not wait for torch.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from db.config import load
+from worker.lifecycle import version_display as display
+from worker.lifecycle.display import progress
+from worker.threads import limit
+
+app = typer.Typer()
+
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%|(0?\.\d+)")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Version = Annotated[str, typer.Argument(metavar="NAME@VERSION", show_default=False)]
+Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept for good.")]
+
+
+def parse_share(text: str) -> float:
+    """Read `5%` or `0.05`: above 0 and below 1.
+
+    Raises:
+        typer.BadParameter: it is none of these.
+    """
+    match = _SHARE.fullmatch(text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no share; write 5% or 0.05")
+    percent, share = match.groups()
+    value = float(percent) / 100 if percent else float(share)
+    if not 0 < value < 1:
+        raise typer.BadParameter(f"{text!r} is no share of the jobs: above 0%, below 100%")
+    return value
+
+
+@app.command("list")
+def list_versions(*, as_json: Json = False) -> None:
+    """List every model version."""
+    settings = load()
+    from db.session import prepare
+    from worker.lifecycle import versions
+
+    display.show_versions(versions.listed(prepare(settings)), as_json=as_json)
+
+
+@app.command()
+def show(version: Version, *, as_json: Json = False) -> None:
+    """Show one model version and its moves, and check its bundle."""
+    settings = load()
+    from db.session import prepare
+    from worker.lifecycle import versions
+    from worker.model.registry import find_bundle
+
+    database = prepare(settings)
+    found = versions.find(database, version)
+    moves = versions.history(database, found)
+    display.show_version(found, find_bundle(settings, found), moves, as_json=as_json)
+
+
+@app.command()
+def promote(
+    version: Version,
+    *,
+    canary: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", parser=parse_share, help="Only this share of the jobs: 5% or 0.05."
+        ),
+    ] = None,
+    questions: Annotated[
+        Path | None, typer.Option(help="Labelled CSV that both versions are compared on.")
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(min=0, max=1, help="How much worse a share may be.")
+    ] = 0.01,
+    speed_margin: Annotated[
+        float, typer.Option(min=0, max=1, help="How much slower it may be, of the speed before.")
+    ] = 0.2,
+    force: Annotated[bool, typer.Option("--force", help="Whatever the gate says.")] = False,
+    reason: Reason = None,
+    as_json: Json = False,
+) -> None:
+    """Put a version into production, unless it does worse than the one that is there."""
+    settings = load()
+    from db.session import prepare
+    from worker.lifecycle import promotion
+    from worker.lifecycle.gate import Margins
+
+    margins = Margins(margin, speed_margin)
+    wish = promotion.Wish(version, canary, questions, margins, forced=force, reason=reason)
+    threads = limit(settings.threads)
+    with progress("Comparing") as hear:
+        done = promotion.promote(settings, prepare(settings), wish, threads=threads, hear=hear)
+    display.show_promoted(done, as_json=as_json)
+
+
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    *,
+    reason: Reason = None,
+    as_json: Json = False,
+) -> None:
+    """Withdraw the canary if there is one, else the production version for the one before."""
+    settings = load()
+    from db.session import prepare
+    from worker.lifecycle import versions
+
+    display.show_rolled_back(
+        versions.roll_back(settings, prepare(settings), name, reason), as_json=as_json
+    )
