@@ -8,35 +8,31 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import sqlalchemy as sa
 
 from db import versions
 from db.entities import ModelVersion, VersionState
 from db.errors import BundleInvalid
 from db.session import DatabaseClock, transaction
-from worker.lifecycle.calibrate import Calibration, calibrate, with_hubness
+from worker.lifecycle.calibrate import PRECISION_TARGET
 from worker.lifecycle.encoders import EncoderSource, read_pooling, write_encoder
+from worker.lifecycle.evaluate import Labelled
+from worker.lifecycle.indexing import Indexed, Progress, make_index
 from worker.lifecycle.who import whoever_runs_this
-from worker.model import bundle, lexical
+from worker.model import bundle
 from worker.model.bundle import Bundle, Entry, Manifest
-from worker.model.encoder import CPU_BUDGET, TorchEncoder
-from worker.model.loaded import Knowledge
+from worker.model.encoder import TorchEncoder
+from worker.model.language import languages
 from worker.model.registry import bundle_path, load_bundle
-from worker.model.retrieval import Floats, Index, Retrieval
-from worker.model.text import Script, normalise
-from worker.passes import form_passes
 
 ENGINE = "torch"
 PRECISION = "fp32"
-
-Progress = Callable[[int, int], None]  # phrasings done, phrasings in all
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,6 @@ class Built:
 
     version: ModelVersion
     bundle: Bundle
-    calibration: Calibration
     is_new: bool  # or the same bundle was built before
 
 
@@ -57,8 +52,20 @@ def build(
     *,
     threads: int,
     on_progress: Progress,
-) -> tuple[Bundle, Calibration]:
+    labelled: Sequence[Labelled] = (),
+    precision_target: float = PRECISION_TARGET,
+) -> Bundle:
     """Build a bundle and put it into the store.
+
+    Args:
+        store: the folder that bundles are in.
+        name: of the model.
+        entries: the knowledge base.
+        source: the encoder.
+        threads: of torch.
+        on_progress: hears how many texts the encoder has read.
+        labelled: questions to calibrate with, beside the phrasings.
+        precision_target: what share of the answers shall be right.
 
     Raises:
         EncoderInvalid: the encoder can't be loaded.
@@ -70,8 +77,14 @@ def build(
         encoder = TorchEncoder.load(
             folder / bundle.ENCODER, threads, max_tokens=max_tokens, pooling=pooling
         )
-        index, calibration = _index(encoder, entries, on_progress)
-        _save_index(folder, index, entries)
+        made = make_index(
+            encoder,
+            entries,
+            labelled=labelled,
+            precision_target=precision_target,
+            on_progress=on_progress,
+        )
+        _save(folder, made, entries)
         manifest = Manifest(
             name=name,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -81,17 +94,22 @@ def build(
             pooling=pooling,
             dimensions=encoder.dimensions,
             max_tokens=max_tokens,
-            retrieval=asdict(index.parameters),
-            threshold=calibration.threshold,
+            languages=_languages(entries),
+            retrieval=asdict(made.index.parameters),
+            confidence=asdict(made.calibration.confidence),
+            threshold=made.calibration.threshold,
+            precision_target=precision_target,
+            metrics=made.calibration.metrics,
+            tuning=None,
             entries=len(entries),
-            phrasings=len(index.entry_of),
+            phrasings=made.index.phrasings,
             files=bundle.hash_files(folder),
         )
         bundle.save_manifest(folder, manifest)
-        return _settle(folder, bundle_path(store, name, manifest.digest)), calibration
+        return _settle(folder, bundle_path(store, name, manifest.digest))
 
 
-def register(engine: sa.Engine, made: Bundle, calibration: Calibration) -> Built:
+def register(engine: sa.Engine, made: Bundle) -> Built:
     """Give the bundle its number; the first of its name goes into production.
 
     Raises:
@@ -103,8 +121,9 @@ def register(engine: sa.Engine, made: Bundle, calibration: Calibration) -> Built
         "entries": manifest.entries,
         "phrasings": manifest.phrasings,
         "encoder": manifest.encoder,
-        "threshold": calibration.threshold,
-        "left_out_accuracy": calibration.accuracy,
+        "threshold": manifest.threshold,
+        "precision_target": manifest.precision_target,
+        **manifest.metrics,
     }
     now = DatabaseClock(engine)()
     with transaction(engine) as conn:
@@ -115,8 +134,7 @@ def register(engine: sa.Engine, made: Bundle, calibration: Calibration) -> Built
         if all(other.state is VersionState.BUILT for other in known) and version.version == 1:
             versions.promote(conn, version, by=whoever_runs_this(), now=now)
             version = versions.find(conn, str(version))
-    is_new = manifest.digest not in {other.digest for other in known}
-    return Built(version, made, calibration, is_new)
+    return Built(version, made, is_new=manifest.digest not in {other.digest for other in known})
 
 
 @contextmanager
@@ -134,43 +152,20 @@ def _workplace(parent: Path) -> Iterator[Path]:
             parent.rmdir()  # only if nothing was ever built there
 
 
-def _index(
-    encoder: TorchEncoder, entries: list[Entry], on_progress: Progress
-) -> tuple[Index, Calibration]:
-    knowledge = Knowledge.of(entries)
-    texts = [normalise(text) for text in knowledge.phrasings]
-    lexicon = lexical.learn(texts)
-    index = with_hubness(
-        Index.of(
-            parameters=Retrieval(),
-            entry_of=knowledge.entry_of,
-            embeddings=_embed(encoder, knowledge.phrasings, on_progress),
-            hubness=np.zeros((len(Script), len(texts)), np.float32),
-            lexicon=lexicon,
-            spellings=lexicon.vectors(texts),
-        ),
-        texts,
-    )
-    return index, calibrate(index, texts)
-
-
-def _embed(encoder: TorchEncoder, texts: Sequence[str], on_progress: Progress) -> Floats:
-    tokens = encoder.tokenize(texts)
-    embeddings = np.empty((len(texts), encoder.dimensions), np.float32)
-    done = 0
-    for members in form_passes([len(ids) for ids in tokens], CPU_BUDGET):
-        embeddings[members] = encoder.encode([tokens[i] for i in members])
-        done += len(members)
-        on_progress(done, len(texts))
-    return embeddings
-
-
-def _save_index(folder: Path, index: Index, entries: list[Entry]) -> None:
+def _save(folder: Path, made: Indexed, entries: list[Entry]) -> None:
     bundle.save_entries(folder, entries)
-    bundle.save_array(folder, "embeddings", index.embeddings)
-    bundle.save_array(folder, "hubness", index.hubness)
-    bundle.save_array(folder, "codes", index.lexicon.codes)
-    bundle.save_array(folder, "idf", index.lexicon.idf)
+    bundle.save_array(folder, "embeddings", made.embeddings)
+    bundle.save_array(folder, "codes", made.index.lexicon.codes)
+    bundle.save_array(folder, "idf", made.index.lexicon.idf)
+    if made.index.head is not None:
+        bundle.save_array(folder, "head", made.index.head)
+
+
+def _languages(entries: Sequence[Entry]) -> list[str]:
+    """Return what the entries say they are in, and what the others seem to be in."""
+    told = {entry.language.partition("-")[0].lower() for entry in entries if entry.language}
+    untold = (text for entry in entries if not entry.language for text in entry.questions)
+    return sorted(told | languages(untold))
 
 
 def _settle(folder: Path, place: Path) -> Bundle:

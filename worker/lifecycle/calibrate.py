@@ -1,75 +1,157 @@
-"""What the phrasings tell about each other: hubness, and the threshold.
+"""Calibration: from what the index says of asked questions to chances and a threshold.
 
-Both ask what would be answered if a phrasing were not known but asked. The threshold rule
-is one for all knowledge bases: hand off what is more likely wrong than right, and beyond
-that, where the phrasings stand close together, the least sure 2 % of them; that costs a
-rich knowledge base few answers and finds more of what is not in it (docs/log.md).
+Four kinds of question are asked: phrasings that were left out, phrasings whose whole entry
+was left out (near: the shop could be asked that), questions that belong to no shop (far),
+and, if there is one, a labelled file. The chances are those of a mix in which
+`OUT_OF_SCOPE` of the questions have no entry, half of them near and half far; a labelled
+file brings its own share and counts as much as all the rest.
+
+The threshold is the least confidence at which that mix's answers reach the precision asked
+for, and no less than `EVENS`: what is more likely wrong than right is handed off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
 
-from worker.model.confidence import DECIMALS, confidence
-from worker.model.retrieval import Floats, Index, Kinds, scripts
-from worker.model.text import Script, script
+from worker.lifecycle.fitting import Asked, Flags
+from worker.model.confidence import DECIMALS, UNCALIBRATED, Confidence, Curve, Doubles
 
+OUT_OF_SCOPE = 0.03  # of the questions; more: rather handed off, and fewer answered
+PRECISION_TARGET = 0.95
 EVENS = 0.5
-HIGHEST = 0.9
-HANDED_OFF = 0.02
-SAMPLE = 4_000  # phrasings that are left out; more: steadier, and a longer build
+FEWEST = 20  # asked questions that a curve is fitted on
+_BINS = 15
 
-_BLOCK = 256  # rows of similarities in memory at once
+
+@dataclass(frozen=True)
+class Cases:
+    """Every asked question that calibration stands on."""
+
+    known: Asked  # left-out phrasings
+    near: Asked  # phrasings whose entry was left out
+    far: Asked
+    labelled: Asked  # of a file
+    labelled_in_scope: Flags
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What leaving phrasings out has shown."""
+    """The curves, the threshold, and what can be expected of them."""
 
+    confidence: Confidence
     threshold: float
-    accuracy: float | None  # of the best entry; None if no entry has two phrasings
+    metrics: dict[str, float | None]  # None where it isn't defined
+
+    @property
+    def fitted(self) -> bool:
+        """Whether there was anything to fit on; else confidence is a guess."""
+        return self.confidence is not UNCALIBRATED
 
 
-def with_hubness(index: Index, texts: Sequence[str]) -> Index:
-    """Return the index with the hubness of its normalised phrasings, mixed for each script."""
-    count = len(texts)
-    near = min(index.parameters.neighbours, count - 1)
-    hubness = np.zeros((len(Script), count), np.float32)
-    for kind in range(len(Script) if near else 0):
-        as_kind = np.full(count, kind)
-        for rows, similarities in _left_out(index, as_kind, np.arange(count)):
-            largest = np.partition(similarities, -near, axis=1)[:, -near:]
-            hubness[kind, rows] = largest.mean(axis=1)
-    return replace(index, hubness=hubness)
+@dataclass(frozen=True)
+class _Table:
+    """All cases in one."""
+
+    features: Doubles
+    right: Flags
+    in_scope: Flags
+    weights: Doubles
 
 
-def calibrate(index: Index, texts: Sequence[str]) -> Calibration:
-    """Leave out one phrasing at a time, of entries that have more, and see what happens."""
-    several = np.flatnonzero(np.bincount(index.entry_of)[index.entry_of] > 1)
-    if not len(several):
-        return Calibration(EVENS, None)
-    spread = np.linspace(0, len(several) - 1, min(SAMPLE, len(several))).astype(np.int64)
-    sure, right = [], []
-    kinds = scripts(texts)
-    for rows, similarities in _left_out(index, kinds, several[spread]):
-        nearest = index.vote(similarities, kinds[rows])
-        right += (nearest.entry == index.entry_of[rows]).tolist()
-        votes = zip(rows, nearest.similarity.tolist(), nearest.share.tolist(), strict=True)
-        sure += [confidence(script(texts[row]), *vote) for row, *vote in votes]
-    threshold = float(np.clip(np.quantile(sure, HANDED_OFF), EVENS, HIGHEST))
-    return Calibration(round(threshold, DECIMALS), round(float(np.mean(right)), DECIMALS))
+def calibrate(cases: Cases, precision_target: float = PRECISION_TARGET) -> Calibration:
+    """Fit the curves and choose the threshold."""
+    table = _table(cases)
+    if min(int(cases.known.right.sum()), len(cases.near.right)) < FEWEST:
+        return Calibration(UNCALIBRATED, EVENS, _metrics(cases, UNCALIBRATED, EVENS, table))
+    known = table.in_scope
+    scope = _curve(table.features, table.in_scope, table.weights)
+    right = _curve(table.features[known], table.right[known], table.weights[known])
+    confidence = Confidence(scope, right)
+    threshold = _threshold(_sure(confidence, table.features), table, precision_target)
+    return Calibration(confidence, threshold, _metrics(cases, confidence, threshold, table))
 
 
-def _left_out(
-    index: Index, kinds: Kinds, rows: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.int64], Floats]]:
-    """Yield phrasings, and their similarities with all but themselves."""
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK]
-        similarities = index.compare(index.embeddings[block], index.spellings[block], kinds[block])
-        similarities[np.arange(len(block)), block] = -np.inf
-        yield block, similarities
+def _table(cases: Cases) -> _Table:
+    parts = [cases.known, cases.near, cases.far, cases.labelled]
+    known, near, far, labelled = (len(part.right) for part in parts)
+    strangers = [n for n in (near, far) if n]
+    shares = [1 - OUT_OF_SCOPE, *(OUT_OF_SCOPE / max(1, len(strangers)) for _ in (near, far)), 1]
+    counts = (known, near, far, labelled)
+    weights = [np.full(n, share / max(1, n)) for n, share in zip(counts, shares, strict=True)]
+    whole = Asked.join(parts)
+    in_scope = np.r_[np.ones(known, bool), np.zeros(near + far, bool), cases.labelled_in_scope]
+    mixed = np.concatenate(weights)
+    return _Table(
+        whole.features, whole.right, in_scope, mixed * len(mixed) / max(mixed.sum(), 1e-9)
+    )
+
+
+def _curve(features: Doubles, true: Flags, weights: Doubles) -> Curve:
+    """Fit a logistic regression, and write it for features that are not scaled."""
+    if true.all():  # nothing to tell apart: Laplace's rule of succession
+        return Curve(float(np.log(len(true) + 1)), [0.0] * features.shape[1])
+    scaler = StandardScaler().fit(features, sample_weight=weights)
+    model = LogisticRegression().fit(scaler.transform(features), true, sample_weight=weights)
+    slopes = model.coef_[0] / scaler.scale_
+    bias = model.intercept_[0] - float(slopes @ scaler.mean_)
+    return Curve(round(float(bias), 6), [round(float(slope), 6) for slope in slopes])
+
+
+def _sure(confidence: Confidence, features: Doubles) -> Doubles:
+    chances = confidence.scope.chances(features) * confidence.right.chances(features)
+    return chances.round(DECIMALS)
+
+
+def _threshold(sure: Doubles, table: _Table, target: float) -> float:
+    order = np.argsort(-sure, kind="stable")
+    right = np.cumsum((table.right * table.weights)[order])
+    precise = right / np.cumsum(table.weights[order]) >= target
+    least = sure[order][precise][-1] if precise.any() else sure.max()
+    return float(max(least, EVENS))
+
+
+def _metrics(
+    cases: Cases, confidence: Confidence, threshold: float, table: _Table
+) -> dict[str, float | None]:
+    known, near, far = (
+        _sure(confidence, part.features) for part in (cases.known, cases.near, cases.far)
+    )
+    sure = _sure(confidence, table.features)
+    answered = sure >= threshold
+    return {
+        "cv_accuracy": _mean(cases.known.right),
+        "cv_precision": _mean(table.right[answered], table.weights[answered]),
+        "cv_coverage": _mean(known >= threshold),
+        "near_handoff_recall": _mean(near < threshold),
+        "far_handoff_recall": _mean(far < threshold),
+        "near_auroc": _auroc(confidence, cases.known, cases.near),
+        "far_auroc": _auroc(confidence, cases.known, cases.far),
+        "ece": _calibration_error(sure, table),
+    }
+
+
+def _mean(values: NDArray[np.bool_], weights: Doubles | None = None) -> float | None:
+    return round(float(np.average(values, weights=weights)), DECIMALS) if len(values) else None
+
+
+def _auroc(confidence: Confidence, known: Asked, strangers: Asked) -> float | None:
+    if not (len(known.right) and len(strangers.right)):
+        return None
+    scope = confidence.scope.chances(Asked.join([known, strangers]).features)
+    true = np.arange(len(scope)) < len(known.right)
+    return round(float(roc_auc_score(true, scope)), DECIMALS)
+
+
+def _calibration_error(sure: Doubles, table: _Table) -> float | None:
+    if not len(sure):
+        return None
+    bins = np.minimum((sure * _BINS).astype(np.int64), _BINS - 1)
+    gaps = np.bincount(bins, weights=(sure - table.right) * table.weights, minlength=_BINS)
+    return round(float(np.abs(gaps).sum() / table.weights.sum()), DECIMALS)

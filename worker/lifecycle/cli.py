@@ -78,8 +78,8 @@ def build(
         made = building.build(
             settings.models, name, entries, source, threads=threads, on_progress=hear
         )
-    publish.publish(settings, made[0])
-    built = building.register(database, *made)
+    publish.publish(settings, made)
+    built = building.register(database, made)
     display.show_built(built, time.perf_counter() - started, as_json=as_json)
 
 

@@ -3,8 +3,9 @@
     manifest.json             parameters, and the sha256 of every other file
     encoder/                  config.json, model.safetensors, tokenizer.json
     entries.jsonl             the knowledge base
-    embeddings.npy            (phrasings, dimensions) float32, in the order of the entries
-    hubness.npy               (scripts, phrasings) float32
+    embeddings.npy            (rows, dimensions) float32: every phrasing, in the order of
+                              the entries, then every entry's answer text
+    head.npy                  (rows, entries) float32; missing where the vote decides
     codes.npy, idf.npy        the lexicon
 
 The digest names the version: the sha256 of the files' hashes and of the parameters. When,
@@ -25,13 +26,13 @@ from numpy.typing import NDArray
 
 from db.errors import BundleInvalid
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 ENCODER = "encoder"
 ENTRIES = "entries.jsonl"
 FOLDER_DIGITS = 16  # of the digest, enough to name a folder
 
-_DESCRIPTION = ("name", "created", "encoder", "files")
+_DESCRIPTION = ("name", "created", "encoder", "files", "metrics", "tuning")
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,13 @@ class Manifest:
     pooling: str
     dimensions: int
     max_tokens: int
+    languages: list[str]  # ISO 639-1, that the knowledge base speaks
     retrieval: dict[str, Any]
+    confidence: dict[str, Any]
     threshold: float  # an answer less sure is handed off
+    precision_target: float  # that the threshold was chosen for
+    metrics: dict[str, Any]  # what leaving phrasings out has shown; docs/how-to/measure.md
+    tuning: dict[str, Any] | None  # of the encoder to the knowledge base
     entries: int
     phrasings: int
     files: dict[str, str]  # path: sha256
@@ -88,6 +94,10 @@ class Bundle:
         """Return the knowledge base."""
         text = (self.path / ENTRIES).read_text(encoding="utf-8")
         return [Entry(**json.loads(line)) for line in text.split("\n") if line]
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a NAME.npy."""
+        return f"{name}.npy" in self.manifest.files
 
     def array(self, name: str, *shape: int) -> NDArray[Any]:
         """Return NAME.npy.

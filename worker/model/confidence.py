@@ -1,56 +1,78 @@
 """How sure an answer is, and why a question is handed off.
 
-Confidence is the chance that the entry is the right one: a logistic curve over how similar
-the winner's nearest phrasing is and which share of the votes the winner has. One curve per
-script suits every knowledge base that we measured (docs/log.md); fitting it to each by
-leaving phrasings out did worse on small ones, whose phrasings were written to differ.
-What is no entry of the knowledge base but close to one is told apart poorly.
+Confidence is the chance that the entry is the right one: the chance that the knowledge base
+has an entry for the question at all, its scope, times the chance that it is this one if so.
+Both are logistic regressions on what the rows say (`worker.model.retrieval.Evidence`),
+fitted at build time by `worker.lifecycle.calibrate`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from worker.model.text import Script
+import numpy as np
+from numpy.typing import NDArray
 
-DECIMALS = 4
+from worker.model.retrieval import Evidence
+
+FEATURES = 5
+DECIMALS = 4  # of a confidence, so that the noise of the arithmetic can't show
+
+Doubles = NDArray[np.float64]
 
 
 class Reason(StrEnum):
     """Why a human must take a question."""
 
-    OUT_OF_SCOPE = "out_of_scope"  # it resembles no known phrasing
-    AMBIGUOUS = "ambiguous"  # it resembles phrasings of several entries
+    OUT_OF_SCOPE = "out_of_scope"  # no entry seems to be about it
+    AMBIGUOUS = "ambiguous"  # several entries may be; the runners-up name them
+    SEVERAL_QUESTIONS = "several_questions"  # each part has an entry of its own; they are named
+    WRONG_LANGUAGE = "wrong_language"  # one that the knowledge base doesn't speak
     TOO_LONG = "too_long"
     EMPTY = "empty"  # nothing readable, only punctuation or emoji
 
 
 @dataclass(frozen=True)
-class _Curve:
-    """The confidence of one script."""
+class Curve:
+    """A logistic regression on the features of the evidence."""
 
-    base: float
-    similarity: float
-    share: float
-    familiar: float  # a question less similar than this resembles nothing
+    bias: float
+    weights: list[float]
 
-
-_CURVES = {
-    Script.SPACED: _Curve(base=-5.8, similarity=7.0, share=5.5, familiar=0.36),
-    Script.CJK: _Curve(base=-4.8, similarity=12.0, share=5.5, familiar=0.20),
-}
+    def chances(self, features: Doubles) -> Doubles:
+        """Return (questions,) of chances."""
+        log_odds = features @ np.asarray(self.weights) + self.bias
+        chances: Doubles = 1 / (1 + np.exp(-log_odds))
+        return chances
 
 
-def confidence(script: Script, similarity: float, share: float) -> float:
-    """Return the chance that the winner is right, rounded so that noise can't show."""
-    curve = _CURVES[script]
-    log_odds = curve.base + curve.similarity * similarity + curve.share * share
-    return round(1 / (1 + math.exp(-log_odds)), DECIMALS)
+@dataclass(frozen=True)
+class Confidence:
+    """The two chances that confidence is made of."""
+
+    scope: Curve
+    right: Curve
+
+    def judge(self, evidence: Evidence) -> tuple[Doubles, Doubles]:
+        """Return the confidence and the scope of each question, rounded."""
+        columns = features(evidence)
+        scope = self.scope.chances(columns)
+        sure = scope * self.right.chances(columns)
+        return sure.round(DECIMALS), scope.round(DECIMALS)
 
 
-def reason(script: Script, similarity: float) -> Reason:
-    """Return why a question below the threshold is handed off."""
-    familiar = similarity >= _CURVES[script].familiar
-    return Reason.AMBIGUOUS if familiar else Reason.OUT_OF_SCOPE
+# Where nothing could be fitted: an educated guess from other knowledge bases (docs/log.md).
+UNCALIBRATED = Confidence(
+    scope=Curve(-4.0, [1.0, 0.5, 4.0, 0.0, 4.0]), right=Curve(-1.0, [0.5, 1.5, 0.0, 0.0, 4.0])
+)
+
+
+def features(evidence: Evidence) -> Doubles:
+    """Return (questions, FEATURES): what the curves are fitted on."""
+    score, runner_up = (
+        evidence.scores[:, 0],
+        evidence.scores[:, min(1, evidence.scores.shape[1] - 1)],
+    )
+    columns = [score, score - runner_up, evidence.nearest, evidence.near, evidence.own]
+    return np.stack(columns, axis=1).astype(np.float64)

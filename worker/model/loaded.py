@@ -1,7 +1,9 @@
 """A loaded model version: what a worker holds, and how it decides.
 
-First a phrasing that the question equals, then the vote of the nearest. Below the
-threshold a question is handed off; the nearest entry is kept, so that a human sees it.
+First a phrasing that the question equals, then the entry that fits best. Below the
+threshold a question is handed off, with the reason; the best entry is kept, so that a human
+sees it. A text of several sentences that is not understood as a whole is read part by part.
+Every question is decided by itself.
 """
 
 from __future__ import annotations
@@ -9,47 +11,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from db.entities import Answer, Status
-from worker.model import confidence
-from worker.model.bundle import Bundle, Entry
-from worker.model.confidence import Reason
+from db.entities import Answer, RunnerUp, Status
+from worker.model.bundle import Bundle
+from worker.model.confidence import Confidence, Curve, Reason
 from worker.model.encoder import CPU_BUDGET, Pooling, TorchEncoder
+from worker.model.knowledge import Knowledge, is_small_talk
+from worker.model.language import language
 from worker.model.lexical import Lexicon, unseen_weight
-from worker.model.retrieval import Floats, Index, Retrieval
-from worker.model.text import Script, normalise, script
+from worker.model.retrieval import Evidence, Floats, Index, Retrieval
+from worker.model.text import Script, normalise, sentences
 from worker.passes import PassBudget
+
+_EVENS = 0.5
+_SCORE_DECIMALS = 4  # so that the noise of the arithmetic cannot show
 
 
 @dataclass(frozen=True)
-class Knowledge:
-    """The entries, their phrasings in one list, and which of those speak for one entry."""
+class Verdict:
+    """What the index says of one text."""
 
-    entries: list[Entry]
-    phrasings: list[str]
-    entry_of: list[int]  # a phrasing's
-    exact: dict[str, int]  # a normalised phrasing's place
-
-    @classmethod
-    def of(cls, entries: list[Entry]) -> Knowledge:
-        """Put the phrasings of all entries in one list."""
-        pairs = [(text, i) for i, entry in enumerate(entries) for text in entry.questions]
-        phrasings, entry_of = [text for text, _ in pairs], [i for _, i in pairs]
-        exact: dict[str, int] = {}
-        shared: set[str] = set()
-        for place, text in enumerate(phrasings):
-            first = exact.setdefault(_key(text), place)
-            if entry_of[first] != entry_of[place]:
-                shared.add(_key(text))
-        unshared = {key: place for key, place in exact.items() if key not in shared}
-        return cls(entries, phrasings, entry_of, unshared)
-
-    def equal(self, text: str) -> int | None:
-        """Return the place of a phrasing that the text equals, if it is of one entry only."""
-        return self.exact.get(_key(text))
-
-
-def _key(text: str) -> str:
-    return normalise(text) or text.strip()
+    ranked: list[tuple[int, int, float]]  # entry, its nearest phrasing, score; the best first
+    sure: float
+    scope: float
 
 
 @dataclass(frozen=True)
@@ -60,7 +43,10 @@ class LoadedModel:
     encoder: TorchEncoder
     index: Index
     knowledge: Knowledge
+    confidence: Confidence
     threshold: float
+    languages: frozenset[str]  # ISO 639-1, that the knowledge base speaks
+    runners_up: int = 0  # stored with every result
     budget: PassBudget = CPU_BUDGET
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -73,45 +59,108 @@ class LoadedModel:
 
     def decide(self, texts: Sequence[str], embeddings: Floats) -> list[Answer]:
         """Return an answer for each text and its embedding."""
-        normal = [normalise(text) for text in texts]
-        nearest = self.index.nearest(normal, embeddings)
-        phrasings, similarities = nearest.phrasing.tolist(), nearest.similarity.tolist()
-        rows = zip(texts, phrasings, similarities, nearest.share.tolist(), strict=True)
-        return [self._decide(*row) for row in rows]
+        verdicts = self.judge(texts, embeddings)
+        return [self._decide(*pair) for pair in zip(texts, verdicts, strict=True)]
 
-    def _decide(self, text: str, phrasing: int, similarity: float, share: float) -> Answer:
+    def judge(self, texts: Sequence[str], embeddings: Floats) -> list[Verdict]:
+        """Return what the index says of each text and its embedding."""
+        ranks = 1 + max(1, self.runners_up)
+        evidence = self.index.judge([normalise(text) for text in texts], embeddings, ranks)
+        sure, scope = self.confidence.judge(evidence)
+        columns = _ranked(evidence), sure.tolist(), scope.tolist()
+        return [Verdict(*row) for row in zip(*columns, strict=True)]
+
+    def _decide(self, text: str, verdict: Verdict) -> Answer:
         equal = self.knowledge.equal(text)
         if equal is not None:
-            return self._answer(equal, 1.0)
+            return self._answer(Verdict([(self.knowledge.entry_of[equal], equal, 1.0)], 1.0, 1.0))
         if not normalise(text):
             return Answer(Status.HANDED_OFF, reason=Reason.EMPTY)
-        sure = confidence.confidence(script(text), similarity, share)
-        if sure >= self.threshold:
-            return self._answer(phrasing, sure)
-        return self._hand_off(phrasing, sure, confidence.reason(script(text), similarity))
+        if verdict.sure >= self.threshold:
+            return self._answer(verdict)
+        return self._by_parts(text) or self._hand_off(verdict, self._reason(text, verdict))
 
-    def _answer(self, phrasing: int, sure: float) -> Answer:
-        entry, matched = self._entry(phrasing)
-        return Answer(Status.ANSWERED, entry.answer, entry.id, matched, sure, url=entry.url)
+    def _by_parts(self, text: str) -> Answer | None:
+        """Return what is clear part by part: one answer beside small talk, or several."""
+        parts = sentences(text)
+        clear = [found for part in parts if (found := self._alone(part))] if len(parts) > 1 else []
+        meant = {found.ranked[0][0]: found for found in clear if not self._is_small_talk(found)}
+        if len(meant) > 1:
+            first, *others = meant.values()
+            return self._hand_off(first, Reason.SEVERAL_QUESTIONS, others)
+        if meant and len(clear) == len(parts):
+            return self._answer(next(iter(meant.values())))
+        return None
 
-    def _hand_off(self, phrasing: int, sure: float, reason: Reason) -> Answer:
-        entry, matched = self._entry(phrasing)
+    def _alone(self, part: str) -> Verdict | None:
+        """Return what a part means, if it is clear by itself; it goes in a pass of its own."""
+        equal = self.knowledge.equal(part)
+        if equal is not None:
+            return Verdict([(self.knowledge.entry_of[equal], equal, 1.0)], 1.0, 1.0)
+        verdict = self.judge([part], self.encode(self.tokenize([part])))[0]
+        return verdict if verdict.sure >= self.threshold else None
+
+    def _is_small_talk(self, verdict: Verdict) -> bool:
+        return is_small_talk(self.knowledge.entries[verdict.ranked[0][0]])
+
+    def _reason(self, text: str, verdict: Verdict) -> Reason:
+        if verdict.scope >= _EVENS:
+            return Reason.AMBIGUOUS
+        spoken = language(text)
+        foreign = spoken is not None and spoken not in self.languages
+        return Reason.WRONG_LANGUAGE if foreign else Reason.OUT_OF_SCOPE
+
+    def _answer(self, verdict: Verdict) -> Answer:
+        entry = self.knowledge.entries[verdict.ranked[0][0]]
         return Answer(
-            Status.HANDED_OFF, None, entry.id, matched, sure, reason=reason, url=entry.url
+            Status.ANSWERED,
+            entry.answer,
+            entry.id,
+            self.knowledge.phrasings[verdict.ranked[0][1]],
+            verdict.sure,
+            url=entry.url,
+            runners_up=self._candidates(verdict.ranked[1 : 1 + self.runners_up]),
         )
 
-    def _entry(self, phrasing: int) -> tuple[Entry, str]:
-        entry = self.knowledge.entries[self.knowledge.entry_of[phrasing]]
-        return entry, self.knowledge.phrasings[phrasing]
+    def _hand_off(self, verdict: Verdict, reason: Reason, others: Sequence[Verdict] = ()) -> Answer:
+        entry = self.knowledge.entries[verdict.ranked[0][0]]
+        named = 1 if reason is Reason.AMBIGUOUS else 0
+        beside = [other.ranked[0] for other in others]
+        beside += verdict.ranked[1 : 1 + max(named, self.runners_up)]
+        return Answer(
+            Status.HANDED_OFF,
+            None,
+            entry.id,
+            self.knowledge.phrasings[verdict.ranked[0][1]],
+            verdict.sure,
+            reason=reason,
+            url=entry.url,
+            runners_up=self._candidates(beside),
+        )
+
+    def _candidates(self, ranked: list[tuple[int, int, float]]) -> tuple[RunnerUp, ...] | None:
+        entries, phrasings = self.knowledge.entries, self.knowledge.phrasings
+        named = {
+            entry: RunnerUp(entries[entry].id, phrasings[phrasing], score)
+            for entry, phrasing, score in ranked
+        }
+        return tuple(named.values()) or None
 
 
-def load(bundle: Bundle, version: str, threads: int = 0) -> LoadedModel:
+def _ranked(evidence: Evidence) -> list[list[tuple[int, int, float]]]:
+    columns = evidence.entries, evidence.phrasings, evidence.scores.round(_SCORE_DECIMALS)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [list(zip(*row, strict=True)) for row in rows]
+
+
+def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) -> LoadedModel:
     """Load a verified bundle.
 
     Args:
         bundle: what to load.
         version: NAME@NUMBER, what results will name it by.
         threads: of torch, for the whole process; 0 leaves them as they are.
+        runners_up: how many more entries are stored with every result.
 
     Raises:
         BundleInvalid: an array of it has the wrong shape.
@@ -125,20 +174,31 @@ def load(bundle: Bundle, version: str, threads: int = 0) -> LoadedModel:
         pooling=Pooling(manifest.pooling),
     )
     knowledge = Knowledge.of(bundle.entries())
-    return LoadedModel(version, encoder, _index(bundle, knowledge), knowledge, manifest.threshold)
+    return LoadedModel(
+        version=version,
+        encoder=encoder,
+        index=_index(bundle, knowledge),
+        knowledge=knowledge,
+        confidence=_confidence(bundle),
+        threshold=manifest.threshold,
+        languages=frozenset(manifest.languages),
+        runners_up=runners_up,
+    )
 
 
 def _index(bundle: Bundle, knowledge: Knowledge) -> Index:
-    count = len(knowledge.phrasings)
+    rows = len(knowledge.rows)
     codes = bundle.array("codes")
-    lexicon = Lexicon(codes, bundle.array("idf", len(codes)), unseen_weight(count))
+    idf = bundle.array("idf", len(codes))
+    head = bundle.array("head", rows, len(knowledge.entries)) if bundle.has("head") else None
     return Index.of(
         parameters=_parameters(bundle),
-        entry_of=knowledge.entry_of,
-        embeddings=bundle.array("embeddings", count, bundle.manifest.dimensions),
-        hubness=bundle.array("hubness", len(Script), count),
-        lexicon=lexicon,
-        spellings=lexicon.vectors([normalise(text) for text in knowledge.phrasings]),
+        entry_of=knowledge.row_entries,
+        texts=[normalise(text) for text in knowledge.rows],
+        phrasings=len(knowledge.phrasings),
+        embeddings=bundle.array("embeddings", rows, bundle.manifest.dimensions),
+        lexicon=Lexicon(codes, idf, unseen_weight(len(knowledge.phrasings))),
+        head=head,
     )
 
 
@@ -146,3 +206,9 @@ def _parameters(bundle: Bundle) -> Retrieval:
     written = bundle.manifest.retrieval
     lexical = {Script(name): weight for name, weight in written["lexical"].items()}
     return Retrieval(**written | {"lexical": lexical})
+
+
+def _confidence(bundle: Bundle) -> Confidence:
+    return Confidence(
+        **{name: Curve(**curve) for name, curve in bundle.manifest.confidence.items()}
+    )

@@ -1,14 +1,16 @@
-"""From a question to the nearest known phrasings, and their votes on the entry.
+"""From a question to the entry that fits best, and how well it fits.
 
-A phrasing resembles a question by meaning (cosine of the embeddings) and by spelling
-(`worker.model.lexical`), mixed by the question's script. Some phrasings resemble
-everything; from each its hubness is taken, half the mean similarity to its own nearest
-phrasings (CSLS: Conneau et al., "Word translation without parallel data", ICLR 2018,
-equation 3), mixed as for the question. The nearest then vote for their entries, nearer
-ones more.
+What is known are rows: every phrasing, then every entry's answer text. A question resembles
+a row by meaning (cosine of the embeddings) and by spelling (`worker.model.lexical`), mixed
+by the scripts of the two. From the similarities each entry gets a score, in one of two ways:
 
-What was measured for the numbers below is in docs/log.md. How sure an answer is, is
-`worker.model.confidence`'s business.
+- the head, where the rows are few enough to fit one: a weighted sum of
+  exp(sharpness * (similarity - 1)) over all rows. It is the least-squares classifier with
+  that kernel (Rifkin, Yeo and Poggio, "Regularized least-squares classification", 2003);
+- a vote of the nearest rows, where they are many: the share of the votes, nearer ones more.
+
+How sure an answer is, is `worker.model.confidence`'s business; how all of this is fitted,
+`worker.lifecycle.fitting`'s.
 """
 
 from __future__ import annotations
@@ -24,100 +26,146 @@ from worker.model.lexical import Lexicon
 from worker.model.text import Script, script
 
 Floats = NDArray[np.float32]
-Kinds = NDArray[np.int64]  # of questions: places in Script
+Ints = NDArray[np.int64]
 
+NOT_A_ROW = np.float32(-np.inf)  # in place of a similarity: the row is left out
+
+_FEW = 8  # nearest rows whose mean similarity tells how dense it is there
 _GROUP = 8
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """The parameters of the vote."""
+    """The parameters of similarity and score."""
 
-    neighbours: int = 15  # more: steadier, and small entries lose to big ones
-    sharpness: float = 12.0  # of exp(sharpness * similarity); more: the nearest decides alone
-    hubness: float = 0.5  # the share of a phrasing's hubness that is taken off
+    sharpness: float = 2.0  # of the head; more: near rows count more, far ones less
     # How much spelling counts beside meaning. The English encoder reads little Chinese.
     lexical: dict[Script, float] = field(
         default_factory=lambda: {Script.SPACED: 0.2, Script.CJK: 0.9}
     )
+    neighbours: int = 15  # that vote; more: steadier, and small entries lose to big ones
+    vote_sharpness: float = 12.0  # more: the nearest decides alone
+
+    def shares(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
+        """Return what meaning and spelling of each text are scaled by: (texts, 1) each.
+
+        The squares add up to 1, so that a text's similarity to itself is 1.
+        """
+        lexical = np.array([self.lexical[script(text)] for text in texts], np.float32)[:, None]
+        return np.sqrt(1 - lexical), np.sqrt(lexical)
 
 
 @dataclass(frozen=True)
-class Nearest:
-    """What the vote said: an array per column, a row per question."""
+class Evidence:
+    """What the rows say about questions: a row per question.
 
-    entry: NDArray[np.int64]
-    phrasing: NDArray[np.int64]  # the winner's nearest
-    similarity: Floats  # of that phrasing; 1 at most
-    share: Floats  # of the votes that the winner has
+    The entries that fit best come first; there are as many as were asked for, or all.
+    """
+
+    entries: Ints  # (questions, ranks)
+    phrasings: Ints  # (questions, ranks): the nearest phrasing of each entry
+    scores: Floats  # (questions, ranks)
+    nearest: Floats  # (questions,): similarity of the nearest row
+    near: Floats  # (questions,): mean similarity of the nearest few
+    own: Floats  # (questions,): similarity of the nearest row of the best entry
 
 
 @dataclass(frozen=True)
 class Index:
-    """Every phrasing, ready to be compared with."""
+    """Every row, ready to be compared with."""
 
     parameters: Retrieval
-    entry_of: NDArray[np.int64]  # (phrasings,)
-    embeddings: Floats  # (phrasings, dimensions), rows of length 1
-    hubness: Floats  # (scripts, phrasings)
+    entry_of: Ints  # (rows,)
+    phrasings: int  # the first so many rows are phrasings, the rest answer texts
+    meaning: Floats  # (rows, dimensions), scaled
+    spelling: Any  # scipy CSR, (rows, runs), scaled
+    turned: Any  # the same as (runs, rows), CSR again
     lexicon: Lexicon
-    spellings: Any  # scipy CSR, (phrasings, runs): the phrasings' vectors
-    turned: Any  # the same as (runs, phrasings), CSR again
+    head: Floats | None = None  # (rows, entries); None: the vote decides
 
     @classmethod
     def of(
         cls,
         *,
         parameters: Retrieval,
-        entry_of: Sequence[int],
+        entry_of: Sequence[int] | Ints,
+        texts: Sequence[str],
+        phrasings: int,
         embeddings: Floats,
-        hubness: Floats,
         lexicon: Lexicon,
-        spellings: Any,  # noqa: ANN401 - scipy is untyped
+        head: Floats | None = None,
     ) -> Index:
-        """Put an index together."""
+        """Put an index together from normalised texts and their embeddings, of length 1."""
+        by_meaning, by_spelling = parameters.shares(texts)
+        spelling = lexicon.vectors(texts).multiply(by_spelling).tocsr()
         entries = np.asarray(entry_of, np.int64)
-        turned = spellings.T.tocsr()
-        return cls(parameters, entries, embeddings, hubness, lexicon, spellings, turned)
+        meaning = np.ascontiguousarray(embeddings * by_meaning)
+        turned = spelling.T.tocsr()
+        return cls(parameters, entries, phrasings, meaning, spelling, turned, lexicon, head)
 
-    def nearest(self, texts: Sequence[str], embeddings: Floats) -> Nearest:
-        """Let the phrasings nearest to normalised texts, with their embeddings, vote."""
-        kinds = scripts(texts)
-        return self.vote(self.compare(embeddings, self.lexicon.vectors(texts), kinds), kinds)
+    @property
+    def entries(self) -> int:
+        """How many entries there are."""
+        return int(self.entry_of.max()) + 1
 
-    def compare(self, embeddings: Floats, vectors: Any, kinds: Kinds) -> Floats:  # noqa: ANN401 - scipy is untyped
-        """Return (questions, phrasings) of similarities, 1 at most."""
-        lexical = [self.parameters.lexical[kind] for kind in Script]
-        weights = np.asarray(lexical, np.float32)[kinds, None]
-        by_meaning = embeddings * (np.float32(1) - weights)
-        similarities: Floats = np.matmul(by_meaning, self.embeddings.T)
-        similarities += (vectors.multiply(weights).tocsr() @ self.turned).toarray()
+    def judge(self, texts: Sequence[str], embeddings: Floats, ranks: int = 2) -> Evidence:
+        """Return what the rows say about normalised texts with their embeddings."""
+        similarities = self.compare(texts, embeddings)
+        return self.weigh(similarities, self.scores(similarities), ranks)
+
+    def compare(self, texts: Sequence[str], embeddings: Floats) -> Floats:
+        """Return (texts, rows) of similarities, 1 at most."""
+        by_meaning, by_spelling = self.parameters.shares(texts)
+        vectors = self.lexicon.vectors(texts).multiply(by_spelling).tocsr()
+        return self._similar(embeddings * by_meaning, vectors)
+
+    def among(self, rows: Ints) -> Floats:
+        """Return (given rows, rows) of similarities, those of rows to themselves included."""
+        return self._similar(self.meaning[rows], self.spelling[rows])
+
+    def _similar(self, meaning: Floats, spelling: Any) -> Floats:  # noqa: ANN401 - scipy is untyped
+        similarities: Floats = np.matmul(meaning, self.meaning.T)
+        similarities += (spelling @ self.turned).toarray()
         return similarities
 
-    def vote(self, similarities: Floats, kinds: Kinds) -> Nearest:
-        """Let the nearest phrasings vote; -inf takes one out of the vote."""
-        corrected = similarities - (self.parameters.hubness * self.hubness)[kinds]
-        near, scores = _largest(corrected, self.parameters.neighbours)
-        weights = np.exp(self.parameters.sharpness * (scores - scores[:, :1]))
-        entries = self.entry_of[near]
-        votes = ((entries[:, :, None] == entries[:, None, :]) * weights[:, None, :]).sum(axis=2)
-        first = votes.argmax(axis=1)[:, None]  # the nearest phrasing of the winner
-        phrasing = np.take_along_axis(near, first, 1)
-        return Nearest(
-            entry=self.entry_of[phrasing[:, 0]],
-            phrasing=phrasing[:, 0],
-            similarity=np.take_along_axis(similarities, phrasing, 1)[:, 0],
-            share=(np.take_along_axis(votes, first, 1)[:, 0] / weights.sum(axis=1)),
-        )
+    def scores(self, similarities: Floats) -> Floats:
+        """Return (questions, entries) of scores; rows at `NOT_A_ROW` have no say."""
+        if self.head is None:
+            return self._votes(similarities)
+        return kernel(similarities, self.parameters.sharpness) @ self.head
+
+    def _votes(self, similarities: Floats) -> Floats:
+        rows, found = largest(similarities, self.parameters.neighbours)
+        votes = np.exp(self.parameters.vote_sharpness * (found - found[:, :1]))
+        votes /= votes.sum(axis=1, keepdims=True)
+        shares = np.zeros((len(similarities), self.entries), np.float32)
+        np.add.at(shares, (np.arange(len(rows))[:, None], self.entry_of[rows]), votes)
+        return shares
+
+    def weigh(self, similarities: Floats, scores: Floats, ranks: int = 2) -> Evidence:
+        """Return what similarities and scores say; at least one row must have a say."""
+        entries, top = largest(scores, ranks)
+        nearest = [
+            self._nearest_of(entries[:, [rank]], similarities) for rank in range(top.shape[1])
+        ]
+        own, phrasings = nearest[0][0], np.stack([places for _, places in nearest], axis=1)
+        _, few = largest(similarities, _FEW)
+        near = few.mean(axis=1, where=np.isfinite(few))
+        return Evidence(entries, phrasings, top, few[:, 0], near, own)
+
+    def _nearest_of(self, entry: Ints, similarities: Floats) -> tuple[Floats, Ints]:
+        """Return the similarity of each question's nearest row of an entry, and its phrasing."""
+        own = np.where(self.entry_of == entry, similarities, NOT_A_ROW)
+        return own.max(axis=1), own[:, : self.phrasings].argmax(axis=1)
 
 
-def scripts(texts: Sequence[str]) -> Kinds:
-    """Return the place of each text's script in `Script`."""
-    places = {kind: place for place, kind in enumerate(Script)}
-    return np.array([places[script(text)] for text in texts], np.int64)
+def kernel(similarities: Floats, sharpness: float) -> Floats:
+    """Return how much each row has a say: 1 for the question itself, 0 for one left out."""
+    values: Floats = np.exp(np.float32(sharpness) * (similarities - np.float32(1)))
+    return values
 
 
-def _largest(values: Floats, count: int) -> tuple[NDArray[np.int64], Floats]:
+def largest(values: Floats, count: int) -> tuple[Ints, Floats]:
     """Return the columns of each row's largest values, largest first, and the values.
 
     Columns are first taken together in strided groups: the largest values can only be in

@@ -13,7 +13,11 @@ _APOSTROPHES = frozenset("'’‘ʼ`´")
 _READABLE = frozenset("LMN")  # letters, marks, numbers: the first letter of Unicode's categories
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _FIND_CJK = re.compile(f"[{_CJK}]")
+_SENTENCE_END = re.compile(r"(?<=[?!.;])\s+|(?<=[？！。；])|\n")
 _SPACE_BESIDE_CJK = re.compile(f"(?<=[{_CJK}]) | (?=[{_CJK}])")
+
+
+MOST_SENTENCES = 5  # that a text is split into; more: more passes for one question
 
 
 class Script(StrEnum):
@@ -49,3 +53,9 @@ def normalise(text: str) -> str:
 def script(text: str) -> Script:
     """Return the script; one Chinese, Japanese or Korean character decides."""
     return Script.CJK if _FIND_CJK.search(text) else Script.SPACED
+
+
+def sentences(text: str) -> list[str]:
+    """Return the readable sentences of a text, at most `MOST_SENTENCES`; the last has the rest."""
+    parts = _SENTENCE_END.split(text, MOST_SENTENCES - 1)
+    return [part for part in parts if normalise(part)]

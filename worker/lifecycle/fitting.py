@@ -1,0 +1,249 @@
+"""Fitting an index to a knowledge base, and what leaving rows out shows of it.
+
+The head is kernel ridge regression on which entry a row belongs to. Its answers for a row
+that is not known, and for one whose whole entry is not known, follow from the fitted one
+without fitting again: with A the inverse of the regularised kernel matrix, w = A Y the
+weights and S what is left out, they are Y_S - inv(A_SS) w_S (for a single row: Rifkin and
+Lippert, "Notes on regularized least-squares", MIT 2007, section 4; a set of rows works
+alike). So every phrasing is asked as if it were new, in one fit.
+
+Beyond `MOST_ROWS` rows, or where an entry's weights would be too many, the vote is left to
+decide, and a sample of the phrasings is asked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from worker.model.confidence import FEATURES, Doubles, features
+from worker.model.lexical import Lexicon
+from worker.model.retrieval import NOT_A_ROW, Floats, Index, Ints, Retrieval, kernel
+from worker.model.text import Script, script
+
+Flags = NDArray[np.bool_]
+
+MOST_ROWS = 16_000  # of a head: at most a minute and 4 GB on two cores
+_MOST_WEIGHTS = 20_000_000  # of a head: 80 MB
+_SAMPLE = 2_000  # phrasings that parameters are chosen on; more: steadier, and a longer build
+_FEWEST = 20  # the same, at least
+_ASKED = 4_000  # phrasings that a vote is asked; more: the same
+_BLOCK = 256  # rows of similarities in memory at once
+
+# How far a row's own entry is doubted: more smooths more. An answer text is not a question.
+_NOISE, _ANSWER_NOISE = 0.2, 0.5
+
+# What is tried.
+_SHARPNESS = (1.0, 2.0, 3.0)
+_LEXICAL = (0.1, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9)
+_STEEPNESS = (4.0, 8.0, 16.0)  # from a score to a chance, while choosing
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What an index is made of, before its parameters are chosen."""
+
+    entry_of: Ints  # (rows,)
+    texts: list[str]  # normalised; phrasings first, then answer texts
+    phrasings: int
+    embeddings: Floats  # (rows, dimensions), rows of length 1
+
+    def some(self, chosen: Ints) -> Rows:
+        """Return some of the rows, in ascending order."""
+        texts = [self.texts[row] for row in chosen]
+        phrasings = int((chosen < self.phrasings).sum())
+        return Rows(self.entry_of[chosen], texts, phrasings, self.embeddings[chosen])
+
+    def unique(self) -> Ints:
+        """Return the phrasings that no other row of their entry equals."""
+        seen = Counter(zip(self.entry_of.tolist(), self.texts, strict=True))
+        asked = zip(self.entry_of[: self.phrasings].tolist(), self.texts, strict=False)
+        return np.flatnonzero([seen[row] == 1 for row in asked])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions whose entry is known, and what the index says of them."""
+
+    features: Doubles  # (questions, features) of `worker.model.confidence`
+    right: Flags  # (questions,): the best entry is the right one
+
+    @classmethod
+    def join(cls, parts: Sequence[Asked]) -> Asked:
+        """Put several together."""
+        if not parts:
+            return cls(np.zeros((0, FEATURES)), np.zeros(0, bool))
+        whole = [part.features for part in parts], [part.right for part in parts]
+        return cls(np.concatenate(whole[0]), np.concatenate(whole[1]))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An index, and what it says of phrasings that it was made not to know."""
+
+    index: Index
+    known: Asked  # the phrasing was left out
+    missing: Asked  # so was the rest of its entry: it must be handed off
+
+
+def fit(rows: Rows, lexicon: Lexicon) -> Fitted:
+    """Choose the parameters, fit the head where there can be one, ask every phrasing."""
+    index = _index(rows, lexicon, choose(rows, lexicon))
+    weights = len(rows.texts) * index.entries
+    if len(rows.texts) > MOST_ROWS or weights > _MOST_WEIGHTS:
+        return _ask_the_vote(index, rows)
+    return _ask_the_head(index, rows)
+
+
+def _ask_the_head(index: Index, rows: Rows) -> Fitted:
+    inverse = _Inverse.of(index)
+    index = replace(index, head=inverse.head)
+    asked = rows.unique()
+    several = asked[np.bincount(index.entry_of)[index.entry_of[asked]] > 1]
+    known = _ask(index, several, inverse.without_row(), without_entry=False)
+    if index.entries == 1:
+        return Fitted(index, known, Asked.join([]))
+    missing = _ask(index, asked, inverse.without_entry(), without_entry=True)
+    return Fitted(index, known, missing)
+
+
+def _ask_the_vote(index: Index, rows: Rows) -> Fitted:
+    asked = rows.unique()
+    asked = asked[np.linspace(0, len(asked) - 1, min(_ASKED, len(asked))).astype(np.int64)]
+    known = _ask(index, asked, None, without_entry=False)
+    return Fitted(index, known, _ask(index, asked, None, without_entry=True))
+
+
+def _ask(index: Index, asked: Ints, scores: Floats | None, *, without_entry: bool) -> Asked:
+    """Ask phrasings, each without itself or its whole entry; no scores: the vote's."""
+    parts = []
+    for block in _blocks(asked):
+        similarities = index.among(block)
+        own = (
+            index.entry_of[block, None] == index.entry_of
+            if without_entry
+            else block[:, None] == np.arange(len(index.entry_of))
+        )
+        similarities[own] = NOT_A_ROW
+        found = index.scores(similarities) if scores is None else scores[block]
+        evidence = index.weigh(similarities, found)
+        parts.append(Asked(features(evidence), evidence.entries[:, 0] == index.entry_of[block]))
+    return Asked.join(parts)
+
+
+def ask(
+    index: Index, texts: Sequence[str], embeddings: Floats, expected: Sequence[frozenset[int]]
+) -> Asked:
+    """Ask normalised questions that are no phrasings; expected: the places of right entries."""
+    parts = []
+    for block in _blocks(np.arange(len(texts))):
+        evidence = index.judge([texts[i] for i in block], embeddings[block])
+        right = [
+            entry in expected[i]
+            for i, entry in zip(block, evidence.entries[:, 0].tolist(), strict=True)
+        ]
+        parts.append(Asked(features(evidence), np.array(right, bool)))
+    return Asked.join(parts)
+
+
+def _blocks(rows: Ints) -> Iterator[Ints]:
+    return (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
+
+
+def choose(rows: Rows, lexicon: Lexicon) -> Retrieval:
+    """Return the parameters under which phrasings that are left out are told apart best."""
+    best = Retrieval()
+    chosen = _sample(rows)
+    if chosen is None:
+        return best
+    few = rows.some(chosen)
+    present = {script(text) for text in few.texts}
+    for kind in [kind for kind in Script if kind in present]:
+        tried = [
+            replace(best, sharpness=sharpness, lexical=best.lexical | {kind: lexical})
+            for sharpness, lexical in product(_SHARPNESS, _LEXICAL)
+        ]
+        best = max(tried, key=partial(_likelihood, few, lexicon))
+    return best
+
+
+def _sample(rows: Rows) -> Ints | None:
+    """Return rows of whole entries' shares, or None if no phrasing can be left out."""
+    asked = rows.unique()
+    if len(asked) < _FEWEST or rows.entry_of.max() == 0:
+        return None
+    spread = np.linspace(0, rows.phrasings - 1, min(_SAMPLE, rows.phrasings)).astype(np.int64)
+    entries = np.unique(rows.entry_of[spread])
+    answers = np.arange(rows.phrasings, len(rows.texts))
+    return np.concatenate([spread, answers[np.isin(rows.entry_of[answers], entries)]])
+
+
+def _likelihood(rows: Rows, lexicon: Lexicon, parameters: Retrieval) -> float:
+    index = _index(rows, lexicon, parameters)
+    left_out = _Inverse.of(index).without_row()[rows.unique()]
+    entry_of = index.entry_of[rows.unique()]
+    return max(_log_share(left_out * steepness, entry_of) for steepness in _STEEPNESS)
+
+
+def _log_share(scores: Floats, entry_of: Ints) -> float:
+    top = scores.max(axis=1)
+    own = scores[np.arange(len(scores)), entry_of]
+    return float((own - top - np.log(np.exp(scores - top[:, None]).sum(axis=1))).mean())
+
+
+def _index(rows: Rows, lexicon: Lexicon, parameters: Retrieval) -> Index:
+    return Index.of(
+        parameters=parameters,
+        entry_of=rows.entry_of,
+        texts=rows.texts,
+        phrasings=rows.phrasings,
+        embeddings=rows.embeddings,
+        lexicon=lexicon,
+    )
+
+
+@dataclass(frozen=True)
+class _Inverse:
+    """The inverse of the regularised kernel matrix, and the head that it gives."""
+
+    inverse: Floats  # (rows, rows)
+    targets: Floats  # (rows, entries): 1 for a row's own entry, -1 for the others
+    head: Floats  # (rows, entries)
+    entry_of: Ints
+
+    @classmethod
+    def of(cls, index: Index) -> _Inverse:
+        count = len(index.entry_of)
+        matrix = np.empty((count, count), np.float32, order="F")
+        for block in _blocks(np.arange(count)):
+            matrix[:, block] = kernel(index.among(block), index.parameters.sharpness).T
+        noise = np.where(np.arange(count) < index.phrasings, _NOISE, _ANSWER_NOISE)
+        matrix[np.diag_indices(count)] += noise.astype(np.float32)
+        factor = linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
+        half, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
+        inverse = np.tril(half, -1)
+        inverse += inverse.T + np.diag(np.diag(half))
+        targets = np.full((count, index.entries), -1, np.float32)
+        targets[np.arange(count), index.entry_of] = 1
+        return cls(inverse, targets, inverse @ targets, index.entry_of)
+
+    def without_row(self) -> Floats:
+        """Return (rows, entries) of scores of each row if it were not known."""
+        return self.targets - self.head / np.diag(self.inverse)[:, None]
+
+    def without_entry(self) -> Floats:
+        """Return (rows, entries) of scores of each row if no row of its entry were known."""
+        scores = np.empty_like(self.targets)
+        for entry in range(self.targets.shape[1]):
+            own = np.flatnonzero(self.entry_of == entry)
+            block = self.inverse[np.ix_(own, own)]
+            scores[own] = self.targets[own] - np.linalg.solve(block, self.head[own])
+            scores[own, entry] = NOT_A_ROW
+        return scores

@@ -1,0 +1,98 @@
+"""From a knowledge base and an encoder to a calibrated index.
+
+Whatever is read by the encoder is read here: every phrasing and answer text, the far
+questions, and the labelled questions if there are any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from worker.lifecycle.calibrate import Calibration, Cases, calibrate
+from worker.lifecycle.evaluate import Labelled
+from worker.lifecycle.far_questions import read_far_questions
+from worker.lifecycle.fitting import Asked, Fitted, Rows, ask, fit
+from worker.model import lexical
+from worker.model.bundle import Entry
+from worker.model.encoder import CPU_BUDGET, TorchEncoder
+from worker.model.knowledge import Knowledge
+from worker.model.retrieval import Floats, Index
+from worker.model.text import normalise
+from worker.passes import form_passes
+
+Progress = Callable[[int, int], None]  # texts read, texts in all
+
+# A far question that resembles a row more than this may have an entry here.
+_HAS_AN_ENTRY = 0.7
+_NEAREST = 2  # the column of the features
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """An index, the embeddings that it was made of, and what calibration says of it."""
+
+    index: Index
+    embeddings: Floats  # (rows, dimensions)
+    calibration: Calibration
+
+
+def make_index(
+    encoder: TorchEncoder,
+    entries: list[Entry],
+    *,
+    labelled: Sequence[Labelled] = (),
+    precision_target: float,
+    on_progress: Progress,
+) -> Indexed:
+    """Embed all that is known, fit the index, calibrate it."""
+    knowledge = Knowledge.of(entries)
+    asked = [question.question for question in labelled]
+    far = read_far_questions()
+    read = embed(encoder, [*knowledge.rows, *far, *asked], on_progress)
+    embeddings, of_far, of_asked = np.split(read, np.cumsum([len(knowledge.rows), len(far)]))
+    rows = Rows(
+        np.asarray(knowledge.row_entries, np.int64),
+        [normalise(text) for text in knowledge.rows],
+        len(knowledge.phrasings),
+        embeddings,
+    )
+    fitted = fit(rows, lexical.learn(rows.texts[: rows.phrasings]))
+    cases = Cases(
+        known=fitted.known,
+        near=fitted.missing,
+        far=_far(fitted, far, of_far),
+        labelled=_labelled(fitted, entries, labelled, of_asked),
+        labelled_in_scope=np.array([bool(question.expected) for question in labelled], bool),
+    )
+    return Indexed(fitted.index, embeddings, calibrate(cases, precision_target))
+
+
+def embed(encoder: TorchEncoder, texts: Sequence[str], on_progress: Progress) -> Floats:
+    """Return (texts, dimensions), rows of length 1."""
+    tokens = encoder.tokenize(texts)
+    embeddings = np.empty((len(texts), encoder.dimensions), np.float32)
+    done = 0
+    for members in form_passes([len(ids) for ids in tokens], CPU_BUDGET):
+        embeddings[members] = encoder.encode([tokens[i] for i in members])
+        done += len(members)
+        on_progress(done, len(texts))
+    return embeddings
+
+
+def _far(fitted: Fitted, texts: Sequence[str], embeddings: Floats) -> Asked:
+    nothing: list[frozenset[int]] = [frozenset()] * len(texts)
+    asked = ask(fitted.index, [normalise(text) for text in texts], embeddings, nothing)
+    far = asked.features[:, _NEAREST] < _HAS_AN_ENTRY
+    return Asked(asked.features[far], asked.right[far])
+
+
+def _labelled(
+    fitted: Fitted, entries: list[Entry], labelled: Sequence[Labelled], embeddings: Floats
+) -> Asked:
+    place = {entry.id: i for i, entry in enumerate(entries)}
+    expected = [frozenset(place[id_] for id_ in question.expected) for question in labelled]
+    texts = [normalise(question.question) for question in labelled]
+    return ask(fitted.index, texts, embeddings, expected)

@@ -1,0 +1,57 @@
+"""The knowledge base as retrieval sees it: phrasings in one list, and which speak for one entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.model.bundle import Entry
+from worker.model.text import normalise
+
+_SMALL_TALK = "smalltalk"
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """The entries, and every phrasing with the entry that it is of."""
+
+    entries: list[Entry]
+    phrasings: list[str]
+    entry_of: list[int]  # a phrasing's
+    exact: dict[str, int]  # a normalised phrasing's place, if only one entry has it
+
+    @classmethod
+    def of(cls, entries: list[Entry]) -> Knowledge:
+        """Put the phrasings of all entries in one list."""
+        pairs = [(text, i) for i, entry in enumerate(entries) for text in entry.questions]
+        phrasings, entry_of = [text for text, _ in pairs], [i for _, i in pairs]
+        exact: dict[str, int] = {}
+        shared: set[str] = set()
+        for place, text in enumerate(phrasings):
+            first = exact.setdefault(_key(text), place)
+            if entry_of[first] != entry_of[place]:
+                shared.add(_key(text))
+        unshared = {key: place for key, place in exact.items() if key not in shared}
+        return cls(entries, phrasings, entry_of, unshared)
+
+    @property
+    def rows(self) -> list[str]:
+        """The texts of an index's rows, as written: the phrasings, then the answers."""
+        return self.phrasings + [entry.answer for entry in self.entries]
+
+    @property
+    def row_entries(self) -> list[int]:
+        """The entry of each of the rows."""
+        return self.entry_of + list(range(len(self.entries)))
+
+    def equal(self, text: str) -> int | None:
+        """Return the place of a phrasing that the text equals, if it is of one entry only."""
+        return self.exact.get(_key(text))
+
+
+def is_small_talk(entry: Entry) -> bool:
+    """Tell whether an entry is tagged as one that answers no question: hello, thanks."""
+    return any(normalise(tag).replace(" ", "") == _SMALL_TALK for tag in entry.tags)
+
+
+def _key(text: str) -> str:
+    return normalise(text) or text.strip()

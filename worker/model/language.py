@@ -1,0 +1,35 @@
+"""Which language a text is in, by letters and common runs of them (langid; py3langid).
+
+Short texts are told apart poorly, so a language counts only where it is more likely than
+all others together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+_SURE = 0.5
+_SHARE = 0.05  # of the texts that are told apart; less may be mistakes
+
+
+def language(text: str) -> str | None:
+    """Return the ISO 639-1 code, or None where it can't be told."""
+    code, chance = _identifier().classify(text)
+    return str(code) if chance > _SURE else None
+
+
+def languages(texts: Iterable[str]) -> frozenset[str]:
+    """Return the languages of more than a few of the texts."""
+    found = Counter(code for text in texts if (code := language(text)))
+    return frozenset(code for code, n in found.items() if n >= _SHARE * found.total())
+
+
+@cache
+def _identifier() -> Any:  # noqa: ANN401 - py3langid is untyped
+    # A second to load: only who hands off the first question waits for it.
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_pickled_model(MODEL_FILE, norm_probs=True)
