@@ -131,6 +131,7 @@ def test_entries_with_long_names_fit_into_80_columns(run, knowledge: Path, tiny_
     questions.write_text(f"question,expected\nmoney back,{'track' * 15}\n", encoding="utf-8")
     out = run("evaluate", "shop", "--questions", str(questions))[1]
     assert "trackt" in out
+    assert "…" not in out  # nothing of it is cut
     assert all(len(line) <= 80 for line in out.splitlines())
 
 

@@ -53,6 +53,15 @@ def test_the_most_central_come_first_and_none_twice():
     assert nearness == sorted(nearness, reverse=True)
 
 
+def test_broad_topics_are_no_clusters():
+    groups = [RENT, PAINT, LAMP, [text + " today" for text in RENT]]
+    texts, embeddings = embedded(*groups)
+    embeddings[: len(RENT) + len(PAINT), 6] = 3  # one topic
+    embeddings[len(RENT) + len(PAINT) :, 7] = 3  # the other
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    assert len(cluster(texts, embeddings)) >= 4
+
+
 def test_chinese_is_clustered_by_itself_and_told_by_pairs_of_characters():
     chinese = ["帐篷多高", "帐篷怎么租", "租帐篷可以吗", "有没有帐篷租"]
     texts, embeddings = embedded([*RENT, *chinese], PAINT)
