@@ -73,14 +73,15 @@ def _labels(texts: Sequence[str], embeddings: Floats) -> Places:
     best, labels = -1.0, np.zeros(count, np.int64)
     if count < 4:  # noqa: PLR2004 - too few to make two clusters of two
         return labels
-    from sklearn.cluster import AgglomerativeClustering
+    from scipy.cluster.hierarchy import cut_tree, linkage
+    from scipy.spatial.distance import squareform
     from sklearn.metrics import silhouette_score
 
     distances = _distances(texts, embeddings)
+    tree = linkage(squareform(distances, checks=False), method="average")
     # Fewer clusters than the root would be broad topics, broader than an entry.
-    for cut in np.unique(np.geomspace(math.isqrt(count), count // 2, _CUTS).round().astype(int)):
-        tree = AgglomerativeClustering(int(cut), metric="precomputed", linkage="average")
-        tried = tree.fit_predict(distances)
+    cuts = np.unique(np.geomspace(math.isqrt(count), count // 2, _CUTS).round().astype(int))
+    for tried in cut_tree(tree, cuts).T:
         score = silhouette_score(distances, tried, metric="precomputed")
         if score > best:
             best, labels = score, tried
