@@ -167,6 +167,7 @@ class Answer:
     error: str | None = None  # of a failure
     url: str | None = None  # where the entry can be read
     runners_up: tuple[RunnerUp, ...] | None = None  # the best first; None: not asked for
+    scope: float | None = None  # 0 to 1: the chance that any entry fits; not stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from db.errors import BundleInvalid
 from db.session import DatabaseClock, transaction
 from worker.lifecycle.calibrate import PRECISION_TARGET
 from worker.lifecycle.encoders import EncoderSource, read_pooling, write_encoder
-from worker.lifecycle.evaluate import Labelled
 from worker.lifecycle.indexing import Indexed, Progress, make_index
+from worker.lifecycle.labelled import Labelled
 from worker.lifecycle.who import whoever_runs_this
 from worker.model import bundle
 from worker.model.bundle import Bundle, Entry, Manifest

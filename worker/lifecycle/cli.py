@@ -103,26 +103,39 @@ def _check(name: str, engine: Engine, precision: Precision) -> None:
 def evaluate(
     version: Version,
     *,
-    questions: Annotated[Path, typer.Option(help="CSV with the columns question, expected.")],
+    questions: Annotated[
+        Path, typer.Option(help="CSV with the columns question, expected and, if wanted, scope.")
+    ],
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Also write a page; it quotes questions."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model version on labelled questions."""
     settings = load()
     from db.session import prepare
-    from worker.lifecycle import evaluate as evaluating
     from worker.lifecycle import versions
+    from worker.lifecycle.labelled import read_labelled
+    from worker.lifecycle.report import page
     from worker.model.registry import find_bundle
 
     found = versions.find(prepare(settings), version)
     bundle = find_bundle(settings, found)
     known = frozenset(entry.id for entry in bundle.entries())
-    labelled = evaluating.read_labelled(questions, known)
+    labelled = read_labelled(questions, known)
+    if report:
+        page.check(report)
     threads = limit(settings.threads)
-    from worker.model.loaded import load as load_bundle  # torch comes only when the rest is right
+    from worker.lifecycle import evaluate as evaluating  # torch comes only when the rest is right
+    from worker.model.loaded import load as load_bundle
 
     model = load_bundle(bundle, str(found), threads)
     with display.progress("Answering questions") as hear:
-        report = evaluating.evaluate(
+        answers, measured = evaluating.evaluate_each(
             model, labelled, settings.question_chars, lambda done: hear(done, len(labelled))
         )
-    display.show_report(model.version, report, as_json=as_json)
+    if report:
+        evaluated = page.Evaluated(questions.name, known, labelled, answers, measured)
+        page.write(report, model, evaluated, settings.question_chars)
+    display.show_report(model.version, measured, report, as_json=as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -17,7 +18,7 @@ from worker.lifecycle.version_display import summary
 
 if TYPE_CHECKING:
     from worker.lifecycle.build import Built
-    from worker.lifecycle.evaluate import Report
+    from worker.lifecycle.figures import EntryFigures, Report
 
 _MEANINGS = {
     "questions": "questions, labelled",
@@ -26,12 +27,22 @@ _MEANINGS = {
     "precision": "right, of the answered",
     "coverage": "answered, in scope",
     "handoff_recall": "handed off, out of scope",
+    "handoff_recall_near": "  near",
+    "handoff_recall_far": "  far",
     "auroc": "AUROC, in scope or not",
     "ece": "calibration error",
     "threshold": "threshold",
     "questions_per_second": "questions a second",
 }
-_SHARES = {"accuracy", "precision", "coverage", "handoff_recall"}
+_SHARES = {
+    "accuracy",
+    "precision",
+    "coverage",
+    "handoff_recall",
+    "handoff_recall_near",
+    "handoff_recall_far",
+}
+_WORST = 10  # entries that are shown
 
 
 @contextmanager
@@ -79,8 +90,8 @@ def show_built(built: Built, seconds: float, *, as_json: bool) -> None:
         terminal.out.print(f"To answer with it: answermill model promote {version}")
 
 
-def show_report(version: str, report: Report, *, as_json: bool) -> None:
-    """Show what was measured."""
+def show_report(version: str, report: Report, page: Path | None, *, as_json: bool) -> None:
+    """Show what was measured, and where the page about it is."""
     figures = asdict(report)
     if as_json:
         terminal.print_json(figures)
@@ -88,8 +99,29 @@ def show_report(version: str, report: Report, *, as_json: bool) -> None:
     table = Table(title=f"{version} on {report.questions} labelled questions", title_justify="left")
     table.add_column("what")
     table.add_column("measured", justify="right")
-    for name, value in figures.items():
-        table.add_row(_MEANINGS[name], _figure(name, value))
+    for name, meaning in _MEANINGS.items():
+        table.add_row(meaning, _figure(name, figures[name]))
+    for reason, count in report.reasons.items():
+        table.add_row(f"hand-offs: {reason.replace('_', ' ')}", f"{count:,}")
+    terminal.out.print(table, soft_wrap=False)
+    from worker.lifecycle.figures import worst  # numpy with it
+
+    _show_worst(worst(report.entries, _WORST))
+    if page:
+        terminal.out.print(f"The page is {page}; it quotes questions.")
+
+
+def _show_worst(entries: Sequence[EntryFigures]) -> None:
+    if not entries:
+        return
+    table = Table(title="The entries with the most questions gone wrong", title_justify="left")
+    table.add_column("entry", overflow="fold")
+    for title in ("questions", "right", "answered"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("most taken for", overflow="fold")
+    for entry in entries:
+        counts = (entry.questions, entry.right, entry.answered)
+        table.add_row(entry.entry, *map(str, counts), entry.confused_with or "-")
     terminal.out.print(table, soft_wrap=False)
 
 

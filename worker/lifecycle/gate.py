@@ -21,7 +21,7 @@ from worker.passes import Model, answer_texts
 
 if TYPE_CHECKING:
     from db.entities import ModelVersion
-    from worker.lifecycle.evaluate import Labelled
+    from worker.lifecycle.labelled import Labelled
     from worker.model.loaded import LoadedModel
 
 SPEED = "questions_per_second"

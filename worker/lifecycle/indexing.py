@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from worker.lifecycle.calibrate import Calibration, Cases, calibrate
-from worker.lifecycle.evaluate import Labelled
 from worker.lifecycle.far_questions import read_far_questions
 from worker.lifecycle.fitting import Asked, Fitted, Rows, ask, fit
+from worker.lifecycle.labelled import Labelled
 from worker.model import lexical
 from worker.model.bundle import Entry
 from worker.model.encoder import CPU_BUDGET, TorchEncoder

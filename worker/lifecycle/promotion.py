@@ -16,8 +16,8 @@ from db import versions
 from db.entities import ModelVersion, Note, VersionState
 from db.errors import GateRefused, ModelUnknown, PromotionRefused
 from db.session import DatabaseClock, reading, transaction
-from worker.lifecycle.evaluate import Labelled, read_labelled
 from worker.lifecycle.gate import Hear, Margins, Verdict, judge_metrics, judge_questions
+from worker.lifecycle.labelled import Labelled, read_labelled
 from worker.lifecycle.who import whoever_runs_this
 from worker.model.bundle import hash_file
 from worker.model.registry import find_bundle, load_version

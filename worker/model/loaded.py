@@ -120,6 +120,7 @@ class LoadedModel:
             verdict.sure,
             url=entry.url,
             runners_up=self._candidates(verdict.ranked[1 : 1 + self.runners_up]),
+            scope=verdict.scope,
         )
 
     def _hand_off(self, verdict: Verdict, reason: Reason, others: Sequence[Verdict] = ()) -> Answer:
@@ -136,6 +137,7 @@ class LoadedModel:
             reason=reason,
             url=entry.url,
             runners_up=self._candidates(beside),
+            scope=verdict.scope,
         )
 
     def _candidates(self, ranked: list[tuple[int, int, float]]) -> tuple[RunnerUp, ...] | None:

@@ -11,8 +11,8 @@ import pytest
 from db.entities import Answer, ModelVersion, Status, VersionState
 from tests.factories import NOW
 from worker.lifecycle import gate
-from worker.lifecycle.evaluate import Labelled
 from worker.lifecycle.gate import Margins, judge_metrics, judge_questions, speeds
+from worker.lifecycle.labelled import Labelled
 from worker.passes import PassBudget
 
 

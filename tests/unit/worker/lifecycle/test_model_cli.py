@@ -59,11 +59,85 @@ def test_the_life_of_a_model(run, build, knowledge: Path, tmp_path: Path):
         "ece",
         "threshold",
         "questions_per_second",
+        "handoff_recall_near",
+        "handoff_recall_far",
+        "entries",
+        "reasons",
     ]
     assert (report["questions"], report["accuracy"], report["handoff_recall"]) == (2, 1.0, 1.0)
     table = run("evaluate", "shop@1", "--questions", str(questions))[1]
     assert "shop@1 on 2 labelled questions" in table
     assert all(len(line) <= 80 for line in table.splitlines())
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    file = tmp_path / "labelled.csv"
+    rows = ["where is my refund,refund,", "parcel refund money,track,", "<b>tents</b>,,near"]
+    file.write_text("\n".join(["question,expected,scope", *rows, "rain?,,far"]), encoding="utf-8")
+    return file
+
+
+def test_evaluate_tells_hand_offs_and_the_worst_entries(run, build, labelled: Path):
+    build()
+    report = json.loads(run("evaluate", "shop", "--questions", str(labelled), "--json")[1])
+    assert [entry["entry"] for entry in report["entries"]] == ["refund", "track"]
+    assert report["entries"][1] == {
+        "entry": "track",
+        "questions": 1,
+        "right": 0,
+        "answered": report["entries"][1]["answered"],
+        "confused_with": "refund",
+        "confused": 1,
+    }
+    assert report["answered"] + sum(report["reasons"].values()) == 4
+    assert {report["handoff_recall_near"], report["handoff_recall_far"]} <= {0.0, 1.0}
+    status, out, _ = run("evaluate", "shop", "--questions", str(labelled))
+    assert status == 0
+    assert "The entries with the most questions gone wrong" in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_entries_with_long_names_fit_into_80_columns(run, knowledge: Path, tiny_encoder: Path):
+    long = [entry | {"id": entry["id"] * 15} for entry in KB]
+    knowledge.write_text("\n".join(map(json.dumps, long)), encoding="utf-8")
+    words = ["--name", "shop", "--knowledge", str(knowledge), "--encoder", str(tiny_encoder)]
+    run("build", *words)
+    questions = knowledge.with_name("q.csv")
+    questions.write_text(f"question,expected\nmoney back,{'track' * 15}\n", encoding="utf-8")
+    out = run("evaluate", "shop", "--questions", str(questions))[1]
+    assert "trackt" in out
+    assert "…" not in out  # nothing of it is cut
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_evaluate_writes_a_page(run, build, labelled: Path, tmp_path: Path):
+    build()
+    page = tmp_path / "page.html"
+    words = ["evaluate", "shop", "--questions", str(labelled), "--report", str(page)]
+    status, out, err = run(*words)
+    assert (status, err) == (0, "")
+    assert out.endswith(f"The page is {page}; it quotes questions.\n")
+    html = page.read_text(encoding="utf-8")
+    assert html.startswith("<!doctype html>")
+    assert "&lt;b&gt;tents&lt;/b&gt;" in html
+    assert "<b>tents" not in html
+
+    page.unlink()
+    assert json.loads(run(*words, "--json")[1])["questions"] == 4
+    assert page.exists()
+
+
+def test_a_page_that_can_not_be_written_is_told_before_the_evaluation(
+    run, build, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    build()
+    monkeypatch.setattr("worker.lifecycle.evaluate.evaluate_each", None)
+    for target, problem in [("none/page.html", "No such file or directory"), ("", "is a folder")]:
+        words = ["--questions", str(labelled), "--report", str(tmp_path / target)]
+        status, out, err = run("evaluate", "shop", *words)
+        assert (status, out, len(err.splitlines())) == (2, "", 1)
+        assert problem in err
 
 
 def test_build_prints_one_json_document(build):
@@ -113,6 +187,13 @@ def test_typical_mistakes_are_told_in_one_line(run, build, knowledge: Path, tmp_
         assert "Traceback" not in err
     build()
     assert "no column 'question'" in run("evaluate", "shop", "--questions", str(knowledge))[2]
+    questions = tmp_path / "q.csv"
+    questions.write_text("question,expected\na,x\nb,track|y\n", encoding="utf-8")
+    assert run("evaluate", "shop", "--questions", str(questions)) == (
+        2,
+        "",
+        f"answermill: {questions}: the model has no entry 'x' (row 2), 'y' (row 3)\n",
+    )
 
 
 def test_help_and_a_bad_knowledge_base_do_not_wait_for_torch():

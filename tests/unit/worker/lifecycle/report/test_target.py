@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from db.errors import OutputInvalid
+from worker.lifecycle.report.target import check_target, write_page
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_page_takes_the_place_of_what_was_there(tmp_path: Path):
+    path = tmp_path / "page.html"
+    path.write_text("old", encoding="utf-8")
+    check_target(path)
+    assert path.read_text(encoding="utf-8") == "old"
+    write_page(path, "<p>新的\n")
+    assert path.read_bytes() == "<p>新的\n".encode()
+    assert names(tmp_path) == ["page.html"]
+
+
+def test_a_link_is_followed(tmp_path: Path):
+    (tmp_path / "link.html").symlink_to(tmp_path / "page.html")
+    write_page(tmp_path / "link.html", "new")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "new"
+    assert (tmp_path / "link.html").is_symlink()
+
+
+def test_what_can_not_be_written_is_told(tmp_path: Path):
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    for path, problem in [
+        (tmp_path, "is a folder"),
+        (tmp_path / "none" / "page.html", "No such file or directory"),
+        (tmp_path / "file" / "page.html", "Not a directory"),
+        (tmp_path / "pipe", "is not a file that can be written"),
+        (tmp_path / ("x" * 300), "File name too long"),
+    ]:
+        with pytest.raises(OutputInvalid, match=problem) as caught:
+            check_target(path)
+        assert "\n" not in str(caught.value)
+    assert names(tmp_path) == ["file", "pipe"]
+
+
+def test_a_file_that_may_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "page.html"
+    path.touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as root everything may be
+    with pytest.raises(OutputInvalid, match="can be written"):
+        check_target(path)
+
+
+def test_a_page_that_fails_leaves_the_old_one(tmp_path: Path):
+    path = tmp_path / "page.html"
+    path.write_text("old", encoding="utf-8")
+    with pytest.raises(UnicodeEncodeError):
+        write_page(path, "\ud800")
+    assert path.read_text(encoding="utf-8") == "old"
+    assert names(tmp_path) == ["page.html"]

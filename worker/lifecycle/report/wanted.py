@@ -1,0 +1,90 @@
+"""The questions that most need a new entry: those that have none, in clusters.
+
+Where the file tells that a question is far from the knowledge base it is left out. Those
+that were answered all the same count as well: their answers were wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from db.entities import Answer, Status
+from worker.lifecycle.labelled import Labelled, Scope
+from worker.lifecycle.report.clusters import MOST, cluster
+from worker.model.text import normalise
+from worker.passes import form_passes
+
+if TYPE_CHECKING:
+    from worker.lifecycle.report.clusters import Floats
+    from worker.passes import Model
+
+
+@dataclass(frozen=True)
+class Group:
+    """Questions that one new entry might answer."""
+
+    size: int
+    answered: int  # wrongly
+    words: list[str]  # what tells them from the others
+    central: list[str]  # the questions most like the rest
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the knowledge base lacks."""
+
+    questions: int
+    clustered: int  # fewer where there are very many
+    groups: list[Group]  # the largest first
+
+
+def wanted(
+    model: Model, labelled: Sequence[Labelled], answers: Sequence[Answer], question_chars: int
+) -> Wanted:
+    """Cluster the questions that have no entry.
+
+    Args:
+        model: embeds them.
+        labelled: the questions.
+        answers: what came, in the same order.
+        question_chars: longer ones are left out, as nobody embeds them.
+    """
+    lacking = [
+        (row.question, answer.status is Status.ANSWERED)
+        for row, answer in zip(labelled, answers, strict=True)
+        if not row.expected
+        and row.scope is not Scope.FAR
+        and len(row.question) <= question_chars
+        and normalise(row.question)
+    ]
+    picked = [lacking[place] for place in _spread(len(lacking))]
+    texts = [text for text, _ in picked]
+    groups = [
+        Group(
+            size=len(found.members),
+            answered=sum(picked[place][1] for place in found.members),
+            words=found.words,
+            central=[texts[place] for place in found.central],
+        )
+        for found in (cluster(texts, _embed(model, texts)) if texts else [])
+    ]
+    return Wanted(len(lacking), len(picked), groups)
+
+
+def _spread(count: int) -> list[int]:
+    """Return at most `MOST` places among so many, evenly spread."""
+    step = max(1.0, count / MOST)
+    return [int(place * step) for place in range(min(count, MOST))]
+
+
+def _embed(model: Model, texts: Sequence[str]) -> Floats:
+    tokens = model.tokenize(texts)
+    rows: list[Floats] = [np.empty(0, np.float32)] * len(texts)
+    for members in form_passes([len(ids) for ids in tokens], model.budget):
+        for place, row in zip(members, model.encode([tokens[i] for i in members]), strict=True):
+            rows[place] = row
+    return np.stack(rows)
