@@ -11,7 +11,7 @@ import os
 
 from celery.utils.sysinfo import cpu_budget
 
-_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def limit(wanted: int = 0, replicas: int = 1) -> int:
@@ -20,5 +20,7 @@ def limit(wanted: int = 0, replicas: int = 1) -> int:
     for name in _POOLS:
         os.environ[name] = str(threads)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # numpy's own products are small, and its threads can't be told to sleep.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     return threads

@@ -55,6 +55,14 @@ def build(
     ] = None,
     engine: Annotated[Engine, typer.Option()] = Engine.TORCH,
     precision: Annotated[Precision, typer.Option()] = Precision.FP32,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="Labelled questions to calibrate with: CSV, question,expected."),
+    ] = None,
+    precision_target: Annotated[
+        float,
+        typer.Option(min=0.5, max=0.999, help="The share of the answers that shall be right."),
+    ] = 0.95,
     as_json: Json = False,
 ) -> None:
     """Build a model version from a knowledge base; the first one goes into production."""
@@ -63,9 +71,12 @@ def build(
     from db.session import prepare
     from worker.lifecycle import publish
     from worker.lifecycle.knowledge import read_knowledge, shared_phrasings
+    from worker.lifecycle.labelled import read_labelled
 
     entries = read_knowledge(knowledge)
     display.warn_of_shared(shared_phrasings(entries))
+    known = frozenset(entry.id for entry in entries)
+    labelled = read_labelled(calibrate, known) if calibrate else []
     database = prepare(settings)
     threads = limit(settings.threads)
     publish.check(settings)
@@ -76,7 +87,14 @@ def build(
     started = time.perf_counter()
     with display.progress("Embedding phrasings") as hear:
         made = building.build(
-            settings.models, name, entries, source, threads=threads, on_progress=hear
+            settings.models,
+            name,
+            entries,
+            source,
+            threads=threads,
+            on_progress=hear,
+            labelled=labelled,
+            precision_target=precision_target,
         )
     publish.publish(settings, made)
     built = building.register(database, made)

@@ -19,6 +19,7 @@ from worker.lifecycle.version_display import summary
 if TYPE_CHECKING:
     from worker.lifecycle.build import Built
     from worker.lifecycle.figures import EntryFigures, Report
+    from worker.model.bundle import Manifest
 
 _MEANINGS = {
     "questions": "questions, labelled",
@@ -81,13 +82,28 @@ def show_built(built: Built, seconds: float, *, as_json: bool) -> None:
             f"Built {version} in {seconds:.1f} s: {manifest.entries} entries,"
             f" {manifest.phrasings} phrasings, encoder {manifest.encoder}."
         )
-        terminal.out.print(f"It hands off what it is less than {manifest.threshold:.0%} sure of.")
+        terminal.out.print(_expected(manifest))
     else:
         terminal.out.print(f"The same bundle is {version} already; nothing was added.")
     if production:
         terminal.out.print("It is in production: workers answer with it.")
     else:
         terminal.out.print(f"To answer with it: answermill model promote {version}")
+
+
+def _expected(manifest: Manifest) -> str:
+    floor = f"It hands off what it is less than {manifest.threshold:.0%} sure of"
+    metrics = manifest.metrics
+    if not metrics["calibrated"]:
+        return (
+            f"{floor}. Its confidence is a guess: there are too few phrasings to calibrate on;"
+            " give it more, or labelled questions with --calibrate."
+        )
+    return (
+        f"{floor}: of phrasings that it was made not to know it answers"
+        f" {metrics['cv_coverage']:.0%}, and {metrics['cv_precision']:.1%} of the answers are"
+        " right."
+    )
 
 
 def show_report(version: str, report: Report, page: Path | None, *, as_json: bool) -> None:

@@ -22,6 +22,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
+from threadpoolctl import threadpool_limits
 
 from worker.model.confidence import FEATURES, Doubles, features
 from worker.model.lexical import Lexicon
@@ -32,7 +33,7 @@ Flags = NDArray[np.bool_]
 
 MOST_ROWS = 16_000  # of a head: at most a minute and 4 GB on two cores
 _MOST_WEIGHTS = 20_000_000  # of a head: 80 MB
-_SAMPLE = 2_000  # phrasings that parameters are chosen on; more: steadier, and a longer build
+_SAMPLE = 1_500  # phrasings that parameters are chosen on; more: steadier, and a longer build
 _FEWEST = 20  # the same, at least
 _ASKED = 4_000  # phrasings that a vote is asked; more: the same
 _BLOCK = 256  # rows of similarities in memory at once
@@ -42,7 +43,7 @@ _NOISE, _ANSWER_NOISE = 0.2, 0.5
 
 # What is tried.
 _SHARPNESS = (1.0, 2.0, 3.0)
-_LEXICAL = (0.1, 0.2, 0.3, 0.45, 0.6, 0.75, 0.9)
+_LEXICAL = (0.1, 0.2, 0.3, 0.5, 0.75, 0.9)
 _STEEPNESS = (4.0, 8.0, 16.0)  # from a score to a chance, while choosing
 
 
@@ -95,11 +96,14 @@ class Fitted:
 
 def fit(rows: Rows, lexicon: Lexicon) -> Fitted:
     """Choose the parameters, fit the head where there can be one, ask every phrasing."""
-    index = _index(rows, lexicon, choose(rows, lexicon))
-    weights = len(rows.texts) * index.entries
-    if len(rows.texts) > MOST_ROWS or weights > _MOST_WEIGHTS:
-        return _ask_the_vote(index, rows)
-    return _ask_the_head(index, rows)
+    # Two threads of OpenBLAS that spin for each other lose ten times the speed as soon as
+    # something else wants the cores (docs/log.md).
+    with threadpool_limits(1, user_api="blas"):
+        index = _index(rows, lexicon, choose(rows, lexicon))
+        weights = len(rows.texts) * index.entries
+        if len(rows.texts) > MOST_ROWS or weights > _MOST_WEIGHTS:
+            return _ask_the_vote(index, rows)
+        return _ask_the_head(index, rows)
 
 
 def _ask_the_head(index: Index, rows: Rows) -> Fitted:

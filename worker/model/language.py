@@ -32,4 +32,4 @@ def _identifier() -> Any:  # noqa: ANN401 - py3langid is untyped
     # A second to load: only who hands off the first question waits for it.
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    return LanguageIdentifier.from_pickled_model(MODEL_FILE, norm_probs=True)
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
