@@ -89,6 +89,19 @@ def unanswered(
     return [(row.position, row.key, row.text) for row in conn.execute(query)]
 
 
+def texts(
+    conn: sa.Connection, batch_id: int, *, after: int = 0, limit: int
+) -> list[tuple[int, str, str]]:
+    """Return position, key and text of the next questions behind a position, final or not."""
+    query = (
+        sa.select(q.c.position, q.c.key, q.c.text)
+        .where(q.c.batch_id == batch_id, q.c.position > after)
+        .order_by(q.c.position)
+        .limit(limit)
+    )
+    return [(row.position, row.key, row.text) for row in conn.execute(query)]
+
+
 def forget(
     conn: sa.Connection, batch_id: int, first: int, last: int, statuses: Sequence[Status]
 ) -> None:

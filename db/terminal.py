@@ -96,6 +96,11 @@ def _plain(value: Any) -> str:  # noqa: ANN401 - whatever json does not know
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
+def one_line(text: str) -> str:
+    """Return the text fit for a line on a terminal, without what could control it."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def parse_duration(text: str) -> timedelta:
     """Read `30s`, `90m`, `2h` or `1d`.
 

@@ -21,6 +21,7 @@ from rich.cells import cell_len
 from rich.console import Console, OverflowMethod
 from rich.table import Table
 
+from db.terminal import one_line
 from producer.results import Page
 
 COLUMNS = (
@@ -199,11 +200,6 @@ def _table_of(page: Page, key_width: int, width: int) -> Table:
         texts = one_line(row.key), one_line(row.question), row.status, one_line(said)
         table.add_row(*texts, confidence)
     return table
-
-
-def one_line(text: str) -> str:
-    """Return the text fit for a line on a terminal, without what could control it."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -108,8 +108,23 @@ def _take(desk: Desk, job_id: int) -> Work | None:
 
 
 def _answer(desk: Desk, model: Model, work: Work, progress: Progress) -> list[Answer]:
-    texts = [text for _, _, text in work.questions]
-    ended = {i: end for i, text in enumerate(texts) if (end := _unfit(text, desk.question_chars))}
+    return answer_questions(
+        model, [text for _, _, text in work.questions], desk.question_chars, progress
+    )
+
+
+def answer_questions(
+    model: Model, texts: Sequence[str], question_chars: int, progress: Progress
+) -> list[Answer]:
+    """Answer texts of any kind, in the order given, as every worker does.
+
+    Args:
+        model: what answers.
+        texts: the questions.
+        question_chars: a longer one never reaches the model, nor does a blank one.
+        progress: hears how many of those that do are answered.
+    """
+    ended = {i: end for i, text in enumerate(texts) if (end := _unfit(text, question_chars))}
     fit = [i for i in range(len(texts)) if i not in ended]
     on_pass = partial(_report, progress, len(fit))
     answers = answer_texts(model, [texts[i] for i in fit], on_pass=on_pass)

@@ -19,7 +19,7 @@ from celery import Celery, signals
 
 from db import logs, queues, versions
 from db.config import Settings
-from db.entities import InForce, Lane
+from db.entities import InForce, Lane, ModelVersion
 from db.messages import AnswerJob
 from db.session import DatabaseClock, open_engine, prepare, reading
 from worker import tasks
@@ -84,14 +84,7 @@ def run(settings: Settings, lanes: Sequence[Lane]) -> int:
     """
     logs.configure(settings)
     threads = limit(settings.threads, settings.replicas)
-    if settings.store_url is not None:
-        from worker.model import store
-
-        store.check(settings.store_url)
-    engine = prepare(settings)
-    with reading(engine) as conn:
-        version = versions.in_force(conn, settings.model).version
-    engine.dispose()  # connections must not be shared with children
+    version = _answering(settings)
     # A name that comes into production later must not leave the children without a choice.
     spec = settings.model or version.name
     chosen = settings.model_copy(update={"model": spec, "threads": threads})
@@ -109,6 +102,19 @@ def run(settings: Settings, lanes: Sequence[Lane]) -> int:
         ]
     )
     return 0
+
+
+def _answering(settings: Settings) -> ModelVersion:
+    if settings.store_url is not None:
+        from worker.model import store
+
+        store.check(settings.store_url)
+    engine = prepare(settings)
+    try:
+        with reading(engine) as conn:
+            return versions.in_force(conn, settings.model).version
+    finally:
+        engine.dispose()  # connections must not be shared with children
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,9 @@ CROSS_VALIDATED = (
 # What figures were compared on.
 QUESTIONS, BUILDS, NOTHING = "labelled questions", "cross-validation", "nothing"
 
-_ROUNDS = 5  # of timing; more: steadier, and a longer wait
+_ROUNDS = 9  # of timing; more: steadier, and a longer wait
 _TURN_SECONDS = 0.3  # least
-_TIMED_QUESTIONS = 256  # most
+_TIMED_QUESTIONS = 64  # most, in a turn's one go
 _NOISE = 1e-9  # of subtracting two decimals
 
 Hear = Callable[[int, int], None]  # questions answered, questions in all
@@ -141,16 +141,22 @@ def _speed(rates: Sequence[float], margin: float) -> Compared:
     return Compared(SPEED, production, ours, margin, ours < production * (1 - margin))
 
 
-def speeds(models: Sequence[Model], texts: Sequence[str]) -> list[float]:
-    """Return the questions/s of each: medians of turns that alternate."""
+def speeds(both: Sequence[Model], texts: Sequence[str]) -> tuple[float, float]:
+    """Return the questions/s of both, from turns that alternate.
+
+    The second's is its median. The first's is that times the median of how many times as fast
+    it was in each round: the steadiest of what was tried on a busy machine (docs/log.md).
+    """
     step = max(1, len(texts) // _TIMED_QUESTIONS)
     sample = texts[::step][:_TIMED_QUESTIONS]
-    rates: list[list[float]] = [[] for _ in models]
+    rounds = []
     for turn in range(_ROUNDS):
-        order = range(len(models))
-        for place in order if turn % 2 else reversed(order):
-            rates[place].append(_rate(models[place], sample))
-    return [round(statistics.median(found), 1) for found in rates]
+        order = both if turn % 2 else both[::-1]
+        rates = [_rate(model, sample) for model in order]
+        rounds.append(rates if turn % 2 else rates[::-1])
+    second = statistics.median(rate for _, rate in rounds)
+    ratio = statistics.median(one / other for one, other in rounds)
+    return round(second * ratio, 1), round(second, 1)
 
 
 def _rate(model: Model, texts: Sequence[str]) -> float:

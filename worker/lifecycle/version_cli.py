@@ -1,4 +1,4 @@
-"""The commands `answermill model list|show|promote|rollback`.
+"""The commands `answermill model list|show|promote|rollback|diff`.
 
 What a command needs is imported when it runs: `answermill --help` must not wait for torch.
 """
@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from db.config import load
+from worker import threads
 from worker.lifecycle import version_display as display
 from worker.lifecycle.display import progress
-from worker.threads import limit
 
 app = typer.Typer()
 
@@ -96,9 +96,9 @@ def promote(
 
     margins = Margins(margin, speed_margin)
     wish = promotion.Wish(version, canary, questions, margins, forced=force, reason=reason)
-    threads = limit(settings.threads)
+    count = threads.limit(settings.threads)
     with progress("Comparing") as hear:
-        done = promotion.promote(settings, prepare(settings), wish, threads=threads, hear=hear)
+        done = promotion.promote(settings, prepare(settings), wish, threads=count, hear=hear)
     display.show_promoted(done, as_json=as_json)
 
 
@@ -117,3 +117,46 @@ def rollback(
     display.show_rolled_back(
         versions.roll_back(settings, prepare(settings), name, reason), as_json=as_json
     )
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="NAME@VERSION", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="NAME@VERSION", show_default=False)],
+    *,
+    batch: Annotated[
+        str | None, typer.Option(help="Answer the questions of this batch with both.")
+    ] = None,
+    questions: Annotated[
+        Path | None, typer.Option(help="Answer the questions of this CSV with both.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Changed questions that are shown.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show what changes from one version to another: for questions, or in the bundles."""
+    if batch and questions:
+        raise typer.BadParameter("--batch or --questions, not both")
+    settings = load()
+    from db.session import prepare
+    from worker.lifecycle import asked, contents, versions
+    from worker.lifecycle import diff_display as shown
+    from worker.lifecycle.diff import differ
+    from worker.model.registry import find_bundle, load_version
+
+    database = prepare(settings)
+    both = [versions.find(database, spec) for spec in (first, second)]
+    if questions:
+        source = asked.of_file(questions)
+    elif batch:
+        source = asked.of_batch(database, batch)
+    else:
+        bundles = [find_bundle(settings, version) for version in both]
+        found = contents.differences(*bundles)
+        shown.show_contents(str(both[0]), str(both[1]), found, as_json=as_json)
+        return
+    count = threads.limit(settings.threads)
+    models = [load_version(settings, version, count) for version in both]
+    wanted = None if as_json else limit
+    with progress("Answering questions") as hear:
+        difference = differ(models, source, settings.question_chars, limit=wanted, hear=hear)
+    shown.show_difference(difference, limit, as_json=as_json)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import sqlalchemy as sa
 
@@ -149,3 +152,21 @@ def test_a_move_that_is_refused_is_not_kept(engine, shop):
 def test_the_moves_of_other_names_are_not_told(engine, shop):
     promoted_version(engine, "bank")
     assert _history(engine, shop[0]) == [(MoveKind.PROMOTED, 1, None, "test")]
+
+
+def test_two_who_promote_at_once_do_so_one_after_the_other(engine, shop):
+    """Without a lock both would retire the same version, and the index refuse the second."""
+    begin = threading.Barrier(2)
+
+    def promote(version):
+        for _ in range(10):
+            begin.wait(10)
+            with transaction(engine) as conn:
+                versions.promote(conn, version, by="ann", now=NOW)
+
+    with ThreadPoolExecutor(2) as both:
+        for done in [both.submit(promote, version) for version in shop[1:]]:
+            done.result(60)
+    assert _in_force(engine)[0] in ("shop@2", "shop@3")
+    moves = _history(engine, shop[1])
+    assert [move[0] for move in moves] == [MoveKind.PROMOTED] * len(moves)

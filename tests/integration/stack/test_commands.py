@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from db import versions
+from db.errors import StackRunning
 from db.session import transaction
 from db.tables import REVISION
 from stack.cli import main
@@ -120,3 +121,27 @@ def test_a_home_that_can_not_be_made_is_told(run, home, words):
     assert "ANSWERMILL_HOME: " in told
     assert "can't be made: Not a directory" in told
     assert "Traceback" not in told
+
+
+@pytest.fixture
+def up(run, database_url, engine, monkeypatch):
+    """Run `up` with this ANSWERMILL_MODEL, starting nothing; return what workers would follow."""
+
+    def up(model):
+        seen = []
+
+        def running(settings, _workers, followed):
+            seen.append(followed)
+            raise StackRunning(settings.home)
+
+        factories.promoted_version(engine)
+        monkeypatch.setattr("stack.embedded.running", running)
+        assert run("up", database_url=database_url, model=model)[0] == 2
+        return seen[0]
+
+    return up
+
+
+@pytest.mark.parametrize(("told", "followed"), [("", "shop"), ("shop@1", "shop@1")])
+def test_up_lets_workers_follow_the_name_unless_a_number_was_told(up, told, followed):
+    assert up(told) == followed

@@ -1,0 +1,169 @@
+"""Versions are promoted, rolled back and tried as canaries while questions flow (R17)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import closing
+from dataclasses import replace
+
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from db import versions
+from db.session import DatabaseClock, reading, transaction
+from tests.acceptance.conftest import install
+from tests.acceptance.mill import Mill, wait_for
+from worker.following import goes_to_canary
+from worker.model.bundle import open_bundle, save_manifest
+from worker.model.registry import bundle_path
+
+WITHIN_SECONDS = 60
+MODEL_BYTES = 90_000_000  # of the encoder's weights
+
+# A job's results: which versions they name, and when the last of them was stored.
+_JOBS = """
+SELECT j.id, min(r.model_version) AS first, max(r.model_version) AS last,
+       max(r.answered_at) AS at, max(r.cursor) AS cursor
+FROM jobs j JOIN result_rows r
+  ON r.batch_id = j.batch_id AND r.position BETWEEN j.first_position AND j.last_position
+WHERE j.state = 'done'
+GROUP BY j.id
+"""
+
+
+@pytest.fixture
+def mill(home, database_url, model_store):
+    """A mill with a store of its own: shop@1 in production, shop@2 built."""
+    store = home / "models"
+    (bundle,) = (model_store / "shop").iterdir()
+    shutil.copytree(bundle, store / "shop" / bundle.name, copy_function=os.link)
+    with closing(Mill(home, database_url, store)) as mill:
+        install(mill.settings, mill.engine, "shop")
+        add_version(mill, threshold=0.6)
+        yield mill
+
+
+def add_version(mill, **parameters):
+    """Register the shop's bundle with other parameters; return where it lies."""
+    with reading(mill.engine) as conn:
+        first = versions.find(conn, "shop@1")
+    whole = open_bundle(bundle_path(mill.settings.models, "shop", first.digest))
+    manifest = replace(whole.manifest, **parameters)
+    place = bundle_path(mill.settings.models, "shop", manifest.digest)
+    shutil.copytree(whole.path, place, copy_function=os.link)
+    (place / "manifest.json").unlink()  # a link: writing would change the other one, too
+    save_manifest(place, manifest)
+    with transaction(mill.engine) as conn:
+        now = DatabaseClock(mill.engine)()
+        versions.register(conn, name="shop", digest=manifest.digest, metrics={}, now=now)
+    return place
+
+
+@pytest.fixture
+def flowing(mill, tmp_path):
+    """Start two workers on more questions than they will answer; return the logs."""
+    file = tmp_path / "tickets.csv"
+    lines = [f"Where is my order number {n}?" for n in range(20_000)]
+    file.write_text("\n".join(["question", *lines]), encoding="utf-8")
+    mill.environment["ANSWERMILL_JOB_SIZE"] = "8"
+    mill.batch = mill.json("submit", str(file))["batch"]
+    logs = []
+    for number in range(2):
+        mill.start_worker(ANSWERMILL_FOLLOW_SECONDS="1", ANSWERMILL_THREADS="1")
+        logs.append(mill.home / f"worker-{number}.log")
+    mill.await_final(mill.batch, 100, WITHIN_SECONDS)
+    return logs
+
+
+def done_jobs(mill, behind=0):
+    """Return the jobs whose results came behind a cursor."""
+    with reading(mill.engine) as conn:
+        return [row for row in conn.execute(sa.text(_JOBS)) if row.cursor > behind]
+
+
+def last_cursor(mill):
+    return mill.scalar("SELECT max(cursor) FROM result_rows WHERE batch_id = :b", b=mill.batch)
+
+
+def moved(mill, logs, *words):
+    """Run a command that moves a pointer; return the cursor behind which all have followed."""
+    before = [log.read_text().count("model swapped") for log in logs]
+    done = mill.run("model", *words)
+    assert done.returncode == 0, done.stderr
+
+    def followed():
+        return all(
+            log.read_text().count("model swapped") > count
+            for log, count in zip(logs, before, strict=True)
+        )
+
+    wait_for(followed, WITHIN_SECONDS, lambda: "\n".join(log.read_text() for log in logs))
+    return last_cursor(mill)
+
+
+def behind(mill, cursor, jobs=20):
+    """Wait until so many jobs are done behind the cursor; return them."""
+    wait_for(lambda: len(done_jobs(mill, cursor)) >= jobs, WITHIN_SECONDS)
+    return done_jobs(mill, cursor)
+
+
+def memory(mill):
+    return max(mill.child_of(worker).memory_info().rss for worker in mill.workers)
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_versions_are_swapped_under_load_without_a_failed_question(mill, flowing):
+    one_model = memory(mill)
+
+    cursor = moved(mill, flowing, "promote", "shop@2")
+    assert {job.first for job in behind(mill, cursor)} == {"shop@2"}
+
+    cursor = moved(mill, flowing, "rollback", "shop")
+    assert {job.first for job in behind(mill, cursor)} == {"shop@1"}
+
+    cursor = moved(mill, flowing, "promote", "shop@2", "--canary", "40%")
+    for job in behind(mill, cursor, jobs=40):
+        assert job.first == ("shop@2" if goes_to_canary(job.id, 0.4) else "shop@1")
+    assert {job.first for job in done_jobs(mill, cursor)} == {"shop@1", "shop@2"}
+    assert memory(mill) > one_model + MODEL_BYTES / 2
+
+    cursor = moved(mill, flowing, "rollback", "shop")
+    assert {job.first for job in behind(mill, cursor)} == {"shop@1"}
+    assert memory(mill) < one_model + MODEL_BYTES / 2
+
+    assert mill.run("cancel", str(mill.batch)).returncode == 0
+    assert all(job.first == job.last for job in done_jobs(mill))
+    counts = mill.json("status", str(mill.batch))
+    assert (counts["failed"], counts["answered"] > 0) == (0, True)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_a_version_that_does_not_load_leaves_the_one_before_answering(mill):
+    mill.start_worker(ANSWERMILL_FOLLOW_SECONDS="0.5")
+    log = mill.home / "worker-0.log"
+    place = add_version(mill, threshold=0.7)
+    (place / "entries.jsonl").unlink()
+
+    refused = mill.run("model", "promote", "shop@3", "--force", "--reason", "force does not help")
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    with transaction(mill.engine) as conn:  # as if it had been whole where it was promoted
+        third = versions.find(conn, "shop@3")
+        versions.promote(conn, third, by="test", now=DatabaseClock(mill.engine)())
+    wait_for(lambda: "version not loaded" in log.read_text(), WITHIN_SECONDS, log.read_text)
+
+    asked = mill.json("ask", "Where is my order?", "--wait", "30s")
+    assert (asked["status"], asked["model_version"]) == ("answered", "shop@1")
+    assert "entries.jsonl is missing" in log.read_text()
+    assert psutil.pid_exists(mill.workers[0].pid)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_a_worker_that_was_told_a_number_stays_with_it(mill):
+    mill.start_worker(ANSWERMILL_MODEL="shop@1", ANSWERMILL_FOLLOW_SECONDS="0.1")
+    assert mill.run("model", "promote", "shop@2").returncode == 0
+    asked = mill.json("ask", "Where is my order?", "--wait", "30s")
+    assert asked["model_version"] == "shop@1"
+    assert "model swapped" not in (mill.home / "worker-0.log").read_text()

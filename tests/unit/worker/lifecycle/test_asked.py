@@ -1,0 +1,65 @@
+"""The questions that two versions are compared on."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import pytest
+
+from db.errors import BatchUnknown, SourceInvalid
+from tests.factories import finish, question, running_job, stored_batch
+from worker.lifecycle import asked
+
+
+def test_a_batchs_questions_come_page_by_page_final_or_not(engine, monkeypatch):
+    monkeypatch.setattr(asked, "_PAGE", 2)
+    batch = stored_batch(engine, [question(n, f"q{n}") for n in range(1, 6)])
+    finish(engine, running_job(engine, batch))
+    stored_batch(engine, 3, name="other")
+    found = asked.of_batch(engine, batch.name)
+    assert (found.title, found.count) == (f"batch {batch.id} (tickets)", 5)
+    pages = list(found.pages)
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert list(chain(*pages)) == [(f"ticket-{n}", f"q{n}") for n in range(1, 6)]
+
+
+def test_an_unknown_batch_is_told(engine):
+    with pytest.raises(BatchUnknown):
+        asked.of_batch(engine, "nope")
+
+
+@pytest.fixture
+def file(tmp_path):
+    def file(content):
+        path = tmp_path / "q.csv"
+        path.write_bytes(content)
+        return path
+
+    return file
+
+
+def test_a_files_questions_have_their_rows_for_keys(file, monkeypatch):
+    monkeypatch.setattr(asked, "_PAGE", 2)
+    found = asked.of_file(file("\ufeffexpected,question\na,q1\nb,\n,您好\n".encode()))
+    assert (found.title, found.count) == ("q.csv", 3)
+    assert list(found.pages) == [[("2", "q1"), ("3", "")], [("4", "您好")]]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"text\nhello\n", "no column 'question'"),
+        (b"", "no column 'question'"),
+        (b"question\n", "there is no question in it"),
+        (b"question\n\xff\xfe\n", "not UTF-8"),
+        (b'question\n"open\n', "not CSV"),
+    ],
+)
+def test_what_is_no_file_of_questions_is_told(file, content, told):
+    with pytest.raises(SourceInvalid, match=told):
+        asked.of_file(file(content))
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(SourceInvalid, match="No such file"):
+        asked.of_file(tmp_path / "nope.csv")

@@ -1,0 +1,77 @@
+"""The questions that two versions are compared on: those of an old batch, or of a file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from db import batches, results
+from db.errors import SourceInvalid
+from db.session import reading
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+QUESTION = "question"
+
+_PAGE = 1_000  # questions in memory
+
+Keyed = tuple[str, str]  # a question's key and its text
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions, page by page, each page in memory once."""
+
+    title: str
+    count: int
+    pages: Iterator[Sequence[Keyed]]
+
+
+def of_batch(engine: sa.Engine, ref: str) -> Asked:
+    """Return the questions of a batch, final or not.
+
+    Raises:
+        BatchUnknown: there is no such batch.
+    """
+    with reading(engine) as conn:
+        batch = batches.find(conn, ref)
+    title = f"batch {batch.id} ({batch.name})"
+    return Asked(title, batch.question_count, _pages(engine, batch.id))
+
+
+def _pages(engine: sa.Engine, batch_id: int) -> Iterator[Sequence[Keyed]]:
+    after = 0
+    while True:
+        with reading(engine) as conn:
+            page = results.texts(conn, batch_id, after=after, limit=_PAGE)
+        if not page:
+            return
+        yield [(key, text) for _, key, text in page]
+        after = page[-1][0]
+
+
+def of_file(path: Path) -> Asked:
+    """Return the questions of a CSV with a column `question`; the row is the key.
+
+    Raises:
+        SourceInvalid: it can't be read, or has no such column or no question.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, strict=True)
+            if QUESTION not in (rows.fieldnames or []):
+                raise SourceInvalid(str(path), f"no column {QUESTION!r}")
+            asked = [(str(number), row[QUESTION] or "") for number, row in enumerate(rows, start=2)]
+    except OSError as error:
+        raise SourceInvalid(str(path), error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise SourceInvalid(str(path), "not UTF-8") from error
+    except csv.Error as error:
+        raise SourceInvalid(str(path), f"not CSV: {error}") from error
+    if not asked:
+        raise SourceInvalid(str(path), "there is no question in it")
+    return Asked(path.name, len(asked), (asked[i : i + _PAGE] for i in range(0, len(asked), _PAGE)))
