@@ -101,6 +101,12 @@ class Settings(BaseSettings):
         " memory in Redis, rarer sweeps suffice.",
     )
 
+    runners_up: Annotated[int, Field(ge=0, le=20)] = Field(
+        default=0,
+        description="Next best entries, with scores, that are stored with every result. More:"
+        " larger rows.",
+    )
+
     lease_seconds: PositiveSeconds = Field(
         default=30.0,
         description="How long a claimed job belongs to a worker that is not heard of. More: slower"

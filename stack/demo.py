@@ -28,6 +28,7 @@ from producer.submit import submit
 from stack.embedded import Stack, running
 
 MODEL = "demo"
+PRECISION_TARGET = "0.9"  # a shop that would rather answer than hand off
 _WATCH_SECONDS = 0.25
 _WIDTH = 79
 
@@ -51,7 +52,7 @@ def run(settings: Settings, workers: int, *, stay: bool, stop: threading.Event) 
     with as_file(files("stack") / "sample") as sample:
         prepare(settings).dispose()
         out.print("1. Build a model from the sample's knowledge base.")
-        model = _build(sample / "knowledge.jsonl")
+        model = _build(sample)
         out.print("2. Start Redis, a database, a worker and Flower; submit the questions.")
         with running(settings, workers, model) as stack:
             end = _answer(settings, stack, sample / "questions.csv", stop)
@@ -64,9 +65,11 @@ def run(settings: Settings, workers: int, *, stay: bool, stop: threading.Event) 
                     stack.watch(err.print)
 
 
-def _build(knowledge: Path) -> str:
+def _build(sample: Path) -> str:
     # In a process of its own, so that this one never holds torch.
-    words = ["model", "build", "--knowledge", str(knowledge), "--name", MODEL, "--json"]
+    words = ["model", "build", "--knowledge", str(sample / "knowledge.jsonl"), "--name", MODEL]
+    words += ["--calibrate", str(sample / "labelled.csv"), "--precision-target", PRECISION_TARGET]
+    words.append("--json")
     done = subprocess.run(
         [sys.executable, "-m", "stack", *words], stdout=subprocess.PIPE, check=False
     )

@@ -80,7 +80,11 @@ def _table(cases: Cases) -> _Table:
     parts = [cases.known, cases.near, cases.far, cases.labelled]
     known, near, far, labelled = (len(part.right) for part in parts)
     strangers = [n for n in (near, far) if n]
-    shares = [1 - OUT_OF_SCOPE, *(OUT_OF_SCOPE / max(1, len(strangers)) for _ in (near, far)), LABELLED]
+    shares = [
+        1 - OUT_OF_SCOPE,
+        *(OUT_OF_SCOPE / max(1, len(strangers)) for _ in (near, far)),
+        LABELLED,
+    ]
     counts = (known, near, far, labelled)
     weights = [np.full(n, share / max(1, n)) for n, share in zip(counts, shares, strict=True)]
     whole = Asked.join(parts)

@@ -31,7 +31,6 @@ CROSS_VALIDATED = (
     "left_out_accuracy",
     "cv_accuracy",
     "cv_precision",
-    "cv_coverage",
     "near_handoff_recall",
 )
 

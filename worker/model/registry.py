@@ -53,10 +53,11 @@ def load_version(settings: Settings, version: ModelVersion, threads: int = 0) ->
         BundleInvalid: its bundle is missing or damaged, or does not answer.
         EncoderInvalid: its encoder can't be loaded.
     """
-    return load_bundle(find_bundle(settings, version), str(version), settings.threads or threads)
+    bundle, threads = find_bundle(settings, version), settings.threads or threads
+    return load_bundle(bundle, str(version), threads, settings.runners_up)
 
 
-def load_bundle(bundle: Bundle, version: str, threads: int = 0) -> LoadedModel:
+def load_bundle(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) -> LoadedModel:
     """Load a verified bundle, and let it answer one of its phrasings.
 
     Raises:
@@ -66,7 +67,7 @@ def load_bundle(bundle: Bundle, version: str, threads: int = 0) -> LoadedModel:
     from worker.model.loaded import load  # imports torch
 
     try:
-        model = load(bundle, version, threads)
+        model = load(bundle, version, threads, runners_up)
         _prove(model, bundle)
     except AnswermillError:
         raise

@@ -63,5 +63,4 @@ def tiny_bundle(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A bundle that no test may change; copy its folder to damage it."""
     source = EncoderSource("tiny", tiny_encoder)
     store = tmp_path_factory.mktemp("store")
-    made, _ = build(store, "tiny", ENTRIES, source, threads=1, on_progress=lambda *_: None)
-    return made
+    return build(store, "tiny", ENTRIES, source, threads=1, on_progress=lambda *_: None)

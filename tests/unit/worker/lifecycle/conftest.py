@@ -17,7 +17,6 @@ from db.session import transaction
 from tests.factories import NOW
 from tests.unit.worker.conftest import ENTRIES
 from worker.lifecycle.build import build, register
-from worker.lifecycle.calibrate import Calibration
 from worker.lifecycle.cli import app
 from worker.lifecycle.encoders import EncoderSource
 from worker.model.bundle import Bundle, Entry
@@ -37,13 +36,13 @@ def worse_bundle(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -
 def _built(encoder: Path, store: Path, entries: Sequence[Entry]) -> Bundle:
     source = EncoderSource("tiny", encoder)
     hear = lambda *_: None  # noqa: E731 - nobody hears
-    return build(store, "tiny", list(entries), source, threads=1, on_progress=hear)[0]
+    return build(store, "tiny", list(entries), source, threads=1, on_progress=hear)
 
 
 @pytest.fixture
 def first(engine: sa.Engine, settings: Settings, tiny_bundle: Bundle) -> ModelVersion:
     """tiny@1, in production, its bundle in the store."""
-    return register(engine, _stored(settings, tiny_bundle), Calibration(0.5, None)).version
+    return register(engine, _stored(settings, tiny_bundle)).version
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def worse(
     worse_bundle: Bundle,
 ) -> ModelVersion:
     """tiny@2, which lacks an entry."""
-    return register(engine, _stored(settings, worse_bundle), Calibration(0.5, None)).version
+    return register(engine, _stored(settings, worse_bundle)).version
 
 
 def _stored(settings: Settings, bundle: Bundle) -> Bundle:

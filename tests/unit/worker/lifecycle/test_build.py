@@ -15,8 +15,8 @@ from db.entities import VersionState
 from db.errors import BundleInvalid
 from db.session import reading
 from worker.lifecycle.build import build, register
-from worker.lifecycle.calibrate import Calibration
 from worker.lifecycle.encoders import EncoderSource
+from worker.lifecycle.far_questions import read_far_questions
 from worker.model.bundle import Bundle, Entry, open_bundle
 
 ENTRIES = [
@@ -35,7 +35,7 @@ class Builder:
 
     def __call__(self, entries: list[Entry] = ENTRIES, name: str = "shop") -> Bundle:
         hear = lambda done, total: self.heard.append((done, total))  # noqa: E731 - a recorder
-        return build(self.store, name, entries, self.source, threads=1, on_progress=hear)[0]
+        return build(self.store, name, entries, self.source, threads=1, on_progress=hear)
 
 
 @pytest.fixture
@@ -70,16 +70,17 @@ def test_where_the_encoder_lay_is_not_in_the_bundle(make: Builder):
     assert str(make.source.folder) not in written + config
 
 
-def test_progress_ends_at_all_phrasings(make: Builder):
+def test_progress_ends_at_all_that_is_read(make: Builder):
     make()
-    assert make.heard[-1] == (4, 4)
+    texts = sum(len(entry.questions) + 1 for entry in ENTRIES) + len(read_far_questions())
+    assert make.heard[-1] == (texts, texts)
 
 
 def test_a_build_that_dies_leaves_nothing(make: Builder, monkeypatch: pytest.MonkeyPatch):
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("worker.lifecycle.build.calibrate", die)
+    monkeypatch.setattr("worker.lifecycle.indexing.calibrate", die)
     with pytest.raises(KeyboardInterrupt):
         make()
     assert list(make.store.rglob("*")) == []
@@ -135,8 +136,8 @@ def test_the_manifest_tells_the_parameters(make: Builder):
 def test_the_first_version_goes_into_production_and_the_second_does_not(
     make: Builder, engine: sa.Engine
 ):
-    first = register(engine, make(), Calibration(0.5, None))
-    second = register(engine, make(ENTRIES[:1]), Calibration(0.5, None))
+    first = register(engine, make())
+    second = register(engine, make(ENTRIES[:1]))
     assert (str(first.version), first.version.state) == ("shop@1", VersionState.PRODUCTION)
     assert (str(second.version), second.version.state) == ("shop@2", VersionState.BUILT)
     with reading(engine) as conn:
@@ -150,13 +151,13 @@ def test_a_bundle_that_does_not_answer_gets_no_number(
     nonsense = np.full((1, 32), np.nan, np.float32)
     monkeypatch.setattr("worker.model.encoder.TorchEncoder.encode", lambda *_: nonsense)
     with pytest.raises(BundleInvalid, match="its encoder gives no numbers"):
-        register(engine, made, Calibration(0.5, None))
+        register(engine, made)
     with reading(engine) as conn:
         assert versions.listed(conn) == []
 
 
 def test_the_same_bundle_keeps_its_number(make: Builder, engine: sa.Engine):
-    first = register(engine, make(), Calibration(0.5, None))
-    again = register(engine, make(), Calibration(0.5, None))
+    first = register(engine, make())
+    again = register(engine, make())
     assert (first.is_new, again.is_new) == (True, False)
     assert again.version == first.version

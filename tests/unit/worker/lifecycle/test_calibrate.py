@@ -3,80 +3,88 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worker.lifecycle.calibrate import EVENS, HIGHEST, calibrate, with_hubness
-from worker.model.lexical import learn
-from worker.model.retrieval import Index, Retrieval
-from worker.model.text import Script
+from worker.lifecycle.calibrate import EVENS, Calibration, Cases, calibrate
+from worker.lifecycle.fitting import Asked
+from worker.model.confidence import UNCALIBRATED
 
-WORDS = ["refund", "parcel", "invoice", "password", "voucher", "discount"]
-
-
-def index(texts: list[str], entry_of: list[int]) -> Index:
-    lexicon = learn(texts)
-    generator = np.random.default_rng(5)
-    embeddings = generator.normal(size=(len(texts), 8)).astype(np.float32)
-    return Index.of(
-        parameters=Retrieval(),
-        entry_of=entry_of,
-        embeddings=embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True),
-        hubness=np.zeros((len(Script), len(texts)), np.float32),
-        lexicon=lexicon,
-        spellings=lexicon.vectors(texts),
-    )
+NONE = Asked.join([])
 
 
-def test_hubness_is_the_mean_similarity_to_the_nearest_others():
-    texts = [f"{word} {i}" for word in WORDS for i in range(5)]
-    known = index(texts, [0] * len(texts))
-    hubs = with_hubness(known, texts).hubness
-    for kind in range(len(Script)):
-        similarities = known.compare(
-            known.embeddings, known.spellings, np.full(len(texts), kind, np.int64)
-        )
-        np.fill_diagonal(similarities, -np.inf)
-        expected = np.sort(similarities, axis=1)[:, -15:].mean(axis=1)
-        np.testing.assert_allclose(hubs[kind], expected, rtol=1e-4, atol=1e-6)
+def asked(count: int, level: float, *, right: float = 0.0, seed: int = 1) -> Asked:
+    """Questions with features about a level; the higher of them are the right ones."""
+    generator = np.random.default_rng(seed)
+    features = level + 0.3 * generator.normal(size=(count, 5))
+    luck = features.mean(axis=1) + 0.1 * generator.normal(size=count)
+    return Asked(features, luck >= np.quantile(luck, 1 - right) if right else np.zeros(count, bool))
 
 
-def test_a_single_phrasing_is_no_hub():
-    assert with_hubness(index(["refund"], [0]), ["refund"]).hubness.tolist() == [[0], [0]]
+def cases(**parts: Asked) -> Cases:
+    filled = {
+        "known": asked(2_000, 1.0, right=0.8),
+        "near": asked(2_000, 0.3, seed=2),
+        "far": asked(200, -0.5, seed=3),
+        "labelled": NONE,
+        "labelled_in_scope": np.zeros(0, bool),
+    }
+    return Cases(**{**filled, **parts})
 
 
-def test_where_every_phrasing_finds_its_entry_the_threshold_is_high():
-    texts = [f"{word} please {i}" for word in WORDS for i in range(10)]
-    known = index(texts, [place // 10 for place in range(len(texts))])
-    same = known.embeddings[np.asarray(known.entry_of)]  # one embedding for each entry
-    known = Index.of(
-        parameters=Retrieval(),
-        entry_of=known.entry_of.tolist(),
-        embeddings=same,
-        hubness=known.hubness,
-        lexicon=known.lexicon,
-        spellings=known.spellings,
-    )
-    found = calibrate(with_hubness(known, texts), texts)
-    assert found.accuracy == 1
-    assert EVENS < found.threshold <= HIGHEST
+def precision(calibration: Calibration, part: Asked) -> float:
+    chances = calibration.confidence
+    sure = chances.scope.chances(part.features) * chances.right.chances(part.features)
+    return float(part.right[sure >= calibration.threshold].mean())
 
 
-def test_where_no_phrasing_finds_its_entry_the_threshold_is_even():
-    texts = [f"{word} {i}" for i, word in enumerate(WORDS * 2)]
-    found = calibrate(index(texts, [*range(6), *reversed(range(6))]), texts)
-    assert found.accuracy is not None
-    assert found.accuracy < 0.5
-    assert found.threshold == EVENS
+@pytest.mark.parametrize("target", [0.9, 0.95, 0.99])
+def test_the_answers_are_as_precise_as_was_asked_for(target: float):
+    calibration = calibrate(cases(), target)
+    assert calibration.metrics["cv_precision"] >= target
+    assert precision(calibration, asked(5_000, 1.0, right=0.8, seed=9)) > target - 0.02
 
 
-def test_entries_of_one_phrasing_tell_nothing():
-    assert calibrate(index(WORDS, list(range(6))), WORDS).accuracy is None
+def test_more_precision_costs_coverage():
+    low, high = calibrate(cases(), 0.9), calibrate(cases(), 0.99)
+    assert high.threshold > low.threshold
+    assert high.metrics["cv_coverage"] < low.metrics["cv_coverage"]
 
 
-@pytest.mark.parametrize("sample", [1, 7])
-def test_a_sample_of_the_phrasings_suffices(monkeypatch: pytest.MonkeyPatch, sample: int):
-    monkeypatch.setattr("worker.lifecycle.calibrate.SAMPLE", sample)
-    texts = [f"{word} {i}" for word in WORDS for i in range(5)]
-    found = calibrate(index(texts, [place // 5 for place in range(30)]), texts)
-    assert found.accuracy is not None
-    assert round(found.accuracy * sample, 2) == pytest.approx(
-        round(found.accuracy * sample), abs=0.01
-    )
+def test_what_is_more_likely_wrong_than_right_is_handed_off_whatever_the_target():
+    assert calibrate(cases(known=asked(2_000, 1.0, right=0.999)), 0.5).threshold == EVENS
+
+
+def test_confidence_means_what_it_says():
+    assert calibrate(cases()).metrics["ece"] < 0.03
+
+
+def test_strangers_are_told_apart_and_far_ones_better():
+    metrics = calibrate(cases()).metrics
+    assert metrics["near_auroc"] > 0.95
+    assert metrics["far_auroc"] >= metrics["near_auroc"]
+    assert metrics["far_handoff_recall"] >= metrics["near_handoff_recall"]
+
+
+def test_a_labelled_file_outweighs_the_phrasings():
+    # Customers ask what the index finds hard: nothing is right below a higher level.
+    hard = asked(2_000, 1.0, right=0.3, seed=4)
+    with_file = calibrate(cases(labelled=hard, labelled_in_scope=np.ones(2_000, bool)))
+    assert precision(with_file, asked(5_000, 1.0, right=0.3, seed=8)) > 0.9
+    assert precision(calibrate(cases()), asked(5_000, 1.0, right=0.3, seed=8)) < 0.6
+
+
+@pytest.mark.parametrize("part", ["known", "near"])
+def test_too_little_to_fit_on_is_told(part: str):
+    calibration = calibrate(cases(**{part: asked(5, 1.0, right=0.8)}))
+    assert calibration.confidence is UNCALIBRATED
+    assert calibration.metrics["calibrated"] is False
+
+
+def test_nothing_at_all_to_ask_is_no_fault():
+    calibration = calibrate(cases(known=NONE, near=NONE, far=NONE))
+    assert calibration.threshold == EVENS
+    assert calibration.metrics["cv_accuracy"] is None
+
+
+def test_where_all_is_right_the_entry_is_never_quite_certain():
+    calibration = calibrate(cases(known=asked(2_000, 1.0, right=1.0)))
+    chances = calibration.confidence.right.chances(np.ones((1, 5)))
+    assert 0.99 < chances[0] < 1

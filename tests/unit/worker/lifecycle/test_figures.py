@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from db.entities import Answer
@@ -17,6 +19,7 @@ def test_the_figures_are_what_one_counts_by_hand():
         answered("a", 0.6),  # should have been handed off
         handed_off(None, None),
     ]
+    answers = [replace(one, scope=one.confidence) for one in answers]
     report = measure(labelled, answers, 0.5, 12.3)
     assert report.questions == 5
     assert report.accuracy == 1.0

@@ -183,8 +183,11 @@ def version(number, **metrics):
 
 
 def test_without_questions_the_figures_that_both_builds_left_are_compared():
-    candidate = version(2, cv_accuracy=0.90, cv_precision=0.97, cv_coverage=None, entries=3)
-    production = version(1, cv_accuracy=0.95, cv_precision=0.97, cv_coverage=0.9, entries=900)
+    same = {"cv_precision": 0.97}
+    candidate = version(2, cv_accuracy=0.90, near_handoff_recall=None, entries=3, **same)
+    production = version(
+        1, cv_accuracy=0.95, cv_precision=0.97, near_handoff_recall=0.9, entries=900
+    )
     verdict = judge_metrics([candidate, production], Margins())
     assert [one.figure for one in verdict.compared] == ["cv_accuracy", "cv_precision"]
     assert worse(verdict) == ["cv_accuracy"]

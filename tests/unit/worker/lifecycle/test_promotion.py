@@ -212,7 +212,7 @@ def test_entries_that_only_one_of_the_two_has_may_be_expected(promote, worse, la
 def test_entries_that_none_of_the_two_has_are_a_mistake(promote, worse, tmp_path: Path):
     file = tmp_path / "labelled.csv"
     file.write_text("question,expected\nwhere?,nowhere", encoding="utf-8")
-    with pytest.raises(AnswermillError, match="row 2: the model has no entry 'nowhere'"):
+    with pytest.raises(AnswermillError, match=r"the model has no entry 'nowhere' \(row 2\)"):
         promote(str(worse), questions=file)
 
 

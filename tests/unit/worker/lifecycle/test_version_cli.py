@@ -10,6 +10,7 @@ import typer
 
 from worker.lifecycle import gate
 from worker.lifecycle.version_cli import parse_share
+from worker.model.bundle import FORMAT
 
 KB = [
     {"id": "refund", "answer": "Soon.", "questions": ["Where is my refund?", "money back"]},
@@ -126,7 +127,7 @@ def test_moving_prints_one_json_document(run, asked):
 @pytest.mark.usefixtures("shop")
 def test_what_is_shown_of_a_version(run):
     shown = json.loads(run("show", "shop", "--json")[1])
-    assert (shown["model"], shown["manifest"]["format"]) == ("shop@1", 1)
+    assert (shown["model"], shown["manifest"]["format"]) == ("shop@1", FORMAT)
     assert [move["kind"] for move in shown["moves"]] == ["promoted"]
     assert "whole" in "\n".join(lines_of(run("show", "shop")[1]))
 

@@ -16,7 +16,7 @@ FILES = [
     "manifest.json",
     "entries.jsonl",
     "embeddings.npy",
-    "hubness.npy",
+    "head.npy",
     "codes.npy",
     "idf.npy",
     "encoder/config.json",
@@ -104,8 +104,8 @@ def test_an_array_of_another_shape_is_refused(folder: Path):
 
 
 def test_a_later_format_is_refused_by_its_number(folder: Path):
-    reseal(folder, format=2)
-    with pytest.raises(BundleInvalid, match="format 2, but this release reads format 1"):
+    reseal(folder, format=3)
+    with pytest.raises(BundleInvalid, match="format 3, but this release reads format 2"):
         open_bundle(folder)
 
 

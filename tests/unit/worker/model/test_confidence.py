@@ -1,42 +1,52 @@
 from __future__ import annotations
 
-import pytest
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.confidence import Reason, confidence, reason
-from worker.model.text import Script
-
-SCRIPTS = st.sampled_from(Script)
-SHARES = st.floats(0, 1)
-SIMILARITIES = st.floats(-1, 1)
+from worker.model.confidence import UNCALIBRATED, Confidence, Curve, features
+from worker.model.retrieval import Evidence
 
 
-@given(script=SCRIPTS, similarity=SIMILARITIES, share=SHARES)
-def test_confidence_is_a_chance_of_four_decimals(script: Script, similarity: float, share: float):
-    sure = confidence(script, similarity, share)
-    assert 0 <= sure <= 1
-    assert sure == round(sure, 4)
+def evidence(score: float = 0.5, second: float = -0.5, similarity: float = 0.6) -> Evidence:
+    near = np.array([similarity], np.float32)
+    return Evidence(
+        entries=np.array([[3, 1]]),
+        phrasings=np.array([[7, 2]]),
+        scores=np.array([[score, second]], np.float32),
+        nearest=near,
+        near=near,
+        own=near,
+    )
 
 
-@given(script=SCRIPTS, similarity=SIMILARITIES, share=SHARES)
-def test_nearer_and_less_disputed_is_surer(script: Script, similarity: float, share: float):
-    sure = confidence(script, similarity, share)
-    assert confidence(script, similarity + 0.1, share) >= sure
-    assert confidence(script, similarity, min(1, share + 0.1)) >= sure
+@given(score=st.floats(-1, 1), gap=st.floats(0, 1), similarity=st.floats(-1, 1))
+def test_confidence_is_a_chance_of_four_decimals(score: float, gap: float, similarity: float):
+    for chances in UNCALIBRATED.judge(evidence(score, score - gap, similarity)):
+        assert 0 <= chances[0] <= 1
+        assert chances[0] == round(chances[0], 4)
 
 
-@pytest.mark.parametrize("script", Script)
-def test_the_ends_of_the_scale_are_reached(script: Script):
-    assert confidence(script, 0.0, 0.2) < 0.1
-    assert confidence(script, 1.0, 1.0) > 0.95
+def test_without_calibration_nearer_and_less_disputed_is_surer():
+    sure, _ = UNCALIBRATED.judge(evidence())
+    assert UNCALIBRATED.judge(evidence(similarity=0.8))[0] > sure
+    assert UNCALIBRATED.judge(evidence(second=-0.9))[0] > sure
 
 
-def test_chinese_questions_are_surer_at_the_same_similarity():
-    assert confidence(Script.CJK, 0.4, 0.8) > confidence(Script.SPACED, 0.4, 0.8)
+def test_confidence_is_the_chance_of_scope_times_that_of_the_entry():
+    even, certain = Curve(0.0, [0.0] * 5), Curve(50.0, [0.0] * 5)
+    assert [float(x[0]) for x in Confidence(even, even).judge(evidence())] == [0.25, 0.5]
+    assert [float(x[0]) for x in Confidence(certain, even).judge(evidence())] == [0.5, 1.0]
 
 
-@pytest.mark.parametrize(("script", "familiar"), [(Script.SPACED, 0.5), (Script.CJK, 0.25)])
-def test_a_question_that_resembles_something_is_ambiguous(script: Script, familiar: float):
-    assert reason(script, familiar) is Reason.AMBIGUOUS
-    assert reason(script, familiar / 2) is Reason.OUT_OF_SCOPE
+def test_the_margin_is_over_the_next_best_and_none_without_one():
+    assert features(evidence(0.5, -0.25))[0, 1] == 0.75
+    alone = Evidence(
+        entries=np.array([[0]]),
+        phrasings=np.array([[0]]),
+        scores=np.array([[0.5]], np.float32),
+        nearest=np.ones(1, np.float32),
+        near=np.ones(1, np.float32),
+        own=np.ones(1, np.float32),
+    )
+    assert features(alone)[0, 1] == 0

@@ -13,8 +13,9 @@ from worker.lifecycle.build import build
 from worker.lifecycle.encoders import find_encoder
 from worker.lifecycle.knowledge import read_knowledge
 from worker.model.bundle import Bundle, Entry
-from worker.model.confidence import Reason
-from worker.model.loaded import Knowledge, LoadedModel, load
+from worker.model.confidence import Confidence, Curve, Reason
+from worker.model.knowledge import Knowledge
+from worker.model.loaded import LoadedModel, load
 from worker.passes import PassBudget, answer_texts
 
 
@@ -92,6 +93,55 @@ def test_a_phrasing_that_an_entry_has_twice_speaks_for_it():
     assert Knowledge.of([Entry("a", "A", ["Hello!", "hello"])]).equal("hello") == 0
 
 
+def test_runners_up_come_on_request_and_name_other_entries(model: LoadedModel):
+    asked = ask(replace(model, runners_up=2, threshold=0.0), "where my refund is")
+    assert asked.runners_up is not None
+    named = [asked.entry_id, *(other.entry_id for other in asked.runners_up)]
+    assert len(set(named)) == 3
+    scores = [other.score for other in asked.runners_up]
+    assert scores == sorted(scores, reverse=True)
+    assert ask(replace(model, threshold=0.0), "where my refund is").runners_up is None
+
+
+SURE = Confidence(Curve(9.0, [0.0] * 5), Curve(0.0, [0.0] * 5))  # of scope, not of the entry
+
+
+def test_an_ambiguous_question_names_both_entries(model: LoadedModel):
+    unsure = replace(model, threshold=1.1, confidence=SURE)
+    answer = ask(unsure, "where my refund is")
+    assert answer.reason is Reason.AMBIGUOUS
+    assert answer.runners_up is not None
+    assert len(answer.runners_up) == 1
+    assert answer.runners_up[0].entry_id != answer.entry_id
+
+
+FOREIGN = Confidence(Curve(-9.0, [0.0] * 5), Curve(0.0, [0.0] * 5))
+
+
+def test_what_is_out_of_scope_and_in_another_language_is_handed_off_for_that(model: LoadedModel):
+    deaf = replace(model, confidence=FOREIGN)
+    assert ask(deaf, "Ou est ma commande s'il vous plait monsieur").reason is Reason.WRONG_LANGUAGE
+    assert ask(deaf, "What is the weather like today in the city").reason is Reason.OUT_OF_SCOPE
+
+
+def test_several_questions_at_once_are_named(model: LoadedModel):
+    unsure = replace(model, threshold=1.0)  # only a phrasing that is known is clear
+    answer = ask(unsure, "Where is my refund? Where is my parcel?")
+    assert answer.reason is Reason.SEVERAL_QUESTIONS
+    assert answer.runners_up is not None
+    assert [answer.entry_id, *(other.entry_id for other in answer.runners_up)] == [
+        "refund",
+        "track",
+    ]
+
+
+def test_small_talk_beside_one_question_does_not_hide_it(model: LoadedModel):
+    unsure = replace(model, threshold=1.0)
+    answer = ask(unsure, "Where is my refund? Thank you!")
+    assert (answer.status, answer.entry_id) == (Status.ANSWERED, "refund")
+    assert ask(unsure, "Where is my refund? Blorp blorp blorp.").status is Status.HANDED_OFF
+
+
 def test_answers_do_not_depend_on_order_or_pass(model: LoadedModel):
     texts = ["refund pls", "track it", "你是机器", "thanks!", "some poem about rain", "refund pls"]
     whole = answer_texts(model, texts)
@@ -113,7 +163,7 @@ def test_importing_the_bundle_or_the_registry_does_not_import_torch():
 def shop(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     """The shop that ships, with the encoder that ships."""
     sample = Path(stack.__path__[0]) / "sample" / "knowledge.jsonl"
-    made, _ = build(
+    made = build(
         tmp_path_factory.mktemp("store"),
         "shop",
         read_knowledge(sample),

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 from db.config import Settings
 from db.errors import BundleInvalid, ModelUnknown
 from worker.lifecycle.build import Built, register
-from worker.lifecycle.calibrate import Calibration
 from worker.model.bundle import Bundle
 from worker.model.registry import bundle_path, load_model
 
@@ -18,7 +17,7 @@ def built(engine: sa.Engine, settings: Settings, tiny_bundle: Bundle) -> Built:
     """The tiny bundle in the settings' store, registered."""
     place = bundle_path(settings.models, "tiny", tiny_bundle.manifest.digest)
     shutil.copytree(tiny_bundle.path, place)
-    return register(engine, Bundle(place, tiny_bundle.manifest), Calibration(0.5, 0.9))
+    return register(engine, Bundle(place, tiny_bundle.manifest))
 
 
 @pytest.mark.parametrize("spec", ["tiny", "tiny@1", "tiny@latest", None])

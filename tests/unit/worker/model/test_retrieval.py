@@ -3,33 +3,30 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.model.lexical import learn
-from worker.model.retrieval import Floats, Index, Retrieval, _largest, scripts
+from worker.model.retrieval import NOT_A_ROW, Floats, Index, Retrieval, kernel, largest
 from worker.model.text import Script
 
 
-def index(entry_of: list[int], hubness: list[float] | None = None, **parameters: float) -> Index:
+def index(entry_of: list[int], head: Floats | None = None, **parameters: object) -> Index:
     texts = [f"phrasing {place}" for place in range(len(entry_of))]
-    lexicon = learn(texts)
-    flat = np.asarray(hubness or [0.0] * len(entry_of), np.float32)
     return Index.of(
         parameters=replace(Retrieval(), **parameters),
         entry_of=entry_of,
+        texts=texts,
+        phrasings=len(entry_of),
         embeddings=np.eye(len(entry_of), dtype=np.float32),
-        hubness=np.stack([flat for _ in Script]),
-        lexicon=lexicon,
-        spellings=lexicon.vectors(texts),
+        lexicon=learn(texts),
+        head=head,
     )
 
 
 def row(*similarities: float) -> Floats:
     return np.array([similarities], np.float32)
-
-
-SPACED = np.zeros(1, np.int64)
 
 
 @given(
@@ -43,59 +40,92 @@ def test_the_largest_values_are_those_that_sorting_finds(
 ):
     generator = np.random.default_rng(seed)
     values = generator.integers(0, 4, (3, width)) if levels else generator.random((3, width))
-    columns, found = _largest(values.astype(np.float32), count)
+    columns, found = largest(values.astype(np.float32), count)
     expected = np.sort(values.astype(np.float32), axis=1)[:, ::-1][:, :count]
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(np.take_along_axis(values, columns, 1).astype(np.float32), found)
     assert all(len(set(line)) == len(line) for line in columns.tolist())
 
 
-def test_the_nearest_phrasing_wins_when_it_is_far_ahead():
-    nearest = index([0, 1, 1]).vote(row(0.9, 0.3, 0.3), SPACED)
-    assert nearest.entry.tolist() == [0]
-    assert nearest.phrasing.tolist() == [0]
-    assert nearest.similarity.tolist() == [np.float32(0.9)]
-    assert nearest.share[0] > 0.99
+@pytest.mark.parametrize("text", ["phrasing 1", "退款多久到账"])
+def test_a_text_resembles_itself_wholly(text: str):
+    lexicon = learn([text])
+    embeddings = np.array([[0.6, 0.8]], np.float32)
+    known = Index.of(
+        parameters=Retrieval(),
+        entry_of=[0],
+        texts=[text],
+        phrasings=1,
+        embeddings=embeddings,
+        lexicon=lexicon,
+    )
+    np.testing.assert_allclose(known.compare([text], embeddings), 1, atol=1e-6)
+    np.testing.assert_allclose(known.among(np.array([0])), 1, atol=1e-6)
 
 
-def test_several_near_phrasings_of_an_entry_beat_one_that_is_hardly_nearer():
-    nearest = index([0, 1, 1, 1]).vote(row(0.80, 0.78, 0.78, 0.79), SPACED)
-    assert nearest.entry.tolist() == [1]
-    assert nearest.phrasing.tolist() == [3]
+def test_spelling_counts_as_much_as_the_script_says():
+    lexical = {Script.SPACED: 0.25, Script.CJK: 0.9}
+    known = index([0, 1], lexical=lexical)
+    stranger = np.zeros((1, 2), np.float32)  # resembles nothing by meaning
+    same = known.compare(["phrasing 1"], stranger)[0, 1]
+    np.testing.assert_allclose(same, 0.25, atol=1e-6)
 
 
-def test_what_resembles_everything_is_set_back():
-    similarities = row(0.7, 0.65)
-    assert index([0, 1]).vote(similarities, SPACED).entry.tolist() == [0]
-    assert index([0, 1], hubness=[0.9, 0.1]).vote(similarities, SPACED).entry.tolist() == [1]
+def test_the_head_weighs_every_row_by_its_kernel():
+    head = np.array([[1.0, -1.0], [0.5, 2.0]], np.float32)
+    known = index([0, 1], head, sharpness=3.0)
+    similarities = row(0.9, 0.2)
+    weights = np.exp(3 * (similarities - 1))
+    np.testing.assert_allclose(known.scores(similarities), weights @ head, rtol=1e-6)
+    assert kernel(row(NOT_A_ROW), 3.0)[0, 0] == 0
+
+
+def test_without_a_head_the_nearest_rows_vote():
+    known = index([0, 1, 1, 1])
+    assert known.scores(row(0.9, 0.3, 0.3, 0.3))[0, 0] > 0.99
+    several = known.scores(row(0.80, 0.78, 0.78, 0.79))
+    assert several[0, 1] > several[0, 0]
+    np.testing.assert_allclose(several.sum(), 1, rtol=1e-6)
 
 
 def test_only_the_nearest_vote():
     similarities = row(0.9, *[0.88] * 30)
-    assert index([0, *[1] * 30], neighbours=1).vote(similarities, SPACED).entry.tolist() == [0]
-    assert index([0, *[1] * 30], neighbours=15).vote(similarities, SPACED).entry.tolist() == [1]
+    assert index([0, *[1] * 30], neighbours=1).scores(similarities)[0].tolist() == [1, 0]
+    assert index([0, *[1] * 30], neighbours=15).scores(similarities)[0].argmax() == 1
 
 
-def test_shares_are_shares():
-    nearest = index([0, 1, 2]).vote(row(0.5, 0.5, 0.5), SPACED)
-    np.testing.assert_allclose(nearest.share, 1 / 3, atol=1e-6)
-    assert nearest.entry.tolist() == [0]  # of equals, the first in the knowledge base
+def test_the_evidence_names_the_best_entries_and_their_nearest_phrasings():
+    known = index([0, 0, 1, 2])
+    found = known.weigh(row(0.1, 0.4, 0.9, 0.3), row(0.2, 0.7, -0.5), ranks=3)
+    assert found.entries.tolist() == [[1, 0, 2]]
+    assert found.phrasings.tolist() == [[2, 1, 3]]
+    np.testing.assert_allclose(found.scores, [[0.7, 0.2, -0.5]])
+    np.testing.assert_allclose([found.nearest[0], found.own[0]], [0.9, 0.9])
+    np.testing.assert_allclose(found.near, np.mean([0.1, 0.4, 0.9, 0.3]), rtol=1e-6)
 
 
-def test_spelling_counts_more_for_chinese():
-    known = index([0, 1])
-    embeddings = np.zeros((2, 2), np.float32)
-    vectors = known.lexicon.vectors(["phrasing 1", "phrasing 1"])
-    english, chinese = known.compare(embeddings, vectors, scripts(["phrasing", "你好"]))
-    np.testing.assert_allclose(chinese / english, 0.9 / 0.2, rtol=1e-5)
+def test_an_answer_text_is_a_row_but_no_phrasing():
+    known = replace(index([0, 1, 0, 1]), phrasings=2)
+    found = known.weigh(row(0.1, 0.2, 0.9, 0.3), row(0.9, 0.1))
+    assert found.phrasings.tolist() == [[0, 1]]
+    np.testing.assert_allclose(found.own, 0.9)
 
 
-def test_a_vote_does_not_depend_on_the_questions_beside_it():
+def test_rows_that_are_left_out_have_no_say():
+    known = index([0, 1, 1])
+    similarities = row(NOT_A_ROW, 0.5, 0.4)
+    found = known.weigh(similarities, known.scores(similarities))
+    assert found.entries[0, 0] == 1
+    np.testing.assert_allclose(found.near, 0.45, rtol=1e-6)
+
+
+def test_what_is_said_of_a_question_does_not_depend_on_those_beside_it():
     generator = np.random.default_rng(3)
     similarities = generator.random((9, 120), np.float32)
     known = index(list(range(40)) * 3)
-    together = known.vote(similarities, np.zeros(9, np.int64))
+    together = known.weigh(similarities, known.scores(similarities))
     for place in range(9):
-        alone = known.vote(similarities[place : place + 1], SPACED)
-        assert alone.entry[0] == together.entry[place]
-        assert alone.share[0] == together.share[place]
+        one = similarities[place : place + 1]
+        alone = known.weigh(one, known.scores(one))
+        assert alone.entries.tolist() == together.entries[[place]].tolist()
+        assert alone.near[0] == together.near[place]

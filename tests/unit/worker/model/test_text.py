@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.text import Script, normalise, script
+from worker.model.text import MOST_SENTENCES, Script, normalise, script, sentences
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,24 @@ def test_normalising_twice_changes_nothing_more(text: str):
 )
 def test_one_chinese_japanese_or_korean_character_decides_the_script(text: str, expected: Script):
     assert script(text) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Where is it? And when?", ["Where is it?", "And when?"]),
+        ("你好！退款呢？", ["你好！", "退款呢？"]),
+        ("one\ntwo", ["one", "two"]),
+        ("version 2.5 of it", ["version 2.5 of it"]),
+        ("Hello!!! ???", ["Hello!!!"]),
+        ("", []),
+    ],
+)
+def test_a_text_is_split_where_sentences_end(text: str, parts: list[str]):
+    assert sentences(text) == parts
+
+
+def test_the_last_sentence_has_the_rest():
+    parts = sentences("a. " * 99)
+    assert len(parts) == MOST_SENTENCES
+    assert parts[-1].count("a") == 99 - MOST_SENTENCES + 1
