@@ -151,6 +151,16 @@ def test_what_is_no_share_is_refused(text):
 
 
 @pytest.mark.usefixtures("shop")
+def test_ctrl_c_during_the_comparison_moves_nothing(run, asked, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gate, "evaluate", interrupted)
+    assert run("promote", "shop@2", "--questions", asked) == (130, "", "")
+    assert states(run) == {"shop@1": "production", "shop@2": "built"}
+
+
+@pytest.mark.usefixtures("shop")
 def test_typical_mistakes_are_told_in_one_line(run, tmp_path):
     mistakes = [
         ["show", "nope"],
