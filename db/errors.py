@@ -13,6 +13,7 @@
     │   ├── ModelUnknown          no model version has that name
     │   ├── BundleInvalid         a model bundle is damaged or incomplete
     │   ├── EncoderInvalid        an encoder can't be loaded
+    │   ├── TuningRefused         an encoder can't be tuned to that knowledge base
     │   ├── SchemaMissing         the database lacks this release's tables
     │   ├── ExtraMissing          a command needs a package that is not installed
     │   └── StackRunning          another stack runs on the same ANSWERMILL_HOME
@@ -137,6 +138,14 @@ class EncoderInvalid(UserError):
     def __init__(self, encoder: str, problem: str) -> None:
         self.encoder, self.problem = encoder, problem
         super().__init__(f"encoder {encoder}: {problem}")
+
+
+class TuningRefused(UserError):
+    """An encoder can't be tuned to that knowledge base."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"the encoder can't be tuned: {problem}; build with --tune none or head")
 
 
 class SchemaMissing(UserError):

@@ -23,6 +23,7 @@ from db.errors import BundleInvalid
 from db.session import DatabaseClock, transaction
 from worker.lifecycle.calibrate import Calibration, calibrate, with_hubness
 from worker.lifecycle.encoders import EncoderSource, read_pooling, write_encoder
+from worker.lifecycle.tune import Tuned
 from worker.lifecycle.who import whoever_runs_this
 from worker.model import bundle, lexical
 from worker.model.bundle import Bundle, Entry, Manifest
@@ -47,6 +48,7 @@ class Built:
     bundle: Bundle
     calibration: Calibration
     is_new: bool  # or the same bundle was built before
+    tuned: Tuned | None = None  # the encoder, if that was asked for
 
 
 def build(
@@ -65,7 +67,7 @@ def build(
         BundleInvalid: the store can't be written to.
     """
     pooling = read_pooling(source)
-    with _workplace(store / name) as folder:
+    with workplace(store / name) as folder:
         max_tokens = write_encoder(source, folder / bundle.ENCODER)
         encoder = TorchEncoder.load(
             folder / bundle.ENCODER, threads, max_tokens=max_tokens, pooling=pooling
@@ -91,7 +93,9 @@ def build(
         return _settle(folder, bundle_path(store, name, manifest.digest)), calibration
 
 
-def register(engine: sa.Engine, made: Bundle, calibration: Calibration) -> Built:
+def register(
+    engine: sa.Engine, made: Bundle, calibration: Calibration, tuned: Tuned | None = None
+) -> Built:
     """Give the bundle its number; the first of its name goes into production."""
     manifest = made.manifest
     metrics = {
@@ -100,6 +104,7 @@ def register(engine: sa.Engine, made: Bundle, calibration: Calibration) -> Built
         "encoder": manifest.encoder,
         "threshold": calibration.threshold,
         "left_out_accuracy": calibration.accuracy,
+        **({"tuning": tuned.figures()} if tuned else {}),
     }
     now = DatabaseClock(engine)()
     with transaction(engine) as conn:
@@ -111,11 +116,16 @@ def register(engine: sa.Engine, made: Bundle, calibration: Calibration) -> Built
             versions.promote(conn, version, by=whoever_runs_this(), now=now)
             version = versions.find(conn, str(version))
     is_new = manifest.digest not in {other.digest for other in known}
-    return Built(version, made, calibration, is_new)
+    return Built(version, made, calibration, is_new, tuned)
 
 
 @contextmanager
-def _workplace(parent: Path) -> Iterator[Path]:
+def workplace(parent: Path) -> Iterator[Path]:
+    """Lend a folder inside the parent; it is gone afterwards, whatever happens.
+
+    Raises:
+        BundleInvalid: nothing can be written there.
+    """
     folder = parent / f".building-{secrets.token_hex(4)}"
     try:
         folder.mkdir(parents=True)
@@ -139,7 +149,7 @@ def _index(
         Index.of(
             parameters=Retrieval(),
             entry_of=knowledge.entry_of,
-            embeddings=_embed(encoder, knowledge.phrasings, on_progress),
+            embeddings=embed(encoder, knowledge.phrasings, on_progress),
             hubness=np.zeros((len(Script), len(texts)), np.float32),
             lexicon=lexicon,
             spellings=lexicon.vectors(texts),
@@ -149,7 +159,8 @@ def _index(
     return index, calibrate(index, texts)
 
 
-def _embed(encoder: TorchEncoder, texts: Sequence[str], on_progress: Progress) -> Floats:
+def embed(encoder: TorchEncoder, texts: Sequence[str], on_progress: Progress) -> Floats:
+    """Return (texts, dimensions), rows of length 1."""
     tokens = encoder.tokenize(texts)
     embeddings = np.empty((len(texts), encoder.dimensions), np.float32)
     done = 0

@@ -9,7 +9,7 @@ import re
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,12 @@ from db.config import Settings, load
 from db.errors import SettingsInvalid
 from worker.lifecycle import display
 from worker.threads import limit
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from worker.lifecycle.build import Built
+    from worker.model.bundle import Entry
 
 app = typer.Typer(
     help="Build, measure, promote and roll back model versions.",
@@ -43,11 +49,31 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
+class Tune(StrEnum):
+    """What is trained on the knowledge base, and kept if it then answers better."""
+
+    NONE = "none"
+    HEAD = "head"  # what decides, on the encoder's embeddings
+    ENCODER = "encoder"  # the encoder as well, which takes minutes
+
+
+class _BareTune(typer.core.TyperCommand):
+    """Lets `--tune` stand without a value, for its default; Typer knows no such option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own copy of click
+        """Put in the value that isn't there."""
+        words = []
+        for word, following in zip(args, [*args[1:], ""], strict=True):
+            bare = word == "--tune" and (not following or following.startswith("-"))
+            words += [word, Tune.HEAD.value] if bare else [word]
+        return super().parse_args(ctx, words)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Version = Annotated[str, typer.Argument(metavar="NAME@VERSION", show_default=False)]
 
 
-@app.command()
+@app.command(cls=_BareTune)
 def build(
     *,
     knowledge: Annotated[Path, typer.Option(help="The knowledge base, JSON lines.")],
@@ -58,6 +84,9 @@ def build(
     ] = None,
     engine: Annotated[Engine, typer.Option()] = Engine.TORCH,
     precision: Annotated[Precision, typer.Option()] = Precision.FP32,
+    tune: Annotated[
+        Tune, typer.Option(help="What to train on the phrasings; kept if it helps.")
+    ] = Tune.HEAD,
     as_json: Json = False,
 ) -> None:
     """Build a model version from a knowledge base; the first one goes into production."""
@@ -68,19 +97,41 @@ def build(
 
     entries = read_knowledge(knowledge)
     display.warn_of_shared(shared_phrasings(entries))
+    if tune is Tune.ENCODER:
+        from worker.lifecycle.tune import check_tunable
+
+        check_tunable(entries)
     database = prepare(settings)
+    started = time.perf_counter()
+    built = _built(settings, database, name, entries, encoder=encoder, tune=tune)
+    display.show_built(built, time.perf_counter() - started, as_json=as_json)
+
+
+def _built(
+    settings: Settings,
+    database: sa.Engine,
+    name: str,
+    entries: list[Entry],
+    *,
+    encoder: str | None,
+    tune: Tune,
+) -> Built:
     threads = limit(settings.threads)
     from worker.lifecycle import build as building  # torch comes only when the rest is right
     from worker.lifecycle.encoders import find_encoder
+    from worker.lifecycle.tune import tune_encoder
 
-    source = find_encoder(encoder)
-    started = time.perf_counter()
-    with display.progress("Embedding phrasings") as hear:
-        made = building.build(
-            settings.models, name, entries, source, threads=threads, on_progress=hear
-        )
-    built = building.register(database, *made)
-    display.show_built(built, time.perf_counter() - started, as_json=as_json)
+    source, tuned = find_encoder(encoder), None
+    with building.workplace(settings.models / name) as folder:
+        if tune is Tune.ENCODER:
+            with display.progress("Tuning the encoder") as hear:
+                tuned = tune_encoder(source, entries, folder, threads=threads, on_progress=hear)
+            source = tuned.source
+        with display.progress("Embedding phrasings") as hear:
+            made = building.build(
+                settings.models, name, entries, source, threads=threads, on_progress=hear
+            )
+    return building.register(database, *made, tuned)
 
 
 def _check(name: str, engine: Engine, precision: Precision) -> None:
