@@ -15,6 +15,7 @@
     │   ├── EncoderInvalid        an encoder can't be loaded
     │   ├── PromotionRefused      a model version can't be promoted as asked
     │   │   └── GateRefused       it does worse than the one in production
+    │   ├── TuningRefused         an encoder can't be tuned to that knowledge base
     │   ├── SchemaMissing         the database lacks this release's tables
     │   ├── ExtraMissing          a command needs a package that is not installed
     │   └── StackRunning          another stack runs on the same ANSWERMILL_HOME
@@ -157,6 +158,14 @@ class GateRefused(PromotionRefused):
         self.production, self.figures = production, figures
         told = f"worse than {production} in {'; '.join(figures)}"
         super().__init__(version, f"{told}; to overrule, --force --reason TEXT")
+
+
+class TuningRefused(UserError):
+    """An encoder can't be tuned to that knowledge base."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"the encoder can't be tuned: {problem}; build with --tune none or head")
 
 
 class SchemaMissing(UserError):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -22,8 +23,9 @@ from db.errors import BundleInvalid
 from db.session import DatabaseClock, transaction
 from worker.lifecycle.calibrate import PRECISION_TARGET
 from worker.lifecycle.encoders import EncoderSource, read_pooling, write_encoder
-from worker.lifecycle.indexing import Indexed, Progress, make_index
+from worker.lifecycle.indexing import Indexed, Progress, Trial, make_index
 from worker.lifecycle.labelled import Labelled
+from worker.lifecycle.tune import Tuned
 from worker.lifecycle.who import whoever_runs_this
 from worker.model import bundle
 from worker.model.bundle import Bundle, Entry, Manifest
@@ -42,6 +44,7 @@ class Built:
     version: ModelVersion
     bundle: Bundle
     is_new: bool  # or the same bundle was built before
+    tuned: Tuned | None = None  # the encoder, if that was asked for
 
 
 def build(
@@ -52,6 +55,7 @@ def build(
     *,
     threads: int,
     on_progress: Progress,
+    tuned: Tuned | None = None,
     labelled: Sequence[Labelled] = (),
     precision_target: float = PRECISION_TARGET,
 ) -> Bundle:
@@ -64,6 +68,7 @@ def build(
         source: the encoder.
         threads: of torch.
         on_progress: hears how many texts the encoder has read.
+        tuned: what tuning the encoder to the entries came to.
         labelled: questions to calibrate with, beside the phrasings.
         precision_target: what share of the answers shall be right.
 
@@ -72,14 +77,18 @@ def build(
         BundleInvalid: the store can't be written to.
     """
     pooling = read_pooling(source)
-    with _workplace(store / name) as folder:
+    source = tuned.source if tuned else source
+    with workplace(store / name) as folder:
         max_tokens = write_encoder(source, folder / bundle.ENCODER)
-        encoder = TorchEncoder.load(
-            folder / bundle.ENCODER, threads, max_tokens=max_tokens, pooling=pooling
-        )
+        load = partial(TorchEncoder.load, threads=threads, max_tokens=max_tokens, pooling=pooling)
+        encoder = load(folder / bundle.ENCODER)
+        trial = None
+        if tuned and tuned.helped:
+            trial = Trial(load(tuned.trial.folder), tuned.held_out)
         made = make_index(
             encoder,
             entries,
+            trial=trial,
             labelled=labelled,
             precision_target=precision_target,
             on_progress=on_progress,
@@ -100,7 +109,7 @@ def build(
             threshold=made.calibration.threshold,
             precision_target=precision_target,
             metrics=made.calibration.metrics,
-            tuning=None,
+            tuning=tuned.figures() if tuned else None,
             entries=len(entries),
             phrasings=made.index.phrasings,
             files=bundle.hash_files(folder),
@@ -109,7 +118,7 @@ def build(
         return _settle(folder, bundle_path(store, name, manifest.digest))
 
 
-def register(engine: sa.Engine, made: Bundle) -> Built:
+def register(engine: sa.Engine, made: Bundle, tuned: Tuned | None = None) -> Built:
     """Give the bundle its number; the first of its name goes into production.
 
     Raises:
@@ -124,6 +133,7 @@ def register(engine: sa.Engine, made: Bundle) -> Built:
         "threshold": manifest.threshold,
         "precision_target": manifest.precision_target,
         **manifest.metrics,
+        **({"tuning": manifest.tuning} if manifest.tuning else {}),
     }
     now = DatabaseClock(engine)()
     with transaction(engine) as conn:
@@ -134,11 +144,17 @@ def register(engine: sa.Engine, made: Bundle) -> Built:
         if all(other.state is VersionState.BUILT for other in known) and version.version == 1:
             versions.promote(conn, version, by=whoever_runs_this(), now=now)
             version = versions.find(conn, str(version))
-    return Built(version, made, is_new=manifest.digest not in {other.digest for other in known})
+    is_new = manifest.digest not in {other.digest for other in known}
+    return Built(version, made, is_new, tuned)
 
 
 @contextmanager
-def _workplace(parent: Path) -> Iterator[Path]:
+def workplace(parent: Path) -> Iterator[Path]:
+    """Lend a folder inside the parent; it is gone afterwards, whatever happens.
+
+    Raises:
+        BundleInvalid: nothing can be written there.
+    """
     folder = parent / f".building-{secrets.token_hex(4)}"
     try:
         folder.mkdir(parents=True)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +19,14 @@ from db.errors import SettingsInvalid
 from worker.lifecycle import display, version_cli
 from worker.lifecycle.version_cli import Json, Version
 from worker.threads import limit
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from db.config import Settings
+    from worker.lifecycle.build import Built
+    from worker.lifecycle.labelled import Labelled
+    from worker.model.bundle import Entry
 
 app = typer.Typer(
     help="Build, measure, promote and roll back model versions.",
@@ -44,7 +53,37 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
-@app.command()
+class Tune(StrEnum):
+    """What is trained on the knowledge base, and kept if it then answers better."""
+
+    NONE = "none"
+    HEAD = "head"  # what decides, on the encoder's embeddings
+    ENCODER = "encoder"  # the encoder as well, which takes minutes
+
+
+class _BareTune(typer.core.TyperCommand):
+    """Lets `--tune` stand without a value, for its default; Typer knows no such option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own copy of click
+        """Put in the value that isn't there."""
+        words = []
+        for word, following in zip(args, [*args[1:], ""], strict=True):
+            bare = word == "--tune" and (not following or following.startswith("-"))
+            words += [word, Tune.HEAD.value] if bare else [word]
+        return super().parse_args(ctx, words)
+
+
+@dataclass(frozen=True)
+class _How:
+    """What of a build can be chosen."""
+
+    encoder: str | None
+    tune: Tune
+    labelled: list[Labelled]
+    precision_target: float
+
+
+@app.command(cls=_BareTune)
 def build(
     *,
     knowledge: Annotated[Path, typer.Option(help="The knowledge base, JSON lines.")],
@@ -55,6 +94,9 @@ def build(
     ] = None,
     engine: Annotated[Engine, typer.Option()] = Engine.TORCH,
     precision: Annotated[Precision, typer.Option()] = Precision.FP32,
+    tune: Annotated[
+        Tune, typer.Option(help="What to train on the phrasings; kept if it helps.")
+    ] = Tune.HEAD,
     calibrate: Annotated[
         Path | None,
         typer.Option(help="Labelled questions to calibrate with: CSV, question,expected."),
@@ -69,36 +111,58 @@ def build(
     _check(name, engine, precision)
     settings = load()
     from db.session import prepare
-    from worker.lifecycle import publish
     from worker.lifecycle.knowledge import read_knowledge, shared_phrasings
     from worker.lifecycle.labelled import read_labelled
 
     entries = read_knowledge(knowledge)
     display.warn_of_shared(shared_phrasings(entries))
+    if tune is Tune.ENCODER:
+        from worker.lifecycle.tune import check_tunable
+
+        check_tunable(entries)
     known = frozenset(entry.id for entry in entries)
     labelled = read_labelled(calibrate, known) if calibrate else []
     database = prepare(settings)
+    started = time.perf_counter()
+    how = _How(encoder, tune, labelled, precision_target)
+    built = _built(settings, database, name, entries, how)
+    display.show_built(built, time.perf_counter() - started, as_json=as_json)
+
+
+def _built(
+    settings: Settings,
+    database: sa.Engine,
+    name: str,
+    entries: list[Entry],
+    how: _How,
+) -> Built:
     threads = limit(settings.threads)
+    from worker.lifecycle import publish
+
     publish.check(settings)
     from worker.lifecycle import build as building  # torch comes only when the rest is right
     from worker.lifecycle.encoders import find_encoder
+    from worker.lifecycle.tune import tune_encoder
 
-    source = find_encoder(encoder)
-    started = time.perf_counter()
-    with display.progress("Embedding phrasings") as hear:
-        made = building.build(
-            settings.models,
-            name,
-            entries,
-            source,
-            threads=threads,
-            on_progress=hear,
-            labelled=labelled,
-            precision_target=precision_target,
-        )
+    source, tuned = find_encoder(how.encoder), None
+    with building.workplace(settings.models / name) as folder:
+        if how.tune is Tune.ENCODER:
+            with display.progress("Tuning the encoder") as hear:
+                tuned = tune_encoder(source, entries, folder, threads=threads, on_progress=hear)
+        with display.progress("Embedding phrasings") as hear:
+            made = building.build(
+                settings.models,
+                name,
+                entries,
+                source,
+                tuned=tuned,
+                threads=threads,
+                on_progress=hear,
+                labelled=how.labelled,
+                precision_target=how.precision_target,
+            )
     publish.publish(settings, made)
-    built = building.register(database, made)
-    display.show_built(built, time.perf_counter() - started, as_json=as_json)
+    return building.register(database, made, tuned)
 
 
 def _check(name: str, engine: Engine, precision: Precision) -> None:

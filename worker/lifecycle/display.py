@@ -19,6 +19,7 @@ from worker.lifecycle.version_display import summary
 if TYPE_CHECKING:
     from worker.lifecycle.build import Built
     from worker.lifecycle.figures import EntryFigures, Report
+    from worker.lifecycle.tune import Tuned
     from worker.model.bundle import Manifest
 
 _MEANINGS = {
@@ -82,6 +83,8 @@ def show_built(built: Built, seconds: float, *, as_json: bool) -> None:
             f"Built {version} in {seconds:.1f} s: {manifest.entries} entries,"
             f" {manifest.phrasings} phrasings, encoder {manifest.encoder}."
         )
+        if built.tuned:
+            terminal.out.print(_tuning(built.tuned))
         terminal.out.print(_expected(manifest))
     else:
         terminal.out.print(f"The same bundle is {version} already; nothing was added.")
@@ -89,6 +92,14 @@ def show_built(built: Built, seconds: float, *, as_json: bool) -> None:
         terminal.out.print("It is in production: workers answer with it.")
     else:
         terminal.out.print(f"To answer with it: answermill model promote {version}")
+
+
+def _tuning(tuned: Tuned) -> str:
+    came_to = "helped" if tuned.helped else "didn't help, so the encoder stays as it was"
+    return (
+        f"Tuning {came_to}: of {tuned.held_out.sum():,} phrasings held out,"
+        f" {tuned.after.mean:.1%} then got their own entry, {tuned.before.mean:.1%} before."
+    )
 
 
 def _expected(manifest: Manifest) -> str:

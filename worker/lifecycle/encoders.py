@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,18 @@ def write_encoder(source: EncoderSource, folder: Path) -> int:
     positions = getattr(model.config, "max_position_embeddings", None)
     limits = [told, positions, tokenizer.model_max_length, _MOST_TOKENS]
     return min(int(limit) for limit in limits if limit)
+
+
+def write_trained(model: Any, source: EncoderSource, folder: Path) -> EncoderSource:  # noqa: ANN401 - transformers is untyped
+    """Write a trained transformer as an encoder that is like its source in all else."""
+    folder.mkdir(parents=True)
+    for name in _WANTED:
+        for path in source.folder.glob(name):
+            if "safetensors" not in path.name:
+                (folder / path.relative_to(source.folder)).parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, folder / path.relative_to(source.folder))
+    model.save_pretrained(folder, max_shard_size="1TB")  # one file
+    return EncoderSource(f"{source.id}, tuned", folder)
 
 
 def _tokenizer(source: EncoderSource) -> Any:  # noqa: ANN401 - transformers is untyped

@@ -94,16 +94,43 @@ class Fitted:
     missing: Asked  # so was the rest of its entry: it must be handed off
 
 
-def fit(rows: Rows, lexicon: Lexicon) -> Fitted:
-    """Choose the parameters, fit the head where there can be one, ask every phrasing."""
+def fit(rows: Rows, lexicon: Lexicon, parameters: Retrieval | None = None) -> Fitted:
+    """Choose the parameters unless given, fit the head if there can be one, ask the phrasings."""
     # Two threads of OpenBLAS that spin for each other lose ten times the speed as soon as
     # something else wants the cores (docs/log.md).
     with threadpool_limits(1, user_api="blas"):
-        index = _index(rows, lexicon, choose(rows, lexicon))
+        index = _index(rows, lexicon, parameters or choose(rows, lexicon))
         weights = len(rows.texts) * index.entries
         if len(rows.texts) > MOST_ROWS or weights > _MOST_WEIGHTS:
             return _ask_the_vote(index, rows)
         return _ask_the_head(index, rows)
+
+
+def try_out(rows: Rows, lexicon: Lexicon, held_out: Flags) -> Fitted:
+    """Fit on the rows that are not held out, and ask the phrasings that are.
+
+    For the missing ones their own entry is taken out of the answer, not out of the fit, so
+    that they look a little easier to tell than they are.
+    """
+    asked = rows.some(np.flatnonzero(held_out))
+    answers = np.arange(rows.phrasings, len(rows.texts))
+    index = fit(rows.some(np.r_[np.flatnonzero(~held_out), answers]), lexicon).index
+    expected = [frozenset({int(entry)}) for entry in asked.entry_of]
+    known = ask(index, asked.texts, asked.embeddings, expected)
+    return Fitted(index, known, _ask_without_entry(index, asked))
+
+
+def _ask_without_entry(index: Index, asked: Rows) -> Asked:
+    parts = []
+    for block in _blocks(np.arange(len(asked.texts))):
+        own = asked.entry_of[block]
+        similarities = index.compare([asked.texts[i] for i in block], asked.embeddings[block])
+        similarities[own[:, None] == index.entry_of] = NOT_A_ROW
+        scores = index.scores(similarities)
+        scores[np.arange(len(block)), own] = NOT_A_ROW
+        evidence = index.weigh(similarities, scores)
+        parts.append(Asked(features(evidence), np.zeros(len(block), bool)))
+    return Asked.join(parts)
 
 
 def _ask_the_head(index: Index, rows: Rows) -> Fitted:

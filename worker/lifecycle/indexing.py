@@ -13,7 +13,7 @@ import numpy as np
 
 from worker.lifecycle.calibrate import Calibration, Cases, calibrate
 from worker.lifecycle.far_questions import read_far_questions
-from worker.lifecycle.fitting import Asked, Fitted, Rows, ask, fit
+from worker.lifecycle.fitting import Asked, Fitted, Flags, Rows, ask, fit, try_out
 from worker.lifecycle.labelled import Labelled
 from worker.model import lexical
 from worker.model.bundle import Entry
@@ -39,35 +39,80 @@ class Indexed:
     calibration: Calibration
 
 
+@dataclass(frozen=True)
+class Trial:
+    """An encoder that was tuned without some phrasings, which can be asked therefore."""
+
+    encoder: TorchEncoder
+    held_out: Flags  # (phrasings,)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What an encoder has read."""
+
+    rows: Rows
+    far: Floats
+    labelled: Floats
+
+
 def make_index(
     encoder: TorchEncoder,
     entries: list[Entry],
     *,
+    trial: Trial | None = None,
     labelled: Sequence[Labelled] = (),
     precision_target: float,
     on_progress: Progress,
 ) -> Indexed:
-    """Embed all that is known, fit the index, calibrate it."""
+    """Embed all that is known, fit the index, calibrate it.
+
+    With a trial, whatever is chosen is chosen and calibrated by the trial's encoder on what
+    was held out from it: the phrasings that an encoder was tuned on flatter it.
+    """
+    read = _read(encoder, entries, labelled, on_progress)
+    lexicon = lexical.learn(read.rows.texts[: read.rows.phrasings])
+    if trial is None:
+        fitted = fit(read.rows, lexicon)
+        cases = _cases(fitted, entries, labelled, read)
+    else:
+        tried = _read(trial.encoder, entries, labelled, on_progress)
+        on_trial = try_out(tried.rows, lexicon, trial.held_out)
+        cases = _cases(on_trial, entries, labelled, tried)
+        fitted = fit(read.rows, lexicon, on_trial.index.parameters)
+    return Indexed(fitted.index, read.rows.embeddings, calibrate(cases, precision_target))
+
+
+def _read(
+    encoder: TorchEncoder,
+    entries: list[Entry],
+    labelled: Sequence[Labelled],
+    on_progress: Progress,
+) -> _Read:
     knowledge = Knowledge.of(entries)
-    asked = [question.question for question in labelled]
     far = read_far_questions()
+    asked = [question.question for question in labelled]
     read = embed(encoder, [*knowledge.rows, *far, *asked], on_progress)
-    embeddings, of_far, of_asked = np.split(read, np.cumsum([len(knowledge.rows), len(far)]))
+    of_rows, of_far, of_asked = np.split(read, np.cumsum([len(knowledge.rows), len(far)]))
     rows = Rows(
         np.asarray(knowledge.row_entries, np.int64),
         [normalise(text) for text in knowledge.rows],
         len(knowledge.phrasings),
-        embeddings,
+        of_rows,
     )
-    fitted = fit(rows, lexical.learn(rows.texts[: rows.phrasings]))
-    cases = Cases(
+    return _Read(rows, of_far, of_asked)
+
+
+def _cases(
+    fitted: Fitted, entries: list[Entry], labelled: Sequence[Labelled], read: _Read
+) -> Cases:
+    return Cases(
         known=fitted.known,
         near=fitted.missing,
-        far=_far(fitted, far, of_far),
-        labelled=_labelled(fitted, entries, labelled, of_asked),
+        far=_far(fitted, read_far_questions(), read.far),
+        labelled=_labelled(fitted, entries, labelled, read.labelled),
         labelled_in_scope=np.array([bool(question.expected) for question in labelled], bool),
     )
-    return Indexed(fitted.index, embeddings, calibrate(cases, precision_target))
 
 
 def embed(encoder: TorchEncoder, texts: Sequence[str], on_progress: Progress) -> Floats:

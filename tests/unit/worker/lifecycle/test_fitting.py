@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from worker.lifecycle import fitting
-from worker.lifecycle.fitting import Rows, ask, choose, fit
+from worker.lifecycle.fitting import Rows, ask, choose, fit, try_out
 from worker.model.lexical import Lexicon, learn
 from worker.model.retrieval import Floats, Index, Retrieval
 
@@ -114,3 +114,15 @@ def test_questions_are_right_where_an_expected_entry_is_the_best():
     asked = ask(index, texts, embeddings, [frozenset({0, 3}), frozenset({1})])
     assert asked.right.tolist() == [True, False]
     assert ask(index, texts, embeddings, [frozenset()] * 2).right.tolist() == [False, False]
+
+
+def test_what_was_held_out_is_asked_of_an_index_that_does_not_know_it():
+    known = rows(each=8)
+    held_out = np.arange(known.phrasings) % 4 == 0
+    tried = try_out(known, lexicon(known), held_out)
+    assert tried.index.phrasings == known.phrasings - held_out.sum()
+    assert len(tried.known.right) == len(tried.missing.right) == held_out.sum()
+    assert tried.known.features[:, NEAREST].max() < 0.999
+    assert tried.known.right.mean() > 0.9
+    assert not tried.missing.right.any()
+    assert tried.missing.features[:, SCORE].mean() < tried.known.features[:, SCORE].mean()

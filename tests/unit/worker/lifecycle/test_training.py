@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from worker.lifecycle.encoders import EncoderSource, write_encoder
+from worker.lifecycle.judging import entry_means
+from worker.lifecycle.training import Recipe, _Reader, mix, train
+from worker.model.encoder import Pooling, TorchEncoder
+
+TEXTS = ["refund", "where is my refund?", "my parcel is late, what now?", "a", "parcel"] * 8
+ENTRY_OF = np.array([0, 0, 1, 0, 1] * 8)
+RECIPE = Recipe(rate=2e-3, least_steps=5, step=16)
+
+
+@pytest.fixture(params=Pooling)
+def encoder(request: pytest.FixtureRequest, tiny_encoder: Path, tmp_path: Path) -> TorchEncoder:
+    write_encoder(EncoderSource("tiny", tiny_encoder), tmp_path)
+    return TorchEncoder.load(tmp_path, 1, max_tokens=12, pooling=request.param)
+
+
+def embed(encoder: TorchEncoder) -> np.ndarray:
+    return encoder.encode(encoder.tokenize(TEXTS))
+
+
+def weights(encoder: TorchEncoder) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
+
+
+def trained(encoder: TorchEncoder, recipe: Recipe = RECIPE) -> list[int]:
+    heard: list[int] = []
+    directions = entry_means(embed(encoder), ENTRY_OF)
+    train(encoder, TEXTS, ENTRY_OF, directions, on_step=heard.append, recipe=recipe)
+    return heard
+
+
+def test_training_reads_texts_as_answering_does(encoder: TorchEncoder):
+    reader = _Reader(encoder).train()
+    features = reader(reader.preprocess(TEXTS))
+    found = features["sentence_embedding"].detach().numpy()
+    assert found == pytest.approx(embed(encoder), abs=1e-5)
+
+
+def test_training_draws_an_entrys_phrasings_together(encoder: TorchEncoder):
+    def nearness() -> float:
+        means = entry_means(embed(encoder), ENTRY_OF)
+        return float(means[0] @ means[1])
+
+    before = nearness()
+    trained(encoder, replace(RECIPE, least_steps=40))
+    assert nearness() < before / 2
+
+
+def test_each_step_tells_what_has_been_read(encoder: TorchEncoder):
+    assert trained(encoder) == [16, 32, 48, 64, 80]
+    assert RECIPE.readings(len(TEXTS)) == 80
+
+
+def test_a_larger_knowledge_base_takes_longer_up_to_a_limit():
+    recipe = Recipe(epochs=1.5, least_steps=5, step=16)
+    assert recipe.readings(1_600) == 2_400
+    assert recipe.readings(1_000_000) == recipe.most_steps * recipe.step
+
+
+def test_the_embeddings_of_tokens_stay(encoder: TorchEncoder):
+    before = weights(encoder)
+    trained(encoder)
+    same = {name for name, tensor in weights(encoder).items() if tensor.equal(before[name])}
+    assert same == {"embeddings.word_embeddings.weight"}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_mixed_encoder_lies_between_two(encoder: TorchEncoder, share: float):
+    original = replace(encoder, model=copy.deepcopy(encoder.model))
+    trained(encoder)
+    mixed = mix(original, encoder, share)
+    ends = weights(original), weights(encoder)
+    assert not ends[0]["encoder.layer.0.attention.self.query.weight"].equal(
+        ends[1]["encoder.layer.0.attention.self.query.weight"]
+    )
+    for name, tensor in weights(mixed).items():
+        expected = (1 - share) * ends[0][name] + share * ends[1][name]
+        assert torch.allclose(tensor, expected, atol=1e-6), name

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from db.errors import ExtraMissing, TuningRefused
+from worker.lifecycle import training
+from worker.lifecycle.encoders import EncoderSource, read_pooling, write_encoder
+from worker.lifecycle.training import Recipe
+from worker.lifecycle.tune import Tuned, check_tunable, tune_encoder
+from worker.model.bundle import Entry, hash_file
+from worker.model.encoder import TOKENIZER, WEIGHTS, Pooling
+
+RECIPE = Recipe(rate=2e-3, least_steps=40)  # the tiny encoder has learnt nothing before
+
+
+def told_apart_by_a_character(phrasings: int = 40) -> list[Entry]:
+    dice = np.random.default_rng(7)
+
+    def phrasing(sign: str) -> str:
+        letters = "".join(dice.choice(list("abcdefgh"), 12))
+        return letters[:6] + sign + letters[6:]
+
+    signs = {"one": "1", "two": "2", "many": "?"}
+    return [
+        Entry(name, f"About {name}.", [phrasing(sign) for _ in range(phrasings)])
+        for name, sign in signs.items()
+    ]
+
+
+def told_apart_already() -> list[Entry]:
+    return [
+        Entry(sign, sign, [f"{sign * 20} {n}" for n in ("a", "b", "c", "d", "e")]) for sign in "12"
+    ]
+
+
+class Tuner:
+    """Tunes the tiny encoder with everything filled in."""
+
+    def __init__(self, encoder: Path, folder: Path) -> None:
+        self.source = EncoderSource("tiny", encoder)
+        self.folder = folder
+        self.heard: list[tuple[int, int]] = []
+
+    def __call__(self, entries: list[Entry], run: str = "run") -> Tuned:
+        return tune_encoder(
+            self.source,
+            entries,
+            self.folder / run,
+            threads=1,
+            on_progress=lambda done, total: self.heard.append((done, total)),
+            recipe=RECIPE,
+        )
+
+
+@pytest.fixture
+def tune(tiny_encoder: Path, tmp_path: Path) -> Tuner:
+    return Tuner(tiny_encoder, tmp_path)
+
+
+def test_tuning_learns_what_tells_entries_apart(tune: Tuner):
+    tuned = tune(told_apart_by_a_character())
+    assert tuned.helped
+    assert tuned.after.neighbours > tuned.before.neighbours + 0.2
+    assert (tuned.source.id, tuned.trial.id) == ("tiny, tuned", "tiny, tuned")
+    hashes = {
+        hash_file(place.folder / WEIGHTS) for place in (tune.source, tuned.source, tuned.trial)
+    }
+    assert len(hashes) == 3
+    assert tuned.figures() == {
+        "share": tuned.share,
+        "held_out": 24,
+        "before": {"neighbours": tuned.before.neighbours, "regression": tuned.before.regression},
+        "after": {"neighbours": tuned.after.neighbours, "regression": tuned.after.regression},
+    }
+
+
+def test_what_does_not_gain_keeps_the_original(tune: Tuner):
+    tuned = tune(told_apart_already())
+    assert (tuned.share, tuned.before.mean, tuned.source) == (0.0, 1.0, tune.source)
+    assert not (tune.folder / "run" / "tuned").exists()
+    assert tune.heard[-1][0] == tune.heard[-1][1]
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_the_share_that_answers_best_is_kept(
+    tune: Tuner, monkeypatch: pytest.MonkeyPatch, share: float
+):
+    monkeypatch.setattr("worker.lifecycle.tune._SHARES", (0.0001, share))
+    assert tune(told_apart_by_a_character()).share == share
+
+
+def test_a_tuned_encoder_is_one_like_its_source(tune: Tuner, tmp_path: Path):
+    (tune.folder / "cls").mkdir()
+    for file in tune.source.folder.iterdir():
+        (tune.folder / "cls" / file.name).write_bytes(file.read_bytes())
+    (tune.folder / "cls" / "1_Pooling").mkdir()
+    (tune.folder / "cls" / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls"}')
+    tune.source = EncoderSource("tiny", tune.folder / "cls")
+    tuned = tune(told_apart_by_a_character())
+    assert read_pooling(tuned.source) is Pooling.CLS
+    tokens = [
+        write_encoder(place, tmp_path / name)
+        for place, name in ((tune.source, "a"), (tuned.source, "b"))
+    ]
+    assert tokens == [64, 64]
+    files = [sorted(path.name for path in (tmp_path / name).iterdir()) for name in ("a", "b")]
+    assert files == [["config.json", WEIGHTS, TOKENIZER]] * 2
+    assert hash_file(tmp_path / "a" / TOKENIZER) == hash_file(tmp_path / "b" / TOKENIZER)
+    assert hash_file(tmp_path / "a" / "config.json") == hash_file(tmp_path / "b" / "config.json")
+
+
+def test_the_same_inputs_tune_the_same_weights(tune: Tuner):
+    first, again = (tune(told_apart_by_a_character(), run) for run in ("first", "again"))
+    assert hash_file(first.source.folder / WEIGHTS) == hash_file(again.source.folder / WEIGHTS)
+    assert first.after == again.after
+
+
+def test_the_trial_has_not_seen_what_it_is_judged_by(tune: Tuner, monkeypatch: pytest.MonkeyPatch):
+    seen, train = [], training.train
+
+    def watch(encoder, texts, *more, **named):
+        seen.append(set(texts))
+        train(encoder, texts, *more, **named)
+
+    monkeypatch.setattr(training, "train", watch)
+    known = told_apart_by_a_character()
+    tuned = tune(known)
+    phrasings = [text for entry in known for text in entry.questions]
+    held_out = {phrasings[place] for place in np.flatnonzero(tuned.held_out)}
+    assert seen == [set(phrasings) - held_out, set(phrasings)]
+
+
+def test_progress_rises_to_its_end(tune: Tuner):
+    tune(told_apart_by_a_character())
+    done, totals = zip(*tune.heard, strict=True)
+    assert list(done) == sorted(done)
+    assert set(totals) == {done[-2]}  # the last step's, before the end is told
+    assert len(done) > 2 * RECIPE.least_steps
+
+
+def test_tuning_says_nothing_fetches_nothing_and_leaves_nothing_elsewhere(
+    tune: Tuner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("asked the network"))
+    tune(told_apart_by_a_character())
+    assert capfd.readouterr() == ("", "")
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("entries", "problem"),
+    [
+        ([Entry("a", "A", ["w", "x", "y", "z"])], "there is one entry, and it takes 2"),
+        (
+            [Entry("a", "A", ["w", "x", "y", "z"]), Entry("b", "B", ["v", "u"])],
+            "there are 6 phrasings of 2 entries, and it takes 4 each on average",
+        ),
+    ],
+)
+def test_too_little_to_learn_from_is_refused(tune: Tuner, entries: list[Entry], problem: str):
+    with pytest.raises(TuningRefused, match=problem):
+        tune(entries)
+    assert not (tune.folder / "run").exists()
+
+
+def test_a_missing_trainer_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ExtraMissing, match=r"sentence-transformers: pip install 'answermill\[life"):
+        check_tunable(told_apart_by_a_character())

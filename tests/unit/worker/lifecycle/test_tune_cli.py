@@ -1,0 +1,78 @@
+"""`model build --tune`, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from db import terminal
+from worker.lifecycle.cli import app
+
+KB = [
+    {"id": "refund", "answer": "Soon.", "questions": [f"refund {n}" for n in "abcdef"]},
+    {"id": "track", "answer": "See My orders.", "questions": [f"parcel {n}" for n in "abcdef"]},
+]
+
+
+@pytest.fixture
+def build(
+    home: Path,
+    tmp_path: Path,
+    tiny_encoder: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("ANSWERMILL_HOME", str(home))
+    monkeypatch.setenv("ANSWERMILL_THREADS", "1")
+
+    def build(*words: str, entries: list[dict[str, object]] = KB) -> tuple[int, str, str]:
+        file = tmp_path / "kb.jsonl"
+        file.write_text("\n".join(map(json.dumps, entries)), encoding="utf-8")
+        fixed = ["build", "--name", "shop", "--knowledge", str(file), "--encoder"]
+        status = terminal.run(app, [*fixed, str(tiny_encoder), *words])
+        captured = capfd.readouterr()
+        return status, captured.out, captured.err
+
+    return build
+
+
+def test_an_encoder_is_tuned_and_what_came_of_it_is_told(build):
+    status, out, err = build("--tune", "encoder")
+    assert (status, err) == (0, "")
+    assert "phrasings held out" in out
+    document = json.loads(build("--tune", "encoder", "--json")[1])
+    tuning = document["tuning"]
+    assert tuning["held_out"] in range(1, 5)
+    assert document["encoder"].endswith(", tuned") is (tuning["share"] > 0)
+    assert document["new"] is False  # the same inputs tune the same encoder
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--tune"], ["--tune", "--json"], ["--tune", "none"], ["--tune=head"]]
+)
+def test_no_encoder_is_tuned_unasked(build, words: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("worker.lifecycle.tune.tune_encoder", lambda *_, **__: pytest.fail("tuned"))
+    status, out, _ = build(*words)
+    assert status == 0
+    assert "held out" not in out
+
+
+def test_what_cannot_be_tuned_is_told_in_one_line(build):
+    few = [entry | {"questions": entry["questions"][:2]} for entry in KB]
+    status, out, err = build("--tune", "encoder", entries=few)
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "there are 4 phrasings of 2 entries" in err
+    status, out, err = build("--tune", "everything")
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "'none', 'head', 'encoder'" in err
+
+
+def test_an_interrupted_tuning_leaves_nothing(build, home: Path, monkeypatch: pytest.MonkeyPatch):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worker.lifecycle.training._EntryContrast.forward", stop)
+    assert build("--tune", "encoder")[:2] == (130, "")
+    assert list((home / "models").rglob("*")) == []

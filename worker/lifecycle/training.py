@@ -1,0 +1,210 @@
+"""Training an encoder in place: sentence-transformers' trainer, made quiet, on the CPU.
+
+The contrast is between entries: each phrasing is drawn to the direction of its own entry
+and pushed from those of all others at once (a softmax over cosines to learnt directions,
+which begin as the means of the entries' embeddings: Zhai and Wu, "Classification is a
+Strong Baseline for Deep Metric Learning", BMVC 2019). No step needs pairs, and each sees
+every entry. What comes out can be mixed with what went in, weight by weight, which undoes
+some of what was learnt by heart (Wortsman et al., "Robust fine-tuning of zero-shot models",
+CVPR 2022). What else was tried is in docs/log.md.
+
+Nothing is written, fetched or reported. Without dropout, so that a training step computes
+just what answering will, and with a fixed seed: the same inputs on the same machine, with
+as many threads, train the same weights. Not covered: more than one process, half precision.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+from sentence_transformers.base.modules import InputModule
+from sentence_transformers.sentence_transformer.modules import Pooling
+from sentence_transformers.sentence_transformer.training_args import (
+    SentenceTransformerTrainingArguments,
+)
+from torch import nn
+from torch.nn.functional import cross_entropy, normalize
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PrinterCallback, TrainerCallback
+
+from worker.model.encoder import TorchEncoder
+from worker.passes import PassBudget, form_passes
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of a training; what was measured for them is in docs/log.md."""
+
+    epochs: float = 1.5
+    least_steps: int = 60  # of a small knowledge base, which is read more often
+    most_steps: int = 400  # of a large one, which is not read whole; more: longer
+    step: int = 64  # phrasings; more: steadier steps, and fewer of them in the same time
+    rate: float = 1e-4  # of the encoder's weights, at its highest
+    entry_rate: float = 1e-3  # of the entries' directions
+    warm_up: float = 0.1  # the share of the steps in which the rate rises
+    sharpness: float = 20.0  # of exp(sharpness * cosine); less: entries pushed further apart
+    seed: int = 7
+
+    def readings(self, phrasings: int) -> int:
+        """Return how many phrasings are read in all, one that is read twice counted so."""
+        return self.step * self.steps(phrasings)
+
+    def steps(self, phrasings: int) -> int:
+        """Return how many steps are taken."""
+        steps = round(self.epochs * phrasings / self.step)
+        return min(max(self.least_steps, steps), self.most_steps)
+
+
+# Measured: the activations of such a part stay in the processor's cache.
+_PART = PassBudget(tokens=512, questions=32)
+
+
+def train(
+    encoder: TorchEncoder,
+    texts: Sequence[str],
+    entry_of: Ints,
+    directions: Floats,
+    *,
+    on_step: Callable[[int], None],
+    recipe: Recipe = Recipe(),
+) -> None:
+    """Change the encoder's weights so that phrasings of one entry resemble each other.
+
+    Args:
+        encoder: what is trained; the embeddings of its tokens stay.
+        texts: the phrasings.
+        entry_of: (phrasings,) the place of each one's entry in `directions`.
+        directions: (entries, dimensions), rows of length 1, where each entry begins.
+        on_step: hears after each step how many phrasings have been read, a multiple of them
+            if there are several epochs.
+        recipe: how.
+    """
+    encoder.model.get_input_embeddings().requires_grad_(requires_grad=False)
+    model = SentenceTransformer(modules=[_Reader(encoder)], device="cpu")
+    with tempfile.TemporaryDirectory() as unused:
+        trainer = _Trainer(
+            model=model,
+            args=_arguments(recipe, len(texts), unused),
+            train_dataset=Dataset.from_dict({"text": list(texts), "label": entry_of.tolist()}),
+            loss=_EntryContrast(model, directions, recipe.sharpness),
+            callbacks=[_StepCounter(lambda steps: on_step(steps * recipe.step))],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+
+
+def mix(original: TorchEncoder, trained: TorchEncoder, share: float) -> TorchEncoder:
+    """Return an encoder between the two: 0 is as the original, 1 as the trained one."""
+    model = copy.deepcopy(original.model)
+    with torch.no_grad():
+        for weights, goal in zip(model.parameters(), trained.model.parameters(), strict=True):
+            weights.lerp_(goal, share)
+    return replace(original, model=model)
+
+
+def _arguments(recipe: Recipe, phrasings: int, unused: str) -> SentenceTransformerTrainingArguments:
+    return SentenceTransformerTrainingArguments(
+        output_dir=unused,
+        max_steps=recipe.steps(phrasings),
+        per_device_train_batch_size=recipe.step,
+        learning_rate=recipe.rate,
+        learning_rate_mapping={"directions": recipe.entry_rate},
+        warmup_steps=recipe.warm_up,
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        use_cpu=True,
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+        logging_strategy="no",
+        save_strategy="no",
+        report_to="none",
+    )
+
+
+class _Reader(InputModule):
+    """The encoder as sentence-transformers wants it: texts in, embeddings of length 1 out."""
+
+    def __init__(self, encoder: TorchEncoder) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.transformer = encoder.model
+        self._encoder = encoder
+        self._pooling = Pooling(encoder.dimensions, pooling_mode=encoder.pooling.value)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002, ARG002 - torch's signature
+        """Stay as when answering: without dropout."""
+        return super().train(mode=False)
+
+    def preprocess(self, inputs: Sequence[Any], *_: object, **__: object) -> dict[str, Any]:
+        """Return the tokens of the texts, and which are not padding."""
+        rows = [torch.tensor(ids) for ids in self._encoder.tokenize(inputs)]
+        lengths = torch.tensor([len(row) for row in rows])
+        ids = pad_sequence(rows, batch_first=True, padding_value=self._encoder.pad)
+        return {"input_ids": ids, "attention_mask": torch.arange(ids.shape[1]) < lengths[:, None]}
+
+    def forward(self, features: dict[str, Any], **_: object) -> dict[str, Any]:
+        """Add the embeddings; rows of like length are computed together, to pad less."""
+        lengths = features["attention_mask"].sum(dim=1).tolist()
+        parts = form_passes(lengths, _PART)
+        computed = torch.cat([self._part(features, part, lengths[part[0]]) for part in parts])
+        order = torch.tensor([row for part in parts for row in part])
+        return features | {"sentence_embedding": normalize(computed[order.argsort()], dim=1)}
+
+    def _part(self, features: dict[str, Any], rows: list[int], longest: int) -> torch.Tensor:
+        ids = features["input_ids"][rows, :longest]
+        mask = features["attention_mask"][rows, :longest].long()
+        states = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
+        pooled = self._pooling({"token_embeddings": states, "attention_mask": mask})
+        embeddings: torch.Tensor = pooled["sentence_embedding"]
+        return embeddings
+
+    def save(self, output_path: str, *_: object, **__: object) -> None:
+        """Save nothing: whoever trains has the encoder."""
+
+
+class _EntryContrast(nn.Module):
+    """Each phrasing near its entry's direction, and far from those of all other entries."""
+
+    def __init__(self, model: SentenceTransformer, directions: Floats, sharpness: float) -> None:
+        super().__init__()
+        self.model = model
+        self.directions = nn.Parameter(torch.from_numpy(directions))
+        self.sharpness = sharpness
+
+    def forward(
+        self, features: Iterable[dict[str, torch.Tensor]], labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the mean loss of a step."""
+        (feature,) = features
+        embeddings = self.model(feature)["sentence_embedding"]
+        cosines = embeddings @ normalize(self.directions, dim=1).T
+        return cross_entropy(self.sharpness * cosines, labels)
+
+
+class _Trainer(SentenceTransformerTrainer):
+    """The trainer, without the model card: it would ask the hub, and nobody reads it."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Add none."""
+
+
+class _StepCounter(TrainerCallback):
+    """Tells after each step how many there have been."""
+
+    def __init__(self, on_step: Callable[[int], None]) -> None:
+        self._on_step = on_step
+
+    def on_step_end(self, args: object, state: Any, control: object, **_: object) -> None:  # noqa: ANN401, ARG002 - transformers' signature
+        """Tell it."""
+        self._on_step(state.global_step)
