@@ -66,7 +66,7 @@ class _Table:
 def calibrate(cases: Cases, precision_target: float = PRECISION_TARGET) -> Calibration:
     """Fit the curves and choose the threshold."""
     table = _table(cases)
-    if min(int(cases.known.right.sum()), len(cases.near.right)) < FEWEST:
+    if min(int(table.right.sum()), int((~table.in_scope).sum())) < FEWEST:
         return Calibration(UNCALIBRATED, EVENS, _metrics(cases, UNCALIBRATED, EVENS, table))
     known = table.in_scope
     scope = _curve(table.features, table.in_scope, table.weights)

@@ -71,11 +71,19 @@ def test_a_labelled_file_outweighs_the_phrasings():
     assert precision(calibrate(cases()), asked(5_000, 1.0, right=0.3, seed=8)) < 0.6
 
 
-@pytest.mark.parametrize("part", ["known", "near"])
-def test_too_little_to_fit_on_is_told(part: str):
-    calibration = calibrate(cases(**{part: asked(5, 1.0, right=0.8)}))
+@pytest.mark.parametrize(
+    "parts", [{"known": asked(5, 1.0, right=0.8)}, {"near": NONE, "far": NONE}]
+)
+def test_too_little_to_fit_on_is_told(parts: dict[str, Asked]):
+    calibration = calibrate(cases(**parts))
     assert calibration.confidence is UNCALIBRATED
     assert calibration.metrics["calibrated"] is False
+
+
+def test_a_labelled_file_is_enough_where_phrasings_are_few():
+    file = {"labelled": asked(500, 1.0, right=0.8), "labelled_in_scope": np.ones(500, bool)}
+    calibration = calibrate(cases(known=asked(5, 1.0, right=0.8), **file))
+    assert calibration.metrics["calibrated"] is True
 
 
 def test_nothing_at_all_to_ask_is_no_fault():
