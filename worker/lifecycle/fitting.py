@@ -1,32 +1,27 @@
 """Fitting an index to a knowledge base, and what leaving rows out shows of it.
 
-The head is kernel ridge regression on which entry a row belongs to. Its answers for a row
-that is not known, and for one whose whole entry is not known, follow from the fitted one
-without fitting again: with A the inverse of the regularised kernel matrix, w = A Y the
-weights and S what is left out, they are Y_S - inv(A_SS) w_S (for a single row: Rifkin and
-Lippert, "Notes on regularized least-squares", MIT 2007, section 4; a set of rows works
-alike). So every phrasing is asked as if it were new, in one fit.
-
-Beyond `MOST_ROWS` rows, or where an entry's weights would be too many, the vote is left to
-decide, and a sample of the phrasings is asked.
+The head is `worker.lifecycle.head`'s: one fit of it also tells its answers for a row that is
+not known, and for one whose whole entry is not known, so every phrasing is asked as if it
+were new. Beyond `MOST_ROWS` rows, or where the head would have too many weights, the vote is
+left to decide, and a sample of the phrasings is asked.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 from threadpoolctl import threadpool_limits
 
+from worker.lifecycle.head import Inverse, blocks
 from worker.model.confidence import FEATURES, Doubles, features
 from worker.model.lexical import Lexicon
-from worker.model.retrieval import NOT_A_ROW, Floats, Index, Ints, Retrieval, kernel
+from worker.model.retrieval import NOT_A_ROW, Floats, Index, Ints, Retrieval
 from worker.model.text import Script, script
 
 Flags = NDArray[np.bool_]
@@ -36,10 +31,6 @@ _MOST_WEIGHTS = 20_000_000  # of a head: 80 MB
 _SAMPLE = 1_500  # phrasings that parameters are chosen on; more: steadier, and a longer build
 _FEWEST = 20  # the same, at least
 _ASKED = 4_000  # phrasings that a vote is asked; more: the same
-_BLOCK = 256  # rows of similarities in memory at once
-
-# How far a row's own entry is doubted: more smooths more. An answer text is not a question.
-_NOISE, _ANSWER_NOISE = 0.2, 0.5
 
 # What is tried.
 _SHARPNESS = (1.0, 2.0, 3.0)
@@ -122,7 +113,7 @@ def try_out(rows: Rows, lexicon: Lexicon, held_out: Flags) -> Fitted:
 
 def _ask_without_entry(index: Index, asked: Rows) -> Asked:
     parts = []
-    for block in _blocks(np.arange(len(asked.texts))):
+    for block in blocks(np.arange(len(asked.texts))):
         own = asked.entry_of[block]
         similarities = index.compare([asked.texts[i] for i in block], asked.embeddings[block])
         similarities[own[:, None] == index.entry_of] = NOT_A_ROW
@@ -134,7 +125,7 @@ def _ask_without_entry(index: Index, asked: Rows) -> Asked:
 
 
 def _ask_the_head(index: Index, rows: Rows) -> Fitted:
-    inverse = _Inverse.of(index)
+    inverse = Inverse.of(index)
     index = replace(index, head=inverse.head)
     asked = rows.unique()
     several = asked[np.bincount(index.entry_of)[index.entry_of[asked]] > 1]
@@ -155,7 +146,7 @@ def _ask_the_vote(index: Index, rows: Rows) -> Fitted:
 def _ask(index: Index, asked: Ints, scores: Floats | None, *, without_entry: bool) -> Asked:
     """Ask phrasings, each without itself or its whole entry; no scores: the vote's."""
     parts = []
-    for block in _blocks(asked):
+    for block in blocks(asked):
         similarities = index.among(block)
         own = (
             index.entry_of[block, None] == index.entry_of
@@ -174,7 +165,7 @@ def ask(
 ) -> Asked:
     """Ask normalised questions that are no phrasings; expected: the places of right entries."""
     parts = []
-    for block in _blocks(np.arange(len(texts))):
+    for block in blocks(np.arange(len(texts))):
         evidence = index.judge([texts[i] for i in block], embeddings[block])
         right = [
             entry in expected[i]
@@ -182,10 +173,6 @@ def ask(
         ]
         parts.append(Asked(features(evidence), np.array(right, bool)))
     return Asked.join(parts)
-
-
-def _blocks(rows: Ints) -> Iterator[Ints]:
-    return (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
 
 
 def choose(rows: Rows, lexicon: Lexicon) -> Retrieval:
@@ -218,7 +205,7 @@ def _sample(rows: Rows) -> Ints | None:
 
 def _likelihood(rows: Rows, lexicon: Lexicon, parameters: Retrieval) -> float:
     index = _index(rows, lexicon, parameters)
-    left_out = _Inverse.of(index).without_row()[rows.unique()]
+    left_out = Inverse.of(index).without_row()[rows.unique()]
     entry_of = index.entry_of[rows.unique()]
     return max(_log_share(left_out * steepness, entry_of) for steepness in _STEEPNESS)
 
@@ -238,43 +225,3 @@ def _index(rows: Rows, lexicon: Lexicon, parameters: Retrieval) -> Index:
         embeddings=rows.embeddings,
         lexicon=lexicon,
     )
-
-
-@dataclass(frozen=True)
-class _Inverse:
-    """The inverse of the regularised kernel matrix, and the head that it gives."""
-
-    inverse: Floats  # (rows, rows)
-    targets: Floats  # (rows, entries): 1 for a row's own entry, -1 for the others
-    head: Floats  # (rows, entries)
-    entry_of: Ints
-
-    @classmethod
-    def of(cls, index: Index) -> _Inverse:
-        count = len(index.entry_of)
-        matrix = np.empty((count, count), np.float32, order="F")
-        for block in _blocks(np.arange(count)):
-            matrix[:, block] = kernel(index.among(block), index.parameters.sharpness).T
-        noise = np.where(np.arange(count) < index.phrasings, _NOISE, _ANSWER_NOISE)
-        matrix[np.diag_indices(count)] += noise.astype(np.float32)
-        factor = linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
-        half, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
-        inverse = np.tril(half, -1)
-        inverse += inverse.T + np.diag(np.diag(half))
-        targets = np.full((count, index.entries), -1, np.float32)
-        targets[np.arange(count), index.entry_of] = 1
-        return cls(inverse, targets, inverse @ targets, index.entry_of)
-
-    def without_row(self) -> Floats:
-        """Return (rows, entries) of scores of each row if it were not known."""
-        return self.targets - self.head / np.diag(self.inverse)[:, None]
-
-    def without_entry(self) -> Floats:
-        """Return (rows, entries) of scores of each row if no row of its entry were known."""
-        scores = np.empty_like(self.targets)
-        for entry in range(self.targets.shape[1]):
-            own = np.flatnonzero(self.entry_of == entry)
-            block = self.inverse[np.ix_(own, own)]
-            scores[own] = self.targets[own] - np.linalg.solve(block, self.head[own])
-            scores[own, entry] = NOT_A_ROW
-        return scores

@@ -5,6 +5,7 @@ import pytest
 
 from worker.lifecycle import fitting
 from worker.lifecycle.fitting import Rows, ask, choose, fit, try_out
+from worker.lifecycle.head import Inverse
 from worker.model.lexical import Lexicon, learn
 from worker.model.retrieval import Floats, Index, Retrieval
 
@@ -43,7 +44,7 @@ def head_of(
 def test_leaving_out_by_formula_is_leaving_out_in_fact(*, without_entry: bool):
     known = rows()
     words, parameters = lexicon(known), Retrieval()
-    whole = fitting._Inverse.of(fitting._index(known, words, parameters))
+    whole = Inverse.of(fitting._index(known, words, parameters))
     said = whole.without_entry() if without_entry else whole.without_row()
     for row in (0, 7, 20):
         own = (
