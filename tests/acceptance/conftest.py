@@ -14,6 +14,7 @@ import pytest
 
 from db import versions
 from db.session import DatabaseClock, transaction
+from stack.demo import PRECISION_TARGET
 from tests import services
 from tests.acceptance.mill import Mill
 from worker.model.bundle import open_bundle
@@ -23,7 +24,10 @@ from worker.model.bundle import open_bundle
 def model_store():
     """A folder with the shop's model, built by the command line."""
     with services.short_folder() as folder:
-        build(folder, Path(str(files("stack"))) / "sample" / "knowledge.jsonl", "shop")
+        sample = Path(str(files("stack"))) / "sample"
+        words = ["--calibrate", str(sample / "labelled.csv")]
+        words += ["--precision-target", PRECISION_TARGET]
+        build(folder, sample / "knowledge.jsonl", "shop", *words)
         yield folder / "models"
 
 
@@ -38,9 +42,9 @@ def data_folder():
     return Path(named)
 
 
-def build(folder, knowledge, name):
+def build(folder, knowledge, name, *more):
     """Build a model into a home of its own; return what the command printed."""
-    words = ["model", "build", "--knowledge", str(knowledge), "--name", name, "--json"]
+    words = ["model", "build", "--knowledge", str(knowledge), "--name", name, "--json", *more]
     done = subprocess.run(
         [sys.executable, "-m", "stack", *words],
         env={**os.environ, "ANSWERMILL_HOME": str(folder)},
