@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,10 @@ from typing import TYPE_CHECKING
 from db import batches, results
 from db.errors import SourceInvalid
 from db.session import reading
+from worker.lifecycle.labelled import QUESTION, read_rows
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
-
-QUESTION = "question"
 
 _PAGE = 1_000  # questions in memory
 
@@ -60,18 +58,8 @@ def of_file(path: Path) -> Asked:
     Raises:
         SourceInvalid: it can't be read, or has no such column or no question.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            if QUESTION not in (rows.fieldnames or []):
-                raise SourceInvalid(str(path), f"no column {QUESTION!r}")
-            asked = [(str(number), row[QUESTION] or "") for number, row in enumerate(rows, start=2)]
-    except OSError as error:
-        raise SourceInvalid(str(path), error.strerror or str(error)) from error
-    except UnicodeDecodeError as error:
-        raise SourceInvalid(str(path), "not UTF-8") from error
-    except csv.Error as error:
-        raise SourceInvalid(str(path), f"not CSV: {error}") from error
+    rows = read_rows(path, (QUESTION,))
+    asked = [(str(number), row[QUESTION] or "") for number, row in rows]
     if not asked:
         raise SourceInvalid(str(path), "there is no question in it")
     return Asked(path.name, len(asked), (asked[i : i + _PAGE] for i in range(0, len(asked), _PAGE)))

@@ -72,7 +72,8 @@ def calibrate(cases: Cases, precision_target: float = PRECISION_TARGET) -> Calib
     scope = _curve(table.features, table.in_scope, table.weights)
     right = _curve(table.features[known], table.right[known], table.weights[known])
     confidence = Confidence(scope, right)
-    threshold = _threshold(_sure(confidence, table.features), table, precision_target)
+    sure, _ = confidence.chances(table.features)
+    threshold = _threshold(sure, table, precision_target)
     return Calibration(confidence, threshold, _metrics(cases, confidence, threshold, table))
 
 
@@ -106,11 +107,6 @@ def _curve(features: Doubles, true: Flags, weights: Doubles) -> Curve:
     return Curve(round(float(bias), 6), [round(float(slope), 6) for slope in slopes])
 
 
-def _sure(confidence: Confidence, features: Doubles) -> Doubles:
-    chances = confidence.scope.chances(features) * confidence.right.chances(features)
-    return chances.round(DECIMALS)
-
-
 def _threshold(sure: Doubles, table: _Table, target: float) -> float:
     order = np.argsort(-sure, kind="stable")
     right = np.cumsum((table.right * table.weights)[order])
@@ -122,10 +118,8 @@ def _threshold(sure: Doubles, table: _Table, target: float) -> float:
 def _metrics(
     cases: Cases, confidence: Confidence, threshold: float, table: _Table
 ) -> dict[str, float | bool | None]:
-    known, near, far = (
-        _sure(confidence, part.features) for part in (cases.known, cases.near, cases.far)
-    )
-    sure = _sure(confidence, table.features)
+    parts = (cases.known, cases.near, cases.far, table)
+    known, near, far, sure = (confidence.chances(part.features)[0] for part in parts)
     answered = sure >= threshold
     return {
         "calibrated": confidence is not UNCALIBRATED,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -85,16 +86,30 @@ class Fitted:
     missing: Asked  # so was the rest of its entry: it must be handed off
 
 
-def fit(rows: Rows, lexicon: Lexicon, parameters: Retrieval | None = None) -> Fitted:
-    """Choose the parameters unless given, fit the head if there can be one, ask the phrasings."""
+def fit(rows: Rows, lexicon: Lexicon) -> Fitted:
+    """Choose the parameters, fit the head where there can be one, ask every phrasing."""
+    with _one_thread():
+        index = _index(rows, lexicon, choose(rows, lexicon))
+        return _ask_the_head(index, rows) if _can_have_a_head(index) else _ask_the_vote(index, rows)
+
+
+def fit_index(rows: Rows, lexicon: Lexicon, parameters: Retrieval | None = None) -> Index:
+    """Choose the parameters unless given, fit the head where there can be one; ask nothing."""
+    with _one_thread():
+        index = _index(rows, lexicon, parameters or choose(rows, lexicon))
+        return replace(index, head=Inverse.of(index).head) if _can_have_a_head(index) else index
+
+
+def _one_thread() -> AbstractContextManager[object]:
     # Two threads of OpenBLAS that spin for each other lose ten times the speed as soon as
     # something else wants the cores (docs/log.md).
-    with threadpool_limits(1, user_api="blas"):
-        index = _index(rows, lexicon, parameters or choose(rows, lexicon))
-        weights = len(rows.texts) * index.entries
-        if len(rows.texts) > MOST_ROWS or weights > _MOST_WEIGHTS:
-            return _ask_the_vote(index, rows)
-        return _ask_the_head(index, rows)
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
+
+
+def _can_have_a_head(index: Index) -> bool:
+    count = len(index.entry_of)
+    return count <= MOST_ROWS and count * index.entries <= _MOST_WEIGHTS
 
 
 def try_out(rows: Rows, lexicon: Lexicon, held_out: Flags) -> Fitted:
@@ -105,7 +120,7 @@ def try_out(rows: Rows, lexicon: Lexicon, held_out: Flags) -> Fitted:
     """
     asked = rows.some(np.flatnonzero(held_out))
     answers = np.arange(rows.phrasings, len(rows.texts))
-    index = fit(rows.some(np.r_[np.flatnonzero(~held_out), answers]), lexicon).index
+    index = fit_index(rows.some(np.r_[np.flatnonzero(~held_out), answers]), lexicon)
     expected = [frozenset({int(entry)}) for entry in asked.entry_of]
     known = ask(index, asked.texts, asked.embeddings, expected)
     return Fitted(index, known, _ask_without_entry(index, asked))

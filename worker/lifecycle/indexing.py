@@ -13,7 +13,7 @@ import numpy as np
 
 from worker.lifecycle.calibrate import Calibration, Cases, calibrate
 from worker.lifecycle.far_questions import read_far_questions
-from worker.lifecycle.fitting import Asked, Fitted, Flags, Rows, ask, fit, try_out
+from worker.lifecycle.fitting import Asked, Fitted, Flags, Rows, ask, fit, fit_index, try_out
 from worker.lifecycle.labelled import Labelled
 from worker.model import lexical
 from worker.model.bundle import Entry
@@ -52,8 +52,9 @@ class _Read:
     """What an encoder has read."""
 
     rows: Rows
-    far: Floats
-    labelled: Floats
+    far_questions: list[str]
+    far: Floats  # their embeddings
+    labelled: Floats  # those of the labelled questions
 
 
 def make_index(
@@ -70,37 +71,41 @@ def make_index(
     With a trial, whatever is chosen is chosen and calibrated by the trial's encoder on what
     was held out from it: the phrasings that an encoder was tuned on flatter it.
     """
-    read = _read(encoder, entries, labelled, on_progress)
+    knowledge = Knowledge.of(entries)
+    read = _read(trial.encoder if trial else encoder, knowledge, labelled, on_progress)
     lexicon = lexical.learn(read.rows.texts[: read.rows.phrasings])
     if trial is None:
-        fitted = fit(read.rows, lexicon)
-        cases = _cases(fitted, entries, labelled, read)
+        fitted, rows = fit(read.rows, lexicon), read.rows
+        index = fitted.index
     else:
-        tried = _read(trial.encoder, entries, labelled, on_progress)
-        on_trial = try_out(tried.rows, lexicon, trial.held_out)
-        cases = _cases(on_trial, entries, labelled, tried)
-        fitted = fit(read.rows, lexicon, on_trial.index.parameters)
-    return Indexed(fitted.index, read.rows.embeddings, calibrate(cases, precision_target))
+        fitted = try_out(read.rows, lexicon, trial.held_out)
+        rows = _rows(knowledge, embed(encoder, knowledge.rows, on_progress))
+        index = fit_index(rows, lexicon, fitted.index.parameters)
+    cases = _cases(fitted, entries, labelled, read)
+    calibration = calibrate(cases, precision_target)
+    return Indexed(index, rows.embeddings, calibration)
 
 
 def _read(
     encoder: TorchEncoder,
-    entries: list[Entry],
+    knowledge: Knowledge,
     labelled: Sequence[Labelled],
     on_progress: Progress,
 ) -> _Read:
-    knowledge = Knowledge.of(entries)
     far = read_far_questions()
     asked = [question.question for question in labelled]
     read = embed(encoder, [*knowledge.rows, *far, *asked], on_progress)
     of_rows, of_far, of_asked = np.split(read, np.cumsum([len(knowledge.rows), len(far)]))
-    rows = Rows(
+    return _Read(_rows(knowledge, of_rows), far, of_far, of_asked)
+
+
+def _rows(knowledge: Knowledge, embeddings: Floats) -> Rows:
+    return Rows(
         np.asarray(knowledge.row_entries, np.int64),
         [normalise(text) for text in knowledge.rows],
         len(knowledge.phrasings),
-        of_rows,
+        embeddings,
     )
-    return _Read(rows, of_far, of_asked)
 
 
 def _cases(
@@ -109,7 +114,7 @@ def _cases(
     return Cases(
         known=fitted.known,
         near=fitted.missing,
-        far=_far(fitted, read_far_questions(), read.far),
+        far=_far(fitted, read.far_questions, read.far),
         labelled=_labelled(fitted, entries, labelled, read.labelled),
         labelled_in_scope=np.array([bool(question.expected) for question in labelled], bool),
     )

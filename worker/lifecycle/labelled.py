@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -49,7 +49,7 @@ def read_labelled(path: Path, known: frozenset[str]) -> list[Labelled]:
     labelled: list[Labelled] = []
     unknown: dict[str, int] = {}
     row_of: dict[str, int] = {}
-    for row, cells in _rows(path):
+    for row, cells in read_rows(path, (QUESTION, EXPECTED)):
         found = _labelled(path, row, cells)
         first = row_of.setdefault(found.question.strip(), row)
         if first != row and _contradict(labelled[first - 2], found):
@@ -66,12 +66,17 @@ def read_labelled(path: Path, known: frozenset[str]) -> list[Labelled]:
     return labelled
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield a CSV's rows with their numbers.
+
+    Raises:
+        SourceInvalid: it can't be read, or lacks one of the columns.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             try:
-                _check_columns(path, list(reader.fieldnames or []))
+                _check_columns(path, columns, list(reader.fieldnames or []))
                 yield from enumerate(reader, start=2)
             except csv.Error as error:
                 problem = f"not CSV: {error}"
@@ -82,10 +87,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise SourceInvalid(str(path), "not UTF-8") from error
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
-    for name in (QUESTION, EXPECTED):
-        if name not in columns:
-            listed = textwrap.shorten(", ".join(columns), 60, placeholder="…") or "none"
+def _check_columns(path: Path, columns: Sequence[str], found: list[str]) -> None:
+    for name in columns:
+        if name not in found:
+            listed = textwrap.shorten(", ".join(found), 60, placeholder="…") or "none"
             raise SourceInvalid(str(path), f"no column {name!r}; there are: {listed}")
 
 

@@ -56,9 +56,12 @@ class Confidence:
 
     def judge(self, evidence: Evidence) -> tuple[Doubles, Doubles]:
         """Return the confidence and the scope of each question, rounded."""
-        columns = features(evidence)
-        scope = self.scope.chances(columns)
-        sure = scope * self.right.chances(columns)
+        return self.chances(features(evidence))
+
+    def chances(self, features: Doubles) -> tuple[Doubles, Doubles]:
+        """Return the same, from the features."""
+        scope = self.scope.chances(features)
+        sure = scope * self.right.chances(features)
         return sure.round(DECIMALS), scope.round(DECIMALS)
 
 
