@@ -132,6 +132,21 @@ class Settings(BaseSettings):
         description="Failed attempts after which a single question is given up. More: more"
         " patience with unlucky machines, more time lost on a poison question.",
     )
+    stall_seconds: PositiveSeconds = Field(
+        default=120.0,
+        description="How long a worker may get on with nothing, while there is work, before"
+        " `worker --health` says so. More: slower to tell, more patience with a slow model.",
+    )
+    breaker_failures: PositiveCount = Field(
+        default=5,
+        description="Failed attempts in a row, with no job answered in between, after which a"
+        " worker stops taking work. More: more of the backlog is tried on a broken model.",
+    )
+    breaker_seconds: PositiveSeconds = Field(
+        default=10.0,
+        description="How long it then waits before it tries one job; twice as long after each"
+        " try that fails, ten minutes at most. More: later to notice that all is well.",
+    )
     replicas: PositiveCount = Field(
         default=1,
         description="Copies of the model in one worker. More: more memory; CPU cores are shared"

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 # The Alembic revision that these tables are; a test holds the two together.
-REVISION = "0002"
+REVISION = "0003"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -204,6 +204,21 @@ promotions = sa.Table(
     sa.Column("gate", sa.JSON(none_as_null=True)),
 )
 sa.Index("ix_promotions_name_id", promotions.c.name, promotions.c.id)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("lanes", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("job_id", sa.BigInteger),
+    sa.Column("model_version", sa.Text, nullable=False),
+    _count("failures"),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
+    sa.Column("progress_at", UtcDateTime, nullable=False),
+)
 
 # Views are read like tables; their own MetaData keeps them out of comparisons.
 views = sa.MetaData()

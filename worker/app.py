@@ -15,6 +15,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 import structlog
+from billiard import current_process
 from celery import Celery, signals
 
 from db import logs, queues, versions
@@ -24,11 +25,13 @@ from db.messages import AnswerJob
 from db.session import DatabaseClock, open_engine, prepare, reading
 from worker import tasks
 from worker.answering import Desk
+from worker.breaker import Breaker
 from worker.following import Following
 from worker.leases import LeaseKeeper
 from worker.memory import give_back
 from worker.sweep import Sweep, Sweeper
 from worker.threads import limit
+from worker.vitals import Vitals
 
 log = structlog.get_logger()
 
@@ -43,12 +46,14 @@ def create_app(settings: Settings) -> Celery:
     """Build the Celery app with its task; nothing is connected to or loaded yet."""
     app = Celery("answermill")
     app.conf.update(queues.celery_settings(settings) | _worker_settings(settings))
-    child = tasks.Child()
-    tasks.register(app, child)
+    place = tasks.Place()
+    tasks.register(app, place)
+    # Made before any fork: its memory is shared with every child.
+    breaker = Breaker(settings.breaker_failures, settings.breaker_seconds, settings.replicas)
 
     # Celery calls this in each child, before the child takes its first task.
     def begin(**_: object) -> None:
-        _begin_child(app, settings, child)
+        place.child = _begin_child(app, settings, breaker)
 
     signals.worker_process_init.connect(begin, weak=False)
     signals.setup_logging.connect(lambda **_: logs.configure(settings), weak=False)
@@ -133,7 +138,9 @@ class CeleryQueue:
         queues.send(self.app, messages, self.settings)
 
 
-def _begin_child(app: Celery, settings: Settings, child: tasks.Child) -> None:
+def _begin_child(app: Celery, settings: Settings, breaker: Breaker) -> tasks.Child:
+    slot = current_process().index
+    breaker.take_over(slot)
     try:
         engine = open_engine(settings)
         following = _following(settings, engine)
@@ -149,8 +156,7 @@ def _begin_child(app: Celery, settings: Settings, child: tasks.Child) -> None:
     Sweeper(
         Sweep(engine, clock, queue, settings.attempts, settings.high_water), settings.sweep_seconds
     ).start()
-    child.following = following
-    child.desk = Desk(
+    desk = Desk(
         engine=engine,
         clock=clock,
         keeper=keeper,
@@ -159,8 +165,19 @@ def _begin_child(app: Celery, settings: Settings, child: tasks.Child) -> None:
         attempts=settings.attempts,
         question_chars=settings.question_chars,
     )
+    lanes = [Lane(name) for name in app.amqp.queues.consume_from]
+    vitals = Vitals(
+        engine,
+        clock,
+        slot=slot,
+        lanes=lanes,
+        model_version=lambda: following.version,
+        failures=breaker.state,
+    )
     log.info("model loaded", model=model)
     following.start()
+    vitals.start()
+    return tasks.Child(desk, following, vitals, breaker, slot)
 
 
 def _following(settings: Settings, engine: sa.Engine) -> Following:

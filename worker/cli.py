@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from db.config import load
 from db.entities import Lane
 from db.errors import SettingsInvalid
+from db.terminal import out
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
 @app.command()
 def worker(
+    *,
     replicas: Annotated[
         int | None, typer.Option(min=1, help="Copies of the model, one process each.")
     ] = None,
     lanes: Annotated[
         str, typer.Option(help="Lanes to take work from, comma-separated, first one first.")
     ] = "interactive,bulk",
+    health: Annotated[
+        bool, typer.Option("--health", help="Only tell whether the workers of this host get on.")
+    ] = False,
 ) -> None:
     """Answer questions until stopped.
 
-    The first SIGTERM lets the job in work finish.
+    The first SIGTERM lets the job in work finish. With --health, start
+    nothing: exit with 0 if all is well, else with 1 and a line that says why.
     """
+    if health:
+        _tell_health()
     from worker.app import run
 
     raise typer.Exit(run(load(replicas=replicas), _lanes(lanes)))
+
+
+def _tell_health() -> NoReturn:
+    from worker.health import fault_here
+
+    fault = fault_here(load())
+    out.print(fault or "healthy")
+    raise typer.Exit(1 if fault else 0)
 
 
 def _lanes(text: str) -> list[Lane]:

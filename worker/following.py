@@ -88,6 +88,11 @@ class Following:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="following", daemon=True)
 
+    @property
+    def version(self) -> str:
+        """The version in production, as this process holds it."""
+        return self._holding().production.version
+
     def begin(self) -> str:
         """Load what is in production; return its name. Whatever loading raises passes through."""
         wanted = self._look()

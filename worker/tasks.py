@@ -1,30 +1,67 @@
-"""The Celery task: decode the message, call the use case."""
+"""The Celery task: decode the message, call the use case.
+
+While the breaker is open the message goes back to its lane, for a worker that is well.
+"""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from celery import Celery
+from celery.exceptions import Reject
 
 from db.errors import MessageInvalid
 from db.messages import TASK, JobHint
-from worker.answering import Desk, answer_job
+from worker.answering import Desk, Progress, answer_job
+from worker.breaker import Breaker
 from worker.following import Following
+from worker.vitals import Vitals
 
 log = structlog.get_logger()
+
+# How long a message is held before it goes back: short, since SIGTERM waits for it.
+_HELD_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class Child:
     """What a child process holds, once it has begun."""
 
-    desk: Desk | None = None
-    following: Following | None = None
+    desk: Desk
+    following: Following
+    vitals: Vitals
+    breaker: Breaker
+    slot: int  # which of the worker's replicas it is
+
+    def answer(self, job_id: int, progress: Progress) -> dict[str, object]:
+        """Answer a job with the model in force, and heed how it ended."""
+
+        def heard(done: int, size: int) -> None:
+            self.vitals.progress()
+            progress(done, size)
+
+        with self.vitals.working_on(job_id), self.breaker.attempt(self.slot):
+            told = self.following.answer(
+                job_id, lambda model: answer_job(self.desk, model, job_id, heard)
+            )
+        if "failed_attempt" in told:
+            self.breaker.failed()
+        elif "idle" not in told:
+            self.breaker.succeeded()
+        return told
 
 
-def register(app: Celery, child: Child) -> None:
+@dataclass(slots=True)
+class Place:
+    """Where a process puts its child's things, which the task finds there."""
+
+    child: Child | None = None
+
+
+def register(app: Celery, place: Place) -> None:
     """Give the app its one task."""
 
     @app.task(name=TASK, bind=True)  # type: ignore[untyped-decorator]  # Celery has no annotations
@@ -35,12 +72,14 @@ def register(app: Celery, child: Child) -> None:
             # The job stays queued in SQL; the sweep sends a message that we can read.
             log.error("message refused", error=str(error))  # noqa: TRY400 - no traceback wanted
             return {"refused": str(error)}
-        desk, following = child.desk, child.following
-        if desk is None or following is None:
+        if place.child is None:
             msg = "a task came before the model was loaded"
             raise RuntimeError(msg)
+        if waits := place.child.breaker.seconds_to_wait():
+            time.sleep(min(waits, _HELD_SECONDS))
+            raise Reject("the breaker is open", requeue=True)
 
         def progress(done: int, size: int) -> None:
             self.send_event("task-progress", result=f"{done}/{size} answered")
 
-        return following.answer(hint.job, lambda model: answer_job(desk, model, hint.job, progress))
+        return place.child.answer(hint.job, progress)

@@ -1,0 +1,85 @@
+"""Workers: how each replica is, and how much waits for it. None commits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from db.entities import BatchState, JobState, Lane
+from db.tables import batches as b
+from db.tables import jobs as j
+from db.tables import workers as w
+
+# Names come and go with containers; the table holds those of the last hour.
+FORGOTTEN_AFTER = timedelta(hours=1)
+
+
+class WorkerState(StrEnum):
+    """Whether a worker takes work."""
+
+    READY = "ready"
+    PAUSED = "paused"  # too many attempts in a row failed
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One replica of a worker at a moment."""
+
+    name: str
+    host: str
+    lanes: str  # comma-separated
+    state: WorkerState
+    job_id: int | None
+    model_version: str
+    failures: int  # attempts in a row that failed
+    started_at: datetime
+    seen_at: datetime
+    progress_at: datetime
+
+
+def report(conn: sa.Connection, worker: Worker) -> None:
+    """Store how a replica is; it alone writes its row."""
+    values = asdict(worker)
+    known = conn.execute(w.update().where(w.c.name == worker.name).values(**values))
+    if known.rowcount == 0:
+        conn.execute(w.insert().values(**values))
+
+
+def forget(conn: sa.Connection, names: Sequence[str]) -> None:
+    """Delete the rows of workers that are known to have ended."""
+    conn.execute(w.delete().where(w.c.name.in_(names)))
+
+
+def forget_silent(conn: sa.Connection, now: datetime) -> int:
+    """Delete the rows of those not heard of for long; return how many."""
+    return conn.execute(w.delete().where(w.c.seen_at < now - FORGOTTEN_AFTER)).rowcount
+
+
+def on_host(conn: sa.Connection, host: str) -> list[Worker]:
+    """Return the replicas of a host, by name."""
+    query = sa.select(w).where(w.c.host == host).order_by(w.c.name)
+    return [_entity(row) for row in conn.execute(query)]
+
+
+def waiting_since(conn: sa.Connection, lanes: Sequence[Lane], now: datetime) -> datetime | None:
+    """Return since when the oldest job of live batches waits in these lanes."""
+    since: datetime | None = conn.scalar(
+        sa.select(sa.func.min(j.c.created_at))
+        .join(b, b.c.id == j.c.batch_id)
+        .where(
+            j.c.state == JobState.QUEUED,
+            j.c.lane.in_(lanes),
+            b.c.state.in_((BatchState.OPEN, BatchState.SEALED)),
+            sa.or_(b.c.deadline.is_(None), b.c.deadline > now),
+        )
+    )
+    return since
+
+
+def _entity(row: sa.Row[tuple[object, ...]]) -> Worker:
+    values = dict(row._mapping)  # noqa: SLF001 - Row's public mapping
+    return Worker(**values | {"state": WorkerState(row.state)})

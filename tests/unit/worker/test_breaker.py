@@ -1,0 +1,97 @@
+"""When a worker takes no work."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from worker.breaker import Breaker
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def breaker(clock):
+    return Breaker(failures=3, seconds=10.0, replicas=2, now=clock)
+
+
+def failed(breaker, times):
+    for _ in range(times):
+        breaker.failed()
+
+
+def test_it_takes_work_until_enough_attempts_in_a_row_failed(breaker):
+    failed(breaker, 2)
+    assert breaker.seconds_to_wait() == 0.0
+    failed(breaker, 1)
+    assert breaker.seconds_to_wait() == 10.0
+    assert breaker.state() == (3, True)
+
+
+def test_a_job_answered_in_between_begins_the_count_anew(breaker):
+    failed(breaker, 2)
+    breaker.succeeded()
+    failed(breaker, 2)
+    assert breaker.seconds_to_wait() == 0.0
+
+
+def test_when_the_pause_is_over_one_job_is_tried_and_no_more(breaker, clock):
+    failed(breaker, 3)
+    clock.now += 10.0
+    assert breaker.seconds_to_wait() == 0.0
+    assert breaker.seconds_to_wait() == 10.0
+
+
+def test_each_try_that_fails_doubles_the_pause_up_to_ten_minutes(breaker, clock):
+    failed(breaker, 3)
+    pauses = []
+    for _ in range(8):
+        pauses.append(breaker.seconds_to_wait())
+        clock.now += pauses[-1]
+        assert breaker.seconds_to_wait() == 0.0
+        breaker.failed()
+    assert pauses == [10, 20, 40, 80, 160, 320, 600, 600]
+
+
+def test_a_try_that_succeeds_closes_it(breaker, clock):
+    failed(breaker, 3)
+    clock.now += 10.0
+    assert breaker.seconds_to_wait() == 0.0
+    breaker.succeeded()
+    assert breaker.seconds_to_wait() == 0.0
+    assert breaker.state() == (0, False)
+
+
+def die_at_work(breaker, slot):
+    child = os.fork()
+    if child == 0:
+        with breaker.attempt(slot):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def test_a_child_that_died_at_a_job_counts_once_its_slot_is_taken_over(breaker):
+    for _ in range(3):
+        die_at_work(breaker, slot=1)
+        breaker.take_over(1)
+    assert breaker.state() == (3, True)
+
+
+def test_a_child_that_died_idle_counts_nothing(breaker):
+    with breaker.attempt(0):
+        pass
+    breaker.take_over(0)
+    assert breaker.state() == (0, False)

@@ -1,0 +1,84 @@
+"""`answermill worker --health`: whether the workers of this host get on, from their rows alone.
+
+A live process is no health: what is asked is whether work gets done while there is work. A
+database that is away is told as a fault too; restarting a worker does not mend that one.
+"""
+
+from __future__ import annotations
+
+import socket
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from db import workers
+from db.config import Settings
+from db.entities import Lane
+from db.errors import AnswermillError
+from db.session import DatabaseClock, open_engine, reading
+from db.workers import Worker, WorkerState
+
+# Six reports in a row are missing.
+_SILENT = timedelta(seconds=30)
+
+
+def fault_here(settings: Settings) -> str | None:
+    """Return what is wrong with the workers of this host, on one line; None: nothing."""
+    engine = open_engine(settings)
+    try:
+        return fault(engine, socket.gethostname(), timedelta(seconds=settings.stall_seconds))
+    except AnswermillError as error:
+        return str(error)
+    finally:
+        engine.dispose()
+
+
+def fault(engine: sa.Engine, host: str, stall: timedelta) -> str | None:
+    """Return what is wrong with the first worker of a host that is not well.
+
+    Args:
+        engine: the database.
+        host: whose workers.
+        stall: how long one may get on with nothing while there is work.
+
+    Raises:
+        DatabaseAway: it can't be reached.
+    """
+    now = DatabaseClock(engine)()
+    with reading(engine) as conn:
+        found = workers.on_host(conn, host)
+        if not found:
+            return f"no worker of {host} has been heard of"
+        since = {worker.lanes: workers.waiting_since(conn, _lanes(worker), now) for worker in found}
+    faults = (judge(worker, since[worker.lanes], now, stall) for worker in found)
+    return next((told for told in faults if told), None)
+
+
+def judge(worker: Worker, waiting: datetime | None, now: datetime, stall: timedelta) -> str | None:
+    """Return what is wrong with one replica.
+
+    Args:
+        worker: its row.
+        waiting: since when the oldest job waits for it; None: none does.
+        now: the time.
+        stall: how long it may get on with nothing while there is work.
+    """
+    if now - worker.seen_at > _SILENT:
+        return f"{worker.name} was last heard of {_seconds(now - worker.seen_at)} ago"
+    if worker.state is WorkerState.PAUSED:
+        return f"{worker.name} takes no work: {worker.failures} attempts in a row failed"
+    still = now - worker.progress_at
+    if worker.job_id is not None and still > stall:
+        return f"{worker.name} has been at job {worker.job_id} for {_seconds(still)} without a pass"
+    if waiting is not None and min(still, now - waiting) > stall:
+        waited = _seconds(now - waiting)
+        return f"{worker.name} has had no job for {_seconds(still)}, and one waits for {waited}"
+    return None
+
+
+def _lanes(worker: Worker) -> list[Lane]:
+    return [Lane(lane) for lane in worker.lanes.split(",")]
+
+
+def _seconds(length: timedelta) -> str:
+    return f"{length.total_seconds():.0f} s"
