@@ -16,6 +16,8 @@
     │   ├── PromotionRefused      a model version can't be promoted as asked
     │   │   └── GateRefused       it does worse than the one in production
     │   ├── TuningRefused         an encoder can't be tuned to that knowledge base
+    │   ├── ConversionRefused     a model version can't be converted as asked
+    │   │   └── ConversionDrifted its answers would change too much
     │   ├── SchemaMissing         the database lacks this release's tables
     │   ├── ExtraMissing          a command needs a package that is not installed
     │   └── StackRunning          another stack runs on the same ANSWERMILL_HOME
@@ -175,6 +177,22 @@ class SchemaMissing(UserError):
         self.url, self.found, self.needed = url, found, needed
         state = "has no tables yet" if found is None else f"is at revision {found}, not {needed}"
         super().__init__(f"database {url} {state}; run `answermill db upgrade`")
+
+
+class ConversionRefused(UserError):
+    """A model version can't be converted as asked."""
+
+    def __init__(self, version: str, to: str, problem: str) -> None:
+        self.version, self.to, self.problem = version, to, problem
+        super().__init__(f"{version} is not converted to {to}: {problem}")
+
+
+class ConversionDrifted(ConversionRefused):
+    """A converted model version drifts from the original by more than the limits."""
+
+    def __init__(self, version: str, to: str, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__(version, to, f"it drifts, {'; '.join(faults)}; nothing was stored")
 
 
 class ExtraMissing(UserError):

@@ -1,15 +1,12 @@
 """Building a model version: a bundle in the store, its row in SQL.
 
-The bundle is made in a folder beside its place and renamed when it is whole, so that a
-killed build leaves nothing that looks like one.
+Everything is chosen and calibrated with the encoder on PyTorch in fp32. For another engine
+or precision the encoder is converted afterwards; the index stays as it is.
 """
 
 from __future__ import annotations
 
-import secrets
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -19,22 +16,21 @@ import sqlalchemy as sa
 
 from db import versions
 from db.entities import ModelVersion, VersionState
-from db.errors import BundleInvalid
 from db.session import DatabaseClock, transaction
+from worker.lifecycle import convert
 from worker.lifecycle.calibrate import PRECISION_TARGET
 from worker.lifecycle.encoders import EncoderSource, read_pooling, write_encoder
 from worker.lifecycle.indexing import Indexed, Progress, Trial, make_index
 from worker.lifecycle.labelled import Labelled
 from worker.lifecycle.tune import Tuned
 from worker.lifecycle.who import whoever_runs_this
+from worker.lifecycle.workplace import settle, workplace
 from worker.model import bundle
 from worker.model.bundle import Bundle, Entry, Manifest
-from worker.model.encoder import TorchEncoder
+from worker.model.encoder import Kind
 from worker.model.language import languages
 from worker.model.registry import bundle_path, load_bundle
-
-ENGINE = "torch"
-PRECISION = "fp32"
+from worker.model.torch_encoder import TorchEncoder
 
 
 @dataclass(frozen=True)
@@ -58,6 +54,7 @@ def build(
     tuned: Tuned | None = None,
     labelled: Sequence[Labelled] = (),
     precision_target: float = PRECISION_TARGET,
+    kind: Kind = convert.TORCH,
 ) -> Bundle:
     """Build a bundle and put it into the store.
 
@@ -71,8 +68,10 @@ def build(
         tuned: what tuning the encoder to the entries came to.
         labelled: questions to calibrate with, beside the phrasings.
         precision_target: what share of the answers shall be right.
+        kind: the engine and the precision that answer with it.
 
     Raises:
+        ConversionDrifted: the encoder isn't the same in that kind.
         EncoderInvalid: the encoder can't be loaded.
         BundleInvalid: the store can't be written to.
     """
@@ -98,8 +97,8 @@ def build(
             name=name,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             encoder=source.id,
-            engine=ENGINE,
-            precision=PRECISION,
+            engine=convert.TORCH.engine,
+            precision=convert.TORCH.precision,
             pooling=pooling,
             dimensions=encoder.dimensions,
             max_tokens=max_tokens,
@@ -115,7 +114,12 @@ def build(
             files=bundle.hash_files(folder),
         )
         bundle.save_manifest(folder, manifest)
-        return _settle(folder, bundle_path(store, name, manifest.digest))
+        whole = Bundle(folder, manifest)
+        if kind != convert.TORCH:
+            whole = convert.convert(
+                whole, kind, version=name, threads=threads, on_progress=on_progress
+            )
+        return settle(folder, bundle_path(store, name, whole.manifest.digest))
 
 
 def register(engine: sa.Engine, made: Bundle, tuned: Tuned | None = None) -> Built:
@@ -148,26 +152,6 @@ def register(engine: sa.Engine, made: Bundle, tuned: Tuned | None = None) -> Bui
     return Built(version, made, is_new, tuned)
 
 
-@contextmanager
-def workplace(parent: Path) -> Iterator[Path]:
-    """Lend a folder inside the parent; it is gone afterwards, whatever happens.
-
-    Raises:
-        BundleInvalid: nothing can be written there.
-    """
-    folder = parent / f".building-{secrets.token_hex(4)}"
-    try:
-        folder.mkdir(parents=True)
-        yield folder
-    except OSError as error:
-        where = error.filename or folder
-        raise BundleInvalid(str(parent), f"{where}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):
-            parent.rmdir()  # only if nothing was ever built there
-
-
 def _save(folder: Path, made: Indexed, entries: list[Entry]) -> None:
     bundle.save_entries(folder, entries)
     bundle.save_array(folder, "embeddings", made.embeddings)
@@ -182,13 +166,3 @@ def _languages(entries: Sequence[Entry]) -> list[str]:
     told = {entry.language.partition("-")[0].lower() for entry in entries if entry.language}
     untold = (text for entry in entries if not entry.language for text in entry.questions)
     return sorted(told | languages(untold))
-
-
-def _settle(folder: Path, place: Path) -> Bundle:
-    """Rename the folder to its place, unless the same bundle is there, whole."""
-    try:
-        return bundle.open_bundle(place)
-    except BundleInvalid:
-        shutil.rmtree(place, ignore_errors=True)
-    folder.rename(place)
-    return bundle.open_bundle(place)

@@ -16,8 +16,10 @@ import typer
 
 from db.config import load
 from db.errors import SettingsInvalid
-from worker.lifecycle import display, version_cli
+from worker.lifecycle import convert_cli, display, version_cli
+from worker.lifecycle.convert_cli import mismatches
 from worker.lifecycle.version_cli import Json, Version
+from worker.model.encoder import Engine, Kind, Precision
 from worker.threads import limit
 
 if TYPE_CHECKING:
@@ -33,24 +35,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.registered_commands += convert_cli.app.registered_commands
 app.registered_commands += version_cli.app.registered_commands
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-
-
-class Engine(StrEnum):
-    """What computes the encoder."""
-
-    TORCH = "torch"
-    ONNX = "onnx"
-
-
-class Precision(StrEnum):
-    """Of the encoder's arithmetic."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
-    INT8 = "int8"
 
 
 class Tune(StrEnum):
@@ -81,6 +69,7 @@ class _How:
     tune: Tune
     labelled: list[Labelled]
     precision_target: float
+    kind: Kind
 
 
 @app.command(cls=_BareTune)
@@ -124,7 +113,7 @@ def build(
     labelled = read_labelled(calibrate, known) if calibrate else []
     database = prepare(settings)
     started = time.perf_counter()
-    how = _How(encoder, tune, labelled, precision_target)
+    how = _How(encoder, tune, labelled, precision_target, Kind(engine, precision))
     built = _built(settings, database, name, entries, how)
     display.show_built(built, time.perf_counter() - started, as_json=as_json)
 
@@ -143,9 +132,10 @@ def _built(
     from worker.lifecycle import build as building  # torch comes only when the rest is right
     from worker.lifecycle.encoders import find_encoder
     from worker.lifecycle.tune import tune_encoder
+    from worker.lifecycle.workplace import workplace
 
     source, tuned = find_encoder(how.encoder), None
-    with building.workplace(settings.models / name) as folder:
+    with workplace(settings.models / name) as folder:
         if how.tune is Tune.ENCODER:
             with display.progress("Tuning the encoder") as hear:
                 tuned = tune_encoder(source, entries, folder, threads=threads, on_progress=hear)
@@ -160,6 +150,7 @@ def _built(
                 on_progress=hear,
                 labelled=how.labelled,
                 precision_target=how.precision_target,
+                kind=how.kind,
             )
     publish.publish(settings, made)
     return building.register(database, made, tuned)
@@ -172,11 +163,7 @@ def _check(name: str, engine: Engine, precision: Precision) -> None:
             f"--name {name}: must be of a-z, 0-9, _ and -, begin with a letter or a digit,"
             " and have at most 63 characters"
         )
-    if (engine, precision) != (Engine.TORCH, Precision.FP32):
-        faults.append(
-            f"--engine {engine} --precision {precision}: not in this release,"
-            " which builds --engine torch --precision fp32"
-        )
+    faults += mismatches(engine, precision)
     if faults:
         raise SettingsInvalid(faults)
 

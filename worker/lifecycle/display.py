@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -86,12 +86,46 @@ def show_built(built: Built, seconds: float, *, as_json: bool) -> None:
         if built.tuned:
             terminal.out.print(_tuning(built.tuned))
         terminal.out.print(_expected(manifest))
+        if manifest.conversion:
+            terminal.out.print(_drift(manifest.conversion))
     else:
         terminal.out.print(f"The same bundle is {version} already; nothing was added.")
     if production:
         terminal.out.print("It is in production: workers answer with it.")
     else:
         terminal.out.print(f"To answer with it: answermill model promote {version}")
+
+
+def show_converted(built: Built, seconds: float, *, as_json: bool) -> None:
+    """Tell what a conversion made, and what it changes."""
+    version, manifest = built.version, built.bundle.manifest
+    if as_json:
+        terminal.print_json(
+            summary(version)
+            | {"new": built.is_new, "path": str(built.bundle.path)}
+            | {"conversion": manifest.conversion}
+        )
+        return
+    if not built.is_new:
+        terminal.out.print(f"The same bundle is {version} already; nothing was added.")
+        return
+    kind = f"{manifest.engine} {manifest.precision}"
+    terminal.out.print(f"Made {version} in {seconds:.1f} s: its encoder is {kind}.")
+    if manifest.conversion:
+        terminal.out.print(_drift(manifest.conversion))
+    terminal.out.print(f"To answer with it: answermill model promote {version}")
+
+
+def _drift(conversion: dict[str, Any]) -> str:
+    last = conversion["steps"][-1]
+    told = (
+        f"Against the original, on {last['questions']:,} {conversion['asked']}: cosine"
+        f" {last['cosine_mean']:.4f}, the least {last['cosine_least']:.4f};"
+        f" {last['changed']:.1%} of {last['clear']:,} clear answers changed"
+    )
+    if last["accuracy_before"] is None:
+        return f"{told}."
+    return f"{told}; accuracy {last['accuracy_before']:.4f}, now {last['accuracy_after']:.4f}."
 
 
 def _tuning(tuned: Tuned) -> str:

@@ -16,7 +16,9 @@ from typing import Any
 
 from db.errors import EncoderInvalid
 from worker.model.bundle import hash_file
-from worker.model.encoder import TOKENIZER, WEIGHTS, Pooling, first_line, load_weights
+from worker.model.encoder import Pooling, first_line
+from worker.model.tokens import TOKENIZER
+from worker.model.torch_encoder import WEIGHTS, load_weights
 
 EMBEDDED = "all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -137,14 +139,19 @@ def write_encoder(source: EncoderSource, folder: Path) -> int:
         EncoderInvalid: its weights or its tokenizer can't be loaded.
     """
     model = load_weights(source.folder, source.id)
-    model.save_pretrained(folder, max_shard_size="1TB")  # one file
-    (folder / WEIGHTS).chmod((folder / "config.json").stat().st_mode)  # written for us alone
+    write_weights(model, folder)
     tokenizer = _tokenizer(source)
     tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
     told = _read(source, "sentence_bert_config.json", {}).get("max_seq_length")
     positions = getattr(model.config, "max_position_embeddings", None)
     limits = [told, positions, tokenizer.model_max_length, _MOST_TOKENS]
     return min(int(limit) for limit in limits if limit)
+
+
+def write_weights(model: Any, folder: Path) -> None:  # noqa: ANN401 - transformers is untyped
+    """Write config.json and model.safetensors."""
+    model.save_pretrained(folder, max_shard_size="1TB")  # one file
+    (folder / WEIGHTS).chmod((folder / "config.json").stat().st_mode)  # written for us alone
 
 
 def write_trained(model: Any, source: EncoderSource, folder: Path) -> EncoderSource:  # noqa: ANN401 - transformers is untyped

@@ -17,7 +17,7 @@ from worker.lifecycle.fitting import Asked, Fitted, Flags, Rows, ask, fit, fit_i
 from worker.lifecycle.labelled import Labelled
 from worker.model import lexical
 from worker.model.bundle import Entry
-from worker.model.encoder import CPU_BUDGET, TorchEncoder
+from worker.model.encoder import Encoder
 from worker.model.knowledge import Knowledge
 from worker.model.retrieval import Floats, Index
 from worker.model.text import normalise
@@ -43,7 +43,7 @@ class Indexed:
 class Trial:
     """An encoder that was tuned without some phrasings, which can be asked therefore."""
 
-    encoder: TorchEncoder
+    encoder: Encoder
     held_out: Flags  # (phrasings,)
 
 
@@ -58,7 +58,7 @@ class _Read:
 
 
 def make_index(
-    encoder: TorchEncoder,
+    encoder: Encoder,
     entries: list[Entry],
     *,
     trial: Trial | None = None,
@@ -87,7 +87,7 @@ def make_index(
 
 
 def _read(
-    encoder: TorchEncoder,
+    encoder: Encoder,
     knowledge: Knowledge,
     labelled: Sequence[Labelled],
     on_progress: Progress,
@@ -120,12 +120,12 @@ def _cases(
     )
 
 
-def embed(encoder: TorchEncoder, texts: Sequence[str], on_progress: Progress) -> Floats:
+def embed(encoder: Encoder, texts: Sequence[str], on_progress: Progress) -> Floats:
     """Return (texts, dimensions), rows of length 1."""
     tokens = encoder.tokenize(texts)
     embeddings = np.empty((len(texts), encoder.dimensions), np.float32)
     done = 0
-    for members in form_passes([len(ids) for ids in tokens], CPU_BUDGET):
+    for members in form_passes([len(ids) for ids in tokens], encoder.budget):
         embeddings[members] = encoder.encode([tokens[i] for i in members])
         done += len(members)
         on_progress(done, len(texts))

@@ -66,6 +66,15 @@ def read_labelled(path: Path, known: frozenset[str]) -> list[Labelled]:
     return labelled
 
 
+def is_labelled(path: Path) -> bool:
+    """Tell whether a CSV has a column `expected`; one that can't be read has none."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return EXPECTED in next(csv.reader(file), [])
+    except (OSError, ValueError, csv.Error):
+        return False
+
+
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield a CSV's rows with their numbers.
 

@@ -36,7 +36,7 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PrinterCallback, TrainerCallback
 
-from worker.model.encoder import TorchEncoder
+from worker.model.torch_encoder import TorchEncoder
 from worker.passes import PassBudget, form_passes
 
 Floats = NDArray[np.float32]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from worker.lifecycle.encoders import EncoderSource
     from worker.lifecycle.training import Recipe
     from worker.model.bundle import Entry
-    from worker.model.encoder import TorchEncoder
+    from worker.model.torch_encoder import TorchEncoder
 
 LEAST_ENTRIES = 2
 LEAST_PHRASINGS = 4  # an entry, on average: fewer can't be both learnt from and judged by
@@ -186,7 +186,7 @@ class _Bench:
     def load(self) -> TorchEncoder:
         """Load the original."""
         from worker.lifecycle.encoders import read_pooling
-        from worker.model.encoder import TorchEncoder
+        from worker.model.torch_encoder import TorchEncoder
 
         return TorchEncoder.load(
             self.folder / _ORIGINAL,

@@ -1,7 +1,8 @@
 """A model version as a folder: what is in it, and the proof that nothing was changed.
 
     manifest.json             parameters, and the sha256 of every other file
-    encoder/                  config.json, model.safetensors, tokenizer.json
+    encoder/                  config.json, tokenizer.json, and by the engine
+                              model.safetensors (torch) or model.onnx (onnx)
     entries.jsonl             the knowledge base
     embeddings.npy            (rows, dimensions) float32: every phrasing, in the order of
                               the entries, then every entry's answer text
@@ -32,7 +33,7 @@ ENCODER = "encoder"
 ENTRIES = "entries.jsonl"
 FOLDER_DIGITS = 16  # of the digest, enough to name a folder
 
-_DESCRIPTION = ("name", "created", "encoder", "files", "metrics", "tuning")
+_DESCRIPTION = ("name", "created", "encoder", "files", "metrics", "tuning", "conversion")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Manifest:
     entries: int
     phrasings: int
     files: dict[str, str]  # path: sha256
+    conversion: dict[str, Any] | None = None  # from which encoder, and how far it drifts
     format: int = FORMAT
 
     @property

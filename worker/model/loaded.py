@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from db.entities import Answer, RunnerUp, Status
 from worker.model.bundle import Bundle
 from worker.model.confidence import Confidence, Curve, Reason
-from worker.model.encoder import CPU_BUDGET, Pooling, TorchEncoder
+from worker.model.encoder import Encoder, open_encoder
 from worker.model.knowledge import Knowledge, is_small_talk
 from worker.model.language import language
 from worker.model.lexical import Lexicon, unseen_weight
@@ -40,14 +40,14 @@ class LoadedModel:
     """One model version, ready to answer."""
 
     version: str  # NAME@NUMBER
-    encoder: TorchEncoder
+    encoder: Encoder
     index: Index
     knowledge: Knowledge
     confidence: Confidence
     threshold: float
     languages: frozenset[str]  # ISO 639-1, that the knowledge base speaks
+    budget: PassBudget
     runners_up: int = 0  # stored with every result
-    budget: PassBudget = CPU_BUDGET
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text, the longest texts cut."""
@@ -161,7 +161,7 @@ def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) ->
     Args:
         bundle: what to load.
         version: NAME@NUMBER, what results will name it by.
-        threads: of torch, for the whole process; 0 leaves them as they are.
+        threads: of the arithmetic; 0 leaves the engine its default.
         runners_up: how many more entries are stored with every result.
 
     Raises:
@@ -169,12 +169,7 @@ def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) ->
         EncoderInvalid: its encoder is none that we can run.
     """
     manifest = bundle.manifest
-    encoder = TorchEncoder.load(
-        bundle.encoder,
-        threads,
-        max_tokens=manifest.max_tokens,
-        pooling=Pooling(manifest.pooling),
-    )
+    encoder = open_encoder(bundle, threads)
     knowledge = Knowledge.of(bundle.entries())
     return LoadedModel(
         version=version,
@@ -184,6 +179,7 @@ def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) ->
         confidence=_confidence(bundle),
         threshold=manifest.threshold,
         languages=frozenset(manifest.languages),
+        budget=encoder.budget,
         runners_up=runners_up,
     )
 

@@ -149,7 +149,7 @@ def test_a_bundle_that_does_not_answer_gets_no_number(
 ):
     made = make()
     nonsense = np.full((1, 32), np.nan, np.float32)
-    monkeypatch.setattr("worker.model.encoder.TorchEncoder.encode", lambda *_: nonsense)
+    monkeypatch.setattr("worker.model.torch_encoder.TorchEncoder.encode", lambda *_: nonsense)
     with pytest.raises(BundleInvalid, match="its encoder gives no numbers"):
         register(engine, made)
     with reading(engine) as conn:

@@ -12,7 +12,9 @@ from worker.lifecycle.encoders import EncoderSource, read_pooling, write_encoder
 from worker.lifecycle.training import Recipe
 from worker.lifecycle.tune import Tuned, check_tunable, tune_encoder
 from worker.model.bundle import Entry, hash_file
-from worker.model.encoder import TOKENIZER, WEIGHTS, Pooling
+from worker.model.encoder import Pooling
+from worker.model.tokens import TOKENIZER
+from worker.model.torch_encoder import WEIGHTS
 
 RECIPE = Recipe(rate=2e-3, least_steps=40)  # the tiny encoder has learnt nothing before
 

@@ -1,0 +1,180 @@
+"""Converting a version's encoder to another engine or precision; all else of it stays.
+
+Each step is compared with the original on real questions. What was measured goes into the
+manifest; a step that drifts beyond the limits ends it all, and nothing is stored.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from db.errors import ConversionDrifted, ConversionRefused, ExtraMissing
+from worker.lifecycle.drift import LIMITS, Known, Sample, compare, known, sample_phrasings
+from worker.lifecycle.indexing import Progress, embed
+from worker.lifecycle.workplace import settle, workplace
+from worker.model import bundle as bundles
+from worker.model.bundle import Bundle, Manifest
+from worker.model.encoder import Engine, Kind, Precision, open_encoder
+from worker.model.registry import bundle_path
+from worker.model.retrieval import Floats
+
+TORCH = Kind(Engine.TORCH, Precision.FP32)
+_BF16 = Kind(Engine.TORCH, Precision.BF16)
+_ONNX = Kind(Engine.ONNX, Precision.FP32)
+_INT8 = Kind(Engine.ONNX, Precision.INT8)
+
+_Pair = tuple[str, str]  # an engine and a precision
+
+_ROUTES: dict[tuple[_Pair, _Pair], tuple[Kind, ...]] = {
+    (TORCH, _BF16): (_BF16,),
+    (TORCH, _ONNX): (_ONNX,),
+    (TORCH, _INT8): (_ONNX, _INT8),
+    (_ONNX, _INT8): (_INT8,),
+}
+
+
+def check(manifest: Manifest, to: Kind, version: str) -> None:
+    """Check, before long work, that there is a way to convert.
+
+    Raises:
+        ConversionRefused: from its kind of encoder none leads to the wanted one.
+        ExtraMissing: a package for it is not installed.
+    """
+    _route(manifest, to, version)
+    if to.engine is Engine.ONNX and importlib.util.find_spec("onnx") is None:
+        raise ExtraMissing("onnx", "lifecycle")
+
+
+def _route(manifest: Manifest, to: Kind, version: str) -> tuple[Kind, ...]:
+    source = (manifest.engine, manifest.precision)
+    if source == to:
+        raise ConversionRefused(version, str(to), "it is that already")
+    if (source, to) not in _ROUTES:
+        problem = f"no way leads there from {' '.join(source)}; convert what it was made from"
+        raise ConversionRefused(version, str(to), problem)
+    return _ROUTES[source, to]
+
+
+def convert_version(
+    store: Path,
+    original: Bundle,
+    to: Kind,
+    *,
+    version: str,
+    sample: Sample | None = None,
+    threads: int,
+    on_progress: Progress,
+) -> Bundle:
+    """Make a new bundle from one in the store, and put it beside it.
+
+    Args:
+        store: the folder that bundles are in.
+        original: a verified bundle.
+        to: what its encoder becomes.
+        version: what errors call it.
+        sample: what to compare on; None: its phrasings.
+        threads: of the arithmetic.
+        on_progress: hears how many texts the encoders have read.
+
+    Raises:
+        BundleInvalid: the store can't be written to.
+        ConversionRefused: no way leads there, or it drifts too far.
+        EncoderInvalid: the encoder can't be exported or quantised.
+    """
+    name = original.manifest.name
+    with workplace(store / name) as folder:
+        copy = Bundle(folder / "bundle", original.manifest)
+        shutil.copytree(original.path, copy.path)
+        made = convert(
+            copy, to, version=version, sample=sample, threads=threads, on_progress=on_progress
+        )
+        return settle(made.path, bundle_path(store, name, made.manifest.digest))
+
+
+def convert(
+    work: Bundle,
+    to: Kind,
+    *,
+    version: str,
+    sample: Sample | None = None,
+    threads: int,
+    on_progress: Progress,
+) -> Bundle:
+    """Convert the encoder of a bundle that is not in its place yet; arguments as above."""
+    manifest, steps = work.manifest, _route(work.manifest, to, version)
+    sample = sample or sample_phrasings(work.entries())
+    with workplace(work.path.parent) as folder:
+        trial = _Trial(version, sample, known(work), threads, on_progress, 1 + len(steps))
+        before, made, told = trial.embed(work), work, []
+        for step in steps:
+            made = _step(made, step, folder, version)
+            told.append(trial.judge(step, before, made))
+        shutil.rmtree(work.encoder)
+        made.encoder.rename(work.encoder)
+    source = {"engine": manifest.engine, "precision": manifest.precision, "digest": manifest.digest}
+    converted = replace(
+        manifest,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        engine=to.engine,
+        precision=to.precision,
+        conversion={"from": source, "asked": sample.title, "steps": told},
+        files=bundles.hash_files(work.path),
+    )
+    bundles.save_manifest(work.path, converted)
+    return Bundle(work.path, converted)
+
+
+def _step(source: Bundle, step: Kind, folder: Path, version: str) -> Bundle:
+    """Convert one step on; what is returned has an encoder and a manifest, nothing more."""
+    place = folder / f"{step.engine}-{step.precision}"
+    place.mkdir()
+    made = Bundle(place, replace(source.manifest, engine=step.engine, precision=step.precision))
+    if step == _ONNX:
+        from worker.lifecycle.export import export as write
+    elif step == _INT8:
+        from worker.lifecycle.quantise import quantise as write
+    else:
+        from worker.lifecycle.quantise import shorten as write
+    write(source.encoder, made.encoder, version)
+    return made
+
+
+@dataclass
+class _Trial:
+    """Embeds the questions with one encoder after the other, and compares."""
+
+    version: str
+    sample: Sample
+    known: Known
+    threads: int
+    on_progress: Progress
+    rounds: int  # encoders in all
+    done: int = 0
+
+    def embed(self, whose: Bundle) -> Floats:
+        """Embed the questions with a bundle's encoder."""
+        texts, before = self.sample.texts, self.done
+        total = self.rounds * len(texts)
+        self.done += len(texts)
+        encoder = open_encoder(whose, self.threads)
+        return embed(encoder, texts, lambda done, _: self.on_progress(before + done, total))
+
+    def judge(self, step: Kind, before: Floats, made: Bundle) -> dict[str, Any]:
+        """Return what the manifest tells of a step.
+
+        Raises:
+            ConversionDrifted: it goes beyond the limits.
+        """
+        drift, limits = (
+            compare(self.sample, before, self.embed(made), self.known),
+            LIMITS[step.precision],
+        )
+        if faults := drift.beyond(limits):
+            raise ConversionDrifted(self.version, str(step), faults)
+        kind = {"engine": step.engine.value, "precision": step.precision.value}
+        return kind | asdict(drift) | {"limits": asdict(limits)}

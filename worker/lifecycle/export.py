@@ -1,0 +1,114 @@
+"""From an encoder on PyTorch to model.onnx: traced, its attention and layer norms fused.
+
+Traced with the attention written out, which is the form that ONNX Runtime's optimiser
+knows; the sum before a layer norm and the bias before a GELU stay apart, as the runtime is
+faster so. Other ways that were measured are in docs/log.md. The same encoder exports to
+the same bytes. Not covered: architectures with a decoder, and more than 2 GB of weights.
+"""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from db.errors import EncoderInvalid
+from worker.lifecycle.quiet import quiet
+from worker.model.encoder import first_line
+from worker.model.onnx_encoder import GRAPH, IDS, MASK, STATES
+from worker.model.tokens import TOKENIZER
+from worker.model.torch_encoder import load_weights
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+# The latest that the tracing exporter writes.
+_OPSET = 20
+
+# What the optimiser's patterns for BERT fit. Others run as they are traced.
+_LIKE_BERT = frozenset({"bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"})
+
+_NOT_FUSED = ("enable_skip_layer_norm", "enable_bias_skip_layer_norm", "enable_bias_gelu")
+
+_AXES = {0: "questions", 1: "tokens"}
+
+
+def export(encoder: Path, folder: Path, name: str) -> None:
+    """Write config.json, model.onnx and tokenizer.json.
+
+    Args:
+        encoder: the folder with config.json, model.safetensors and tokenizer.json.
+        folder: where to; it is made.
+        name: what errors call the encoder.
+
+    Raises:
+        EncoderInvalid: it can't be loaded, or is of an architecture that can't be exported.
+    """
+    model = load_weights(encoder, name)
+    folder.mkdir()
+    with quiet():
+        try:
+            _trace(model, folder / GRAPH)
+            if model.config.model_type in _LIKE_BERT:
+                _fuse(folder / GRAPH, model.config)
+        except Exception as error:  # torch, onnx and onnxruntime raise dozens of their own
+            kind = model.config.model_type
+            problem = f"its architecture ({kind}) can't be exported to ONNX: {first_line(error)}"
+            raise EncoderInvalid(name, problem) from error
+    for beside in ("config.json", TOKENIZER):
+        shutil.copyfile(encoder / beside, folder / beside)
+
+
+class _States(torch.nn.Module):
+    """A transformer that takes a pass as we give it, and gives the states of all tokens."""
+
+    def __init__(self, model: Any) -> None:  # noqa: ANN401 - transformers is untyped
+        super().__init__()
+        self.model = model
+        self.has_types = "token_type_ids" in inspect.signature(model.forward).parameters
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return (questions, tokens, dimensions)."""
+        # Types that are not told are looked up in a buffer, which takes a dozen operations.
+        types = {"token_type_ids": torch.zeros_like(ids)} if self.has_types else {}
+        states: torch.Tensor = self.model(
+            input_ids=ids, attention_mask=mask, **types
+        ).last_hidden_state
+        return states
+
+
+def _trace(model: Any, path: Path) -> None:  # noqa: ANN401 - transformers is untyped
+    model.set_attn_implementation("eager")
+    ids = torch.ones(2, 8, dtype=torch.int32)
+    with torch.inference_mode():
+        torch.onnx.export(
+            _States(model).eval(),
+            (ids, ids),
+            str(path),
+            dynamo=False,
+            opset_version=_OPSET,
+            input_names=[IDS, MASK],
+            output_names=[STATES],
+            dynamic_axes=dict.fromkeys((IDS, MASK, STATES), _AXES),
+        )
+
+
+def _fuse(path: Path, config: PretrainedConfig) -> None:
+    from onnxruntime.transformers.fusion_options import FusionOptions
+    from onnxruntime.transformers.optimizer import optimize_model
+
+    options = FusionOptions("bert")
+    for name in _NOT_FUSED:
+        setattr(options, name, False)
+    fused = optimize_model(
+        str(path),
+        model_type="bert",
+        num_heads=config.num_attention_heads,
+        hidden_size=config.hidden_size,
+        optimization_options=options,
+        opt_level=0,
+    )
+    fused.save_model_to_file(str(path))

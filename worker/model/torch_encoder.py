@@ -1,0 +1,123 @@
+"""The encoder on PyTorch: fp32 or bf16.
+
+Only this module of the hot path imports torch. Rows of a pass do not see each other; their
+last bits may still differ with the shape of a pass, as sums are then taken in other orders.
+In bf16, which has few bits, that shows: one question a pass is all that goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from transformers import AutoModel
+from transformers.utils import logging as transformers_logging
+
+from db.errors import EncoderInvalid
+from worker.model.encoder import Pooling, Precision, first_line
+from worker.model.tokens import load_tokenizer, padded, tokenize
+from worker.passes import PassBudget
+
+WEIGHTS = "model.safetensors"
+
+_KINDS = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
+
+# Measured on two cores (docs/log.md): larger passes gain nothing, and pad more.
+_BUDGETS = {
+    Precision.FP32: PassBudget(tokens=2_048, questions=32),
+    Precision.BF16: PassBudget(tokens=1, questions=1),
+}
+
+
+@dataclass(frozen=True)
+class TorchEncoder:
+    """A loaded encoder."""
+
+    model: Any  # transformers is untyped
+    tokenizer: Tokenizer
+    pooling: Pooling
+    pad: int
+    budget: PassBudget
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        threads: int = 0,
+        *,
+        max_tokens: int,
+        pooling: Pooling,
+        precision: Precision = Precision.FP32,
+    ) -> TorchEncoder:
+        """Load config.json, model.safetensors and tokenizer.json from a folder.
+
+        Args:
+            folder: where they are; nothing is fetched and no code of it is run.
+            threads: of torch, for the whole process; 0 leaves them as they are.
+            max_tokens: a longer text is cut.
+            pooling: how the encoder was trained.
+            precision: what to compute in.
+
+        Raises:
+            EncoderInvalid: the files are no encoder of an architecture that we know.
+        """
+        if threads:
+            torch.set_num_threads(threads)
+        model = load_weights(folder, str(folder), precision)
+        tokenizer = load_tokenizer(folder, max_tokens)
+        pad = model.config.pad_token_id or 0
+        return cls(model, tokenizer, pooling, pad, _BUDGETS[precision])
+
+    @property
+    def dimensions(self) -> int:
+        """The length of an embedding."""
+        return int(self.model.config.hidden_size)
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of each text, special ones included."""
+        return tokenize(self.tokenizer, texts)
+
+    def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Run one pass: (questions, dimensions), rows of length 1."""
+        ids, mask = (torch.from_numpy(array).long() for array in padded(tokens, self.pad))
+        with torch.inference_mode():
+            states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+            pooled = _pool(states.float(), mask, self.pooling)
+            array: NDArray[np.float32] = torch.nn.functional.normalize(pooled, dim=1).numpy()
+        return array
+
+
+def _pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+    if pooling is Pooling.CLS:
+        return states[:, 0]
+    kept = mask[:, :, None].to(states.dtype)
+    return (states * kept).sum(dim=1) / kept.sum(dim=1)
+
+
+def load_weights(folder: Path, name: str, precision: Precision = Precision.FP32) -> Any:  # noqa: ANN401 - transformers is untyped
+    """Load the transformer from a folder; safetensors only, and none of its code.
+
+    Raises:
+        EncoderInvalid: there is none, or not one that we can run.
+    """
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        model = AutoModel.from_pretrained(
+            str(folder),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
+            dtype=_KINDS[precision],
+        )
+    except Exception as error:  # transformers, safetensors and the hub each raise their own
+        raise EncoderInvalid(name, first_line(error)) from error
+    model.pooler = None  # a head over the first token that nobody reads
+    return model.eval()
