@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format bench lock clean
+.PHONY: help demo up secrets test check format bench lock clean
 
 help: ## tell what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ demo: $(INSTALLED) ## start everything here and answer the sample that ships
 
 up: $(INSTALLED) ## run the embedded stack until Ctrl-C
 	$(BIN)/answermill up
+
+secrets: ## make every password that docker-compose.yml wants, once, in ./secrets
+	sh deploy/secrets
 
 test: $(INSTALLED) ## run every test
 	$(BIN)/python -m pytest

@@ -1,8 +1,9 @@
 """Every setting: its unit, its default and what raising it costs.
 
 Read once, frozen, handed to whoever needs it. A setting comes from a flag, else the
-environment variable `ANSWERMILL_<NAME>`, else a `.env` file in the working folder,
-else its default. All faults are told at once, a misspelt name among them.
+environment variable `ANSWERMILL_<NAME>`, else a `.env` file in the working folder, else a
+file of that name, in lower case, among a container's secrets, else its default. All faults
+are told at once, a misspelt name among them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from db.errors import SettingsInvalid
 
 PREFIX = "ANSWERMILL_"
+
+# Where Docker, Swarm and Kubernetes put secrets: a file each, `answermill_broker_url`.
+SECRETS = Path("/run/secrets")
 
 # Linux holds a socket's path in 108 bytes, macOS in 104.
 _LONGEST_SOCKET_PATH = 103
@@ -157,7 +161,12 @@ class Settings(BaseSettings):
     )
 
     flower_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
-        default=5555, description="Port of Flower on loopback. 0: any free one."
+        default=5555, description="Port of Flower. 0: any free one, on loopback."
+    )
+    flower_auth: SecretStr | None = Field(
+        default=None,
+        description="USER:PASSWORD that Flower asks for. Unset: it asks for none, and serves"
+        " loopback alone.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
@@ -303,7 +312,10 @@ def load(**flags: Any) -> Settings:  # noqa: ANN401 - each flag has its field's 
     given = {name: value for name, value in flags.items() if value not in (None, "")}
     try:
         faults += _misspelt()
-        settings = Settings(**given)
+        settings = Settings(
+            _secrets_dir=SECRETS if SECRETS.is_dir() else None,  # type: ignore[call-arg]  # mypy knows the fields alone
+            **given,
+        )
     except UnicodeDecodeError:
         raise SettingsInvalid([".env: not UTF-8"]) from None
     except ValidationError as error:

@@ -44,6 +44,15 @@ out = _Console()
 err = _Console(stderr=True)
 
 
+def call(function: Callable[..., None], *words: str) -> int:
+    """Call what is no Typer app; return the exit status."""
+    try:
+        function(*words)
+    except AnswermillError as error:
+        return _told(str(error), error.exit_status)
+    return 0
+
+
 def run(app: typer.Typer | Callable[[], typer.Typer], argv: Sequence[str] | None = None) -> int:
     """Run a Typer app, or the one that the function builds; return the exit status."""
     try:

@@ -1,30 +1,62 @@
-"""Flower's process: knows the queues, changes nothing, listens where it is told."""
+"""Flower's process: knows the queues, changes nothing, listens where it is told.
+
+    python -m stack.flower [ADDRESS [PORT [FOLDER]]]
+
+In FOLDER, if one is given, it keeps what it has seen. Beyond loopback it serves nobody
+without a password: its pages name batches and machines.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import os
 import sys
 
 from db import logs
-from db.config import load
+from db.config import Settings, load
+from db.errors import SettingsInvalid
+from db.terminal import call
 from producer.broker import open_broker
 
+_LOOPBACK = "127.0.0.1"
 
-def main(address: str, port: str) -> None:
-    """Serve until stopped."""
+
+def main(address: str = _LOOPBACK, port: str = "", folder: str | None = None) -> None:
+    """Serve until stopped.
+
+    Raises:
+        SettingsInvalid: it would be open to everybody.
+    """
     settings = load()
+    _guard(settings, address)
     logs.configure(settings)
     app = open_broker(settings)
-    app.start(
-        [
-            "flower",
-            f"--address={address}",
-            f"--port={port}",
-            "--read-only=True",
-            "--max-tasks=20000",
-            "--purge-offline-workers=300",
-        ]
-    )
+    app.start(arguments(address, port or str(settings.flower_port), folder))
+
+
+def arguments(address: str, port: str, folder: str | None) -> list[str]:
+    """Return Flower's command line; none of it is secret."""
+    words = [
+        "flower",
+        f"--address={address}",
+        f"--port={port}",
+        "--read-only=True",
+        "--max-tasks=20000",
+        "--purge-offline-workers=300",
+    ]
+    if folder is not None:
+        words += ["--persistent=True", f"--db={folder}/flower", "--state-save-interval=60000"]
+    return words
+
+
+def _guard(settings: Settings, address: str) -> None:
+    if settings.flower_auth is not None:
+        # Flower's own way in that other processes of the machine can't read.
+        os.environ["FLOWER_BASIC_AUTH"] = settings.flower_auth.get_secret_value()
+    elif not ipaddress.ip_address(address).is_loopback:
+        fault = f"Flower serves {address} only with a password, as USER:PASSWORD"
+        raise SettingsInvalid([f"ANSWERMILL_FLOWER_AUTH: {fault}"])
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    sys.exit(call(main, *sys.argv[1:]))
