@@ -28,7 +28,7 @@ def main(address: str = _LOOPBACK, port: str = "", folder: str | None = None) ->
         SettingsInvalid: it would be open to everybody.
     """
     settings = load()
-    _guard(settings, address)
+    guard(settings, address)
     logs.configure(settings)
     app = open_broker(settings)
     app.start(arguments(address, port or str(settings.flower_port), folder))
@@ -49,13 +49,25 @@ def arguments(address: str, port: str, folder: str | None) -> list[str]:
     return words
 
 
-def _guard(settings: Settings, address: str) -> None:
+def guard(settings: Settings, address: str) -> None:
+    """Let Flower ask for the password, if there is one.
+
+    Raises:
+        SettingsInvalid: there is none, and the address is not loopback; or it is no address.
+    """
     if settings.flower_auth is not None:
         # Flower's own way in that other processes of the machine can't read.
         os.environ["FLOWER_BASIC_AUTH"] = settings.flower_auth.get_secret_value()
-    elif not ipaddress.ip_address(address).is_loopback:
+    elif not _is_loopback(address):
         fault = f"Flower serves {address} only with a password, as USER:PASSWORD"
         raise SettingsInvalid([f"ANSWERMILL_FLOWER_AUTH: {fault}"])
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        raise SettingsInvalid([f"Flower's address: {address!r} is no IP address"]) from None
 
 
 if __name__ == "__main__":

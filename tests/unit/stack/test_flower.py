@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from db.config import Settings
+from db.errors import SettingsInvalid
+from stack import flower
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FLOWER_BASIC_AUTH", "")
+    monkeypatch.delenv("FLOWER_BASIC_AUTH")
+
+
+def test_beyond_loopback_it_serves_nobody_without_a_password():
+    with pytest.raises(SettingsInvalid, match="only with a password"):
+        flower.guard(Settings(), "0.0.0.0")  # noqa: S104 - refused
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_on_loopback_it_asks_for_none(address: str):
+    flower.guard(Settings(), address)
+    assert "FLOWER_BASIC_AUTH" not in os.environ
+
+
+def test_the_password_is_not_on_the_command_line():
+    flower.guard(Settings(flower_auth="me:hush"), "0.0.0.0")  # noqa: S104 - guarded
+    assert os.environ["FLOWER_BASIC_AUTH"] == "me:hush"
+    words = flower.arguments("0.0.0.0", "5555", "/seen")  # noqa: S104 - guarded
+    assert not any("hush" in word for word in words)
+    assert {"--read-only=True", "--persistent=True", "--db=/seen/flower"} <= set(words)
+
+
+def test_what_is_no_address_is_told():
+    with pytest.raises(SettingsInvalid, match="nowhere"):
+        flower.guard(Settings(), "nowhere")
