@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up secrets test check format bench lock clean
+.PHONY: help demo up secrets test chaos check format bench lock clean
 
 help: ## tell what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ secrets: ## make every password that docker-compose.yml wants, once, in ./secret
 
 test: $(INSTALLED) ## run every test
 	$(BIN)/python -m pytest
+
+chaos: SECONDS := 60
+chaos: SEED := 1
+chaos: DB := sqlite
+chaos: $(INSTALLED) ## hurt everything for SECONDS (60) by SEED on DB (sqlite or postgres), then account for every question
+	@$(BIN)/python -m tests.chaos.run --seconds $(SECONDS) --seed $(SEED) --db $(DB)
 
 check: $(INSTALLED) ## lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -1,0 +1,116 @@
+"""A real worker process whose model is simulated: fast, and its answers derive from the text.
+
+Run as a program it is `answermill worker` in all but the model. A text may ask for a fault by
+its first word: `!raise`, `!hang`, `!segfault`, `!memory`. A file named after one of POINTS in
+the folder CHAOS_TRAPS kills the first process that comes to that point, with -9.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import sys
+import threading
+import time
+from functools import wraps
+from pathlib import Path
+
+import numpy as np
+
+from db import batches, jobs
+from db.config import load
+from db.entities import Answer, Lane, Status
+from worker.passes import PassBudget
+
+VERSION = "chaos@1"
+PASS_SECONDS = 0.03
+
+POINTS = ("claim", "pass", "before-commit", "after-commit", "before-ack")
+
+
+def answer_of(text: str) -> str:
+    """Return what the model says to a text."""
+    return "re: " + hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+class Simulated:
+    """The model, as `worker.passes.Model` wants one."""
+
+    version = VERSION
+    budget = PassBudget(tokens=256, questions=4)
+
+    def tokenize(self, texts):
+        return [[ord(c) for c in text] for text in texts]
+
+    def encode(self, tokens):
+        time.sleep(PASS_SECONDS)
+        trap("pass")
+        return np.zeros((len(tokens), 1), dtype=np.float32)
+
+    def decide(self, texts, embeddings):
+        assert len(texts) == len(embeddings)
+        for text in texts:
+            _misbehave(text.partition(" ")[0])
+        return [Answer(Status.ANSWERED, answer=answer_of(text), confidence=1.0) for text in texts]
+
+
+def _misbehave(word: str) -> None:
+    if word == "!raise":
+        raise ValueError("poison")
+    if word == "!hang":
+        signal.pause()
+    if word == "!segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if word == "!memory":
+        hoard = []
+        while True:
+            hoard.append(bytearray(1 << 26))
+
+
+def trap(point: str) -> None:
+    """Die here if a trap is set for this point; one trap kills one process."""
+    with contextlib.suppress(FileNotFoundError, KeyError):
+        (Path(os.environ["CHAOS_TRAPS"]) / point).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _trap_behind(module, name: str, point: str) -> None:
+    real = getattr(module, name)
+
+    @wraps(real)
+    def wrapped(*args, **kwargs):
+        value = real(*args, **kwargs)
+        trap(point)
+        return value
+
+    setattr(module, name, wrapped)
+
+
+def _trap_before(module, name: str, point: str) -> None:
+    real = getattr(module, name)
+
+    @wraps(real)
+    def wrapped(*args, **kwargs):
+        if threading.current_thread().name != "sweep":  # which closes batches, too
+            trap(point)
+        return real(*args, **kwargs)
+
+    setattr(module, name, wrapped)
+
+
+def main() -> int:
+    from worker import app, tasks
+    from worker.model import registry
+
+    registry.load_version = lambda *_: Simulated()
+    _trap_behind(jobs, "claim", "claim")
+    _trap_behind(jobs, "finish", "before-commit")
+    _trap_before(batches, "close_finished", "after-commit")
+    _trap_behind(tasks.Child, "answer", "before-ack")
+    return app.run(load(), list(Lane))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""A whole Answermill to be hurt: services, two workers that are started again, a producer.
+
+Everything runs as its users run it, in processes of its own; only the model is simulated.
+Times are short, so that a minute holds many faults: a lease is 3 s here, a sweep 0.5 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+
+from db import versions
+from db.config import load
+from db.migrate import upgrade
+from db.session import DatabaseClock, open_engine, transaction
+from tests.chaos.services import Postgres, Redis
+
+ROOT = Path(__file__).parents[2]
+WORKERS = 2
+ATTEMPTS = 8
+LEASE_SECONDS = 3.0
+
+_SHORT = {
+    "LEASE_SECONDS": str(LEASE_SECONDS),
+    "SWEEP_SECONDS": "0.5",
+    "JOB_SIZE": "8",
+    "SLICE_JOBS": "4",
+    "HIGH_WATER": "50",
+    "JOB_TIME_LIMIT": "60",
+    # Faults strike the innocent, too: what is given up after so many is poison.
+    "ATTEMPTS": str(ATTEMPTS),
+    "BREAKER_FAILURES": "100",
+}
+
+
+class World:
+    """All that runs."""
+
+    def __init__(self, folder: Path, database: str) -> None:
+        self.folder, self.traps = folder, folder / "traps"
+        self.traps.mkdir()
+        self.postgres = Postgres(folder) if database == "postgres" else None
+        url = self.postgres.url if self.postgres else f"sqlite:///{folder / 'chaos.db'}"
+        values = {name.lower(): value for name, value in _SHORT.items()}
+        self.settings = load(home=folder, database_url=url, **values)
+        self.environment = {
+            **os.environ,
+            **{f"ANSWERMILL_{name}": value for name, value in _SHORT.items()},
+            "ANSWERMILL_HOME": str(folder),
+            "ANSWERMILL_DATABASE_URL": url,
+            "CHAOS_TRAPS": str(self.traps),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+        self.engine = open_engine(self.settings)
+        upgrade(self.engine)
+        self._promote()
+        self.redis = Redis(self.settings)
+        self._stopped = threading.Event()
+        self._guard = threading.Lock()
+        self.workers = [self._start_worker(n) for n in range(WORKERS)]
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+
+    def _promote(self) -> None:
+        with transaction(self.engine) as conn:
+            now = DatabaseClock(self.engine)()
+            made = versions.register(conn, name="chaos", digest="d", metrics={}, now=now)
+            versions.promote(conn, made, by="chaos", now=now)
+
+    def close(self) -> None:
+        """End everything."""
+        self._stopped.set()
+        self._watcher.join()
+        for worker in self.workers:
+            self.kill(worker)
+        self.engine.dispose()
+        self.redis.stop()
+        if self.postgres:
+            self.postgres.close()
+
+    def _start_worker(self, number: int) -> subprocess.Popen[bytes]:
+        with (self.folder / f"worker-{number}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "tests.chaos.simulated"],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                start_new_session=True,
+            )
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(0.2):
+            with self._guard:
+                for number, worker in enumerate(self.workers):
+                    if worker.poll() is not None:
+                        self.workers[number] = self._start_worker(number)
+
+    def a_worker(self, rng: random.Random) -> subprocess.Popen[bytes]:
+        """Return one of the workers."""
+        with self._guard:
+            return rng.choice(self.workers)
+
+    def signal_child(self, worker: subprocess.Popen[bytes], number: int) -> None:
+        """Signal the process that holds the model, if there is one now."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(worker.pid).children():
+                child.send_signal(number)
+
+    def signal_all(self, worker: subprocess.Popen[bytes], number: int) -> None:
+        """Signal a worker and its children at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, number)
+
+    def kill(self, worker: subprocess.Popen[bytes]) -> None:
+        """Kill -9 a worker and its children."""
+        self.signal_all(worker, signal.SIGKILL)
+        worker.wait()
+
+    def start_command(self, *words: str) -> subprocess.Popen[str]:
+        """Start one of the commands."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "stack", *words],
+            env=self.environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
