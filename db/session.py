@@ -50,6 +50,7 @@ def open_engine(settings: Settings) -> sa.Engine:
             "connect_timeout": _CONNECT_SECONDS,
             "options": f"-c timezone=UTC -c lock_timeout={_LOCK_MILLISECONDS}",
             "application_name": "answermill",
+            "client_encoding": "utf8",  # a server set up without a locale says SQL_ASCII
         },
     )
 
