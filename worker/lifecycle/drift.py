@@ -32,7 +32,7 @@ Ints = NDArray[np.int64]
 
 MOST_PHRASINGS = 1_000  # that are asked; more: finer figures, and a longer check
 
-# Cosine between the nearest entry and the next. What int8 changes lies below (docs/log.md).
+# Cosine between the nearest entry and the next. What int8 changes lies below.
 CLEAR_LEAD = 0.02
 
 _BLOCK = 256  # rows of similarities in memory at once

@@ -2,7 +2,7 @@
 
 Traced with the attention written out, which is the form that ONNX Runtime's optimiser
 knows; the sum before a layer norm and the bias before a GELU stay apart, as the runtime is
-faster so. Other ways that were measured are in docs/log.md. The same encoder exports to
+faster so. The same encoder exports to
 the same bytes. Not covered: architectures with a decoder, and more than 2 GB of weights.
 """
 

@@ -3,7 +3,7 @@
 In int8 weights are quantised beforehand, activations as they come. Each column of a weight
 has a scale of its own, without which too much is lost. All eight bits are used: on a
 processor without VNNI sums of two products may then saturate, but that costs less than a
-bit does (docs/log.md has the figures). The same encoder quantises to the same bytes.
+bit does. The same encoder quantises to the same bytes.
 """
 
 from __future__ import annotations

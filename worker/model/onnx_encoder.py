@@ -28,7 +28,7 @@ GRAPH = "model.onnx"
 # What the graph takes and gives.
 IDS, MASK, STATES = "input_ids", "attention_mask", "states"
 
-# Measured (docs/log.md): eight questions a pass are a third faster than one, more pad more.
+# When tried, eight questions a pass were a third faster than one; more pad more.
 _BUDGETS = {
     Precision.FP32: PassBudget(tokens=512, questions=8),
     Precision.INT8: PassBudget(tokens=1, questions=1),
