@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from db.errors import ConversionDrifted, ConversionRefused, ExtraMissing
+from worker.lifecycle import convert, drift
+from worker.lifecycle.build import build
+from worker.lifecycle.convert import check, convert_version
+from worker.lifecycle.encoders import EncoderSource
+from worker.lifecycle.quantise import quantise
+from worker.model.bundle import Bundle, Entry, open_bundle
+from worker.model.encoder import KINDS, Engine, Kind, Precision
+from worker.model.registry import load_bundle
+from worker.passes import answer_texts
+
+TORCH, BF16, FP32, INT8 = KINDS
+TEXTS = ["refund", "parcel where is it", "您是机器人", "rain"]
+
+
+class Converter:
+    """Converts with everything filled in."""
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self.heard: list[tuple[int, int]] = []
+
+    def __call__(self, bundle: Bundle, to: Kind) -> Bundle:
+        hear = lambda done, total: self.heard.append((done, total))  # noqa: E731 - a recorder
+        return convert_version(
+            self.store, bundle, to, version="tiny@1", threads=1, on_progress=hear
+        )
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Converter:
+    return Converter(tmp_path / "store")
+
+
+def nothing_stored(store: Path) -> bool:
+    return list(store.rglob("*")) == []
+
+
+@pytest.mark.parametrize("kind", [BF16, FP32, INT8])
+def test_all_but_the_encoder_stays_as_it_was(
+    tiny_bundle: Bundle, tiny_bundles: dict[Kind, Bundle], kind: Kind
+):
+    made = open_bundle(tiny_bundles[kind].path)
+    before, after = tiny_bundle.manifest, made.manifest
+    assert (after.engine, after.precision) == kind
+    others = [name for name in before.files if not name.startswith("encoder/")]
+    assert [after.files[name] for name in others] == [before.files[name] for name in others]
+    assert (after.threshold, after.confidence) == (before.threshold, before.confidence)
+    weights = {"torch": "model.safetensors", "onnx": "model.onnx"}[kind.engine]
+    folder = {name for name in after.files if name.startswith("encoder/")}
+    assert folder == {f"encoder/{name}" for name in ("config.json", "tokenizer.json", weights)}
+
+
+@pytest.mark.parametrize("kind", [BF16, FP32, INT8])
+def test_a_converted_version_answers_as_the_original(
+    tiny_bundle: Bundle, tiny_bundles: dict[Kind, Bundle], kind: Kind
+):
+    before = answer_texts(load_bundle(tiny_bundle, "tiny@1"), TEXTS)
+    after = answer_texts(load_bundle(tiny_bundles[kind], "tiny@2"), TEXTS)
+    assert [one.entry_id for one in after] == [one.entry_id for one in before]
+
+
+def test_the_manifest_keeps_every_steps_figures_and_limits(
+    tiny_bundle: Bundle, tiny_bundles: dict[Kind, Bundle]
+):
+    told = tiny_bundles[INT8].manifest.conversion
+    assert told is not None
+    assert told["from"] == {
+        "engine": "torch",
+        "precision": "fp32",
+        "digest": tiny_bundle.manifest.digest,
+    }
+    assert told["asked"] == "phrasings of its own"
+    first, last = told["steps"]
+    assert (first["engine"], first["precision"]) == ("onnx", "fp32")
+    assert (last["engine"], last["precision"], last["questions"]) == ("onnx", "int8", 11)
+    assert first["cosine_least"] > last["cosine_least"] > last["limits"]["cosine_least"] == 0.85
+
+
+@pytest.mark.parametrize("kind", [FP32, INT8])
+def test_the_same_version_converts_to_the_same_digest(
+    make: Converter, tiny_bundle: Bundle, tiny_bundles: dict[Kind, Bundle], kind: Kind
+):
+    made = make(tiny_bundle, kind)
+    assert made.manifest.digest == tiny_bundles[kind].manifest.digest
+    assert make(tiny_bundle, kind).path == made.path
+    assert list((make.store / "tiny").iterdir()) == [made.path]
+
+
+def test_int8_of_onnx_is_the_int8_of_torch(make: Converter, tiny_bundles: dict[Kind, Bundle]):
+    made = make(tiny_bundles[FP32], INT8)
+    assert made.manifest.digest == tiny_bundles[INT8].manifest.digest
+
+
+def test_a_build_of_another_kind_is_the_conversion_of_a_build(
+    tiny_encoder: Path, tiny_bundles: dict[Kind, Bundle], tmp_path: Path
+):
+    made = build(
+        tmp_path,
+        "tiny",
+        tiny_bundles[INT8].entries(),
+        EncoderSource("tiny", tiny_encoder),
+        threads=1,
+        on_progress=lambda *_: None,
+        kind=INT8,
+    )
+    assert made.manifest.digest == tiny_bundles[INT8].manifest.digest
+
+
+def test_progress_ends_at_all_that_is_read(make: Converter, tiny_bundle: Bundle):
+    make(tiny_bundle, INT8)
+    assert make.heard[-1] == (33, 33)  # 11 phrasings, read by three encoders
+
+
+def test_an_encoder_that_drifts_is_refused_and_nothing_stored(
+    make: Converter, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    def scramble(encoder: Path, folder: Path, name: str) -> None:
+        import onnx
+        from onnx import numpy_helper
+
+        quantise(encoder, folder, name)
+        graph = onnx.load(folder / "model.onnx")
+        for tensor in graph.graph.initializer:
+            if tensor.name.endswith("_quantized"):
+                array = numpy_helper.to_array(tensor)
+                shuffled = np.random.default_rng(7).permutation(array.ravel()).reshape(array.shape)
+                tensor.CopyFrom(numpy_helper.from_array(shuffled, tensor.name))
+        onnx.save(graph, folder / "model.onnx")
+
+    monkeypatch.setattr("worker.lifecycle.quantise.quantise", scramble)
+    with pytest.raises(ConversionDrifted) as caught:
+        make(tiny_bundle, INT8)
+    told = str(caught.value)
+    assert told.startswith("tiny@1 is not converted to onnx int8: it drifts, the least cosine is ")
+    assert told.endswith("nothing was stored")
+    assert "\n" not in told
+    assert nothing_stored(make.store)
+
+
+def test_the_limits_are_those_of_each_step(
+    make: Converter, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    strict = drift.Limits(cosine_least=1.1, cosine_p1=0.0, changed=1.0)
+    monkeypatch.setitem(drift.LIMITS, Precision.FP32, strict)
+    with pytest.raises(ConversionDrifted, match="to onnx fp32"):
+        make(tiny_bundle, INT8)
+    assert nothing_stored(make.store)
+
+
+def test_a_conversion_that_dies_leaves_nothing(
+    make: Converter, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worker.lifecycle.quantise.quantise", die)
+    with pytest.raises(KeyboardInterrupt):
+        make(tiny_bundle, INT8)
+    assert nothing_stored(make.store)
+
+
+@pytest.mark.parametrize(
+    ("source", "to", "told"),
+    [
+        (TORCH, TORCH, "it is that already"),
+        (INT8, INT8, "it is that already"),
+        (INT8, FP32, "no way leads there from onnx int8; convert what it was made from"),
+        (FP32, TORCH, "no way leads there from onnx fp32"),
+        (BF16, INT8, "no way leads there from torch bf16"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused(
+    tiny_bundles: dict[Kind, Bundle], source: Kind, to: Kind, told: str
+):
+    with pytest.raises(ConversionRefused, match=told):
+        check(tiny_bundles[source].manifest, to, "tiny@1")
+
+
+def test_a_missing_package_is_told_with_its_extra(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(convert.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ExtraMissing, match="lifecycle"):
+        check(tiny_bundle.manifest, Kind(Engine.ONNX, Precision.INT8), "tiny@1")
+    check(tiny_bundle.manifest, BF16, "tiny@1")
+
+
+@pytest.mark.parametrize("kind", [BF16, FP32, INT8])
+def test_the_smallest_knowledge_base_converts(
+    make: Converter, tiny_encoder: Path, kind: Kind, tmp_path: Path
+):
+    source = EncoderSource("tiny", tiny_encoder)
+    smallest = build(
+        tmp_path / "other",
+        "tiny",
+        [Entry("a", "A", ["hello"])],
+        source,
+        threads=1,
+        on_progress=lambda *_: None,
+    )
+    assert make(smallest, kind).manifest.conversion["steps"][-1]["questions"] == 1
