@@ -35,7 +35,7 @@ def model(tiny_bundles: dict[Kind, Bundle], request: pytest.FixtureRequest) -> L
     return replace(load(tiny_bundles[request.param], "tiny@1", 2, 3), threshold=0.0)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(texts=TEXTS, budget=BUDGETS, data=st.data())
 def test_an_answer_does_not_depend_on_neighbours_pass_size_or_order(
     model: LoadedModel, texts: list[str], budget: PassBudget, data: st.DataObject
@@ -44,15 +44,20 @@ def test_an_answer_does_not_depend_on_neighbours_pass_size_or_order(
     order = data.draw(st.permutations(texts))
     together = answer_texts(replace(model, budget=budget), order)
     for text, answer in zip(order, together, strict=True):
-        assert told(answer) == pytest.approx(told(alone[text]), abs=1.1e-4)
-        assert said(answer) == said(alone[text])
+        if model.kind == "torch fp32":
+            assert numbers(answer) == pytest.approx(numbers(alone[text]), abs=1.1e-4)
+            assert said(answer) == said(alone[text])
+        else:
+            assert answer == alone[text]
 
 
-def told(answer: Answer) -> tuple[float | None, float | None]:
-    """Return the numbers, whose last printed digit may be rounded either way."""
-    return answer.confidence, answer.scope
+def numbers(answer: Answer) -> list[float]:
+    """Return the numbers, whose last digit of four PyTorch leaves to the shape of a pass."""
+    scores = [one.score for one in answer.runners_up or ()]
+    return [answer.confidence or 0.0, answer.scope or 0.0, *scores]
 
 
 def said(answer: Answer) -> Answer:
+    """Return the rest."""
     runners_up = tuple(replace(one, score=0.0) for one in answer.runners_up or ())
     return replace(answer, confidence=0.0, scope=0.0, runners_up=runners_up)

@@ -54,6 +54,16 @@ def test_embeddings_in_fp32_are_those_of_torch(
     np.testing.assert_allclose(onnx.encode(tokens), torch.encode(tokens), atol=2e-6)
 
 
+def test_embeddings_in_int8_are_near_those_in_fp32_and_not_the_same(
+    tiny_bundles: dict[Kind, Bundle],
+):
+    fp32, int8 = opened(tiny_bundles), opened(tiny_bundles, INT8)
+    tokens = fp32.tokenize(TEXTS)
+    before, after = fp32.encode(tokens), int8.encode(tokens)
+    assert ((before * after).sum(axis=1) > 0.99).all()
+    assert not (before == after).all(axis=1).any()
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_parts_come_back_in_order_with_any_number_of_threads(
     tiny_bundles: dict[Kind, Bundle], threads: int
