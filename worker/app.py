@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing import sharedctypes
 
 import sqlalchemy as sa
 import structlog
@@ -23,10 +24,12 @@ from db.entities import InForce, Lane, ModelVersion
 from db.messages import AnswerJob
 from db.session import DatabaseClock, open_engine, prepare, reading
 from worker import tasks
+from worker.along import Line
 from worker.answering import Desk
 from worker.following import Following
 from worker.leases import LeaseKeeper
 from worker.memory import give_back
+from worker.passes import Model
 from worker.sweep import Sweep, Sweeper
 from worker.threads import limit
 
@@ -38,19 +41,40 @@ _LOAD_SECONDS = 600
 # How long after its limit a job that did not listen is killed.
 _KILL_AFTER = 15
 
+# How long a message's job takes others along; a tenth of the time limit at most, which is the
+# message's, so that the last one has most of it.
+_ALONG_SECONDS = 5.0
 
-def create_app(settings: Settings) -> Celery:
+
+Load = Callable[[Settings, ModelVersion], Model]
+
+
+def load_bundle(settings: Settings, version: ModelVersion) -> Model:
+    """Fetch, verify and load a version's bundle."""
+    from worker.model.registry import load_version  # imports torch: only ever in a child
+
+    return load_version(settings, version)
+
+
+def create_app(settings: Settings, load: Load = load_bundle) -> Celery:
     """Build the Celery app with its task; nothing is connected to or loaded yet."""
     app = Celery("answermill")
     app.conf.update(queues.celery_settings(settings) | _worker_settings(settings))
     child = tasks.Child()
+    # Made before any fork: children see in it what the parent alone is told.
+    draining = sharedctypes.RawValue("b", 0)
+
+    def drain(**_: object) -> None:
+        draining.value = 1
+
     tasks.register(app, child)
 
     # Celery calls this in each child, before the child takes its first task.
     def begin(**_: object) -> None:
-        _begin_child(app, settings, child)
+        child.line = _begin_child(app, settings, load, lambda: bool(draining.value))
 
     signals.worker_process_init.connect(begin, weak=False)
+    signals.worker_shutting_down.connect(drain, weak=False)
     signals.setup_logging.connect(lambda **_: logs.configure(settings), weak=False)
     return app
 
@@ -75,8 +99,13 @@ def _worker_settings(settings: Settings) -> dict[str, object]:
     }
 
 
-def run(settings: Settings, lanes: Sequence[Lane]) -> int:
+def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> int:
     """Work until a signal says stop; return the exit status.
+
+    Args:
+        settings: read once.
+        lanes: which to take work from, the first one first.
+        load: makes a model of a version, in each child.
 
     Raises:
         UserError: the schema, the model or what speaks to its store is not there.
@@ -89,7 +118,7 @@ def run(settings: Settings, lanes: Sequence[Lane]) -> int:
     spec = settings.model or version.name
     chosen = settings.model_copy(update={"model": spec, "threads": threads})
     log.info("worker starting", model=str(version), replicas=settings.replicas, threads=threads)
-    app = create_app(chosen)
+    app = create_app(chosen, load)
     app.worker_main(
         [
             "worker",
@@ -133,10 +162,10 @@ class CeleryQueue:
         queues.send(self.app, messages, self.settings)
 
 
-def _begin_child(app: Celery, settings: Settings, child: tasks.Child) -> None:
+def _begin_child(app: Celery, settings: Settings, load: Load, draining: Callable[[], bool]) -> Line:
     try:
         engine = open_engine(settings)
-        following = _following(settings, engine)
+        following = _following(settings, engine, load)
         model = following.begin()
     except Exception:
         log.exception("the model can't be loaded")
@@ -149,8 +178,7 @@ def _begin_child(app: Celery, settings: Settings, child: tasks.Child) -> None:
     Sweeper(
         Sweep(engine, clock, queue, settings.attempts, settings.high_water), settings.sweep_seconds
     ).start()
-    child.following = following
-    child.desk = Desk(
+    desk = Desk(
         engine=engine,
         clock=clock,
         keeper=keeper,
@@ -158,21 +186,27 @@ def _begin_child(app: Celery, settings: Settings, child: tasks.Child) -> None:
         lease=lease,
         attempts=settings.attempts,
         question_chars=settings.question_chars,
+        window=settings.job_size,
     )
     log.info("model loaded", model=model)
     following.start()
+    return Line(
+        desk,
+        following.at_work,
+        lanes=[Lane(name) for name in app.amqp.queues.consume_from],
+        seconds=min(_ALONG_SECONDS, settings.job_time_limit / 10),
+        draining=draining,
+    )
 
 
-def _following(settings: Settings, engine: sa.Engine) -> Following:
-    from worker.model.registry import load_version  # imports torch: only ever in a child
-
+def _following(settings: Settings, engine: sa.Engine, load: Load) -> Following:
     def look() -> InForce:
         with reading(engine) as conn:
             return versions.in_force(conn, settings.model)
 
     return Following(
         look,
-        lambda version: load_version(settings, version),
+        lambda version: load(settings, version),
         seconds=settings.follow_seconds,
         let_go=give_back,
     )

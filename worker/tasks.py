@@ -10,8 +10,7 @@ from celery import Celery
 
 from db.errors import MessageInvalid
 from db.messages import TASK, JobHint
-from worker.answering import Desk, answer_job
-from worker.following import Following
+from worker.along import Line
 
 log = structlog.get_logger()
 
@@ -20,8 +19,7 @@ log = structlog.get_logger()
 class Child:
     """What a child process holds, once it has begun."""
 
-    desk: Desk | None = None
-    following: Following | None = None
+    line: Line | None = None
 
 
 def register(app: Celery, child: Child) -> None:
@@ -35,12 +33,11 @@ def register(app: Celery, child: Child) -> None:
             # The job stays queued in SQL; the sweep sends a message that we can read.
             log.error("message refused", error=str(error))  # noqa: TRY400 - no traceback wanted
             return {"refused": str(error)}
-        desk, following = child.desk, child.following
-        if desk is None or following is None:
+        if child.line is None:
             msg = "a task came before the model was loaded"
             raise RuntimeError(msg)
 
         def progress(done: int, size: int) -> None:
             self.send_event("task-progress", result=f"{done}/{size} answered")
 
-        return following.answer(hint.job, lambda model: answer_job(desk, model, hint.job, progress))
+        return child.line.answer(hint.job, progress)
