@@ -1,8 +1,8 @@
 """What one message sets off: its job, and the lane's next ones along with it.
 
 While the model computes a job, one thread claims and reads the next one of the lane, and
-another writes the last one: the model waits for neither. The messages of jobs taken along
-find nothing to do later on.
+another writes the last one: the model waits for neither. The message of a job that was taken
+along takes the next one instead, or finds nothing to do.
 
 Interactive jobs come first: before each bulk job a worker that serves both lanes looks for
 interactive ones, so that a question waits for the one job in progress at most. A job that
@@ -67,7 +67,7 @@ class Line:
             draining: whether the worker is about to end.
         """
         self._desk, self._at_work = desk, at_work
-        self._urgent = Lane.INTERACTIVE in lanes
+        self._lanes, self._urgent = lanes, Lane.INTERACTIVE in lanes
         self._seconds, self._draining = seconds, draining
         self._reader = ThreadPoolExecutor(1, "ahead")
         self._writer = ThreadPoolExecutor(1, "behind")
@@ -79,9 +79,9 @@ class Line:
             What Flower shows: questions by status, jobs and the rate, or why there was
             nothing to do.
         """
-        work = outlast_the_database(answering.take, self._desk, job_id)
+        work = outlast_the_database(self._take, job_id)
         if work is None:
-            return {"idle": "the job was not queued any more"}
+            return {"idle": "the job was not queued any more, nor was another"}
         hold(self._desk, work)
         behind = Behind(self._desk, self._writer)
         try:
@@ -89,6 +89,11 @@ class Line:
         finally:
             behind.end()
         return behind.summary()
+
+    def _take(self, job_id: int) -> Work | None:
+        # Else the messages of jobs that were taken along would hold up those of later ones.
+        lanes = (answering.take_next(self._desk, lane) for lane in self._lanes)
+        return answering.take(self._desk, job_id) or next(filter(None, lanes), None)
 
     def _answer_all(self, first: Work, behind: Behind, progress: Progress) -> None:
         until = time.monotonic() + self._seconds
