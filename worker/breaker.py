@@ -63,7 +63,7 @@ class Breaker:
             return 0.0
         left = float(self._until.value) - self._now()
         if left <= 0:
-            self._until.value = self._now() + self._pause()
+            self._stay_open()
         return max(0.0, left)
 
     @contextmanager
@@ -81,9 +81,7 @@ class Breaker:
         failures = self._count.value
         if failures < self._most:
             return
-        pause = self._pause()
-        self._until.value = self._now() + pause
-        log.error("work stopped", failures=failures, retry_seconds=round(pause))
+        log.error("work stopped", failures=failures, retry_seconds=round(self._stay_open()))
 
     def succeeded(self) -> None:
         """Note that a job was answered: the model works."""
@@ -91,6 +89,9 @@ class Breaker:
         if failures >= self._most:
             log.info("work resumed", failures=failures)
 
-    def _pause(self) -> float:
+    def _stay_open(self) -> float:
+        """Let no job be taken for a while; return for how long."""
         doublings: int = min(self._count.value - self._most, 16)
-        return min(_LONGEST_PAUSE, self._seconds * 2.0**doublings)
+        pause = min(_LONGEST_PAUSE, self._seconds * 2.0**doublings)
+        self._until.value = self._now() + pause
+        return pause

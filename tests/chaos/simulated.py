@@ -1,7 +1,7 @@
 """A real worker process whose model is simulated: fast, and its answers derive from the text.
 
-Run as a program it is `answermill worker` in all but the model. A text may ask for a fault by
-its first word: `!raise`, `!hang`, `!segfault`, `!memory`. A file named after one of POINTS in
+Run as a program it is `answermill worker` in all but the model. A text whose first word is
+`!raise` is poison. A file named after one of POINTS in
 the folder CHAOS_TRAPS kills the first process that comes to that point, with -9.
 """
 
@@ -51,22 +51,9 @@ class Simulated:
 
     def decide(self, texts, embeddings):
         assert len(texts) == len(embeddings)
-        for text in texts:
-            _misbehave(text.partition(" ")[0])
+        if any(text.startswith("!raise") for text in texts):
+            raise ValueError("poison")
         return [Answer(Status.ANSWERED, answer=answer_of(text), confidence=1.0) for text in texts]
-
-
-def _misbehave(word: str) -> None:
-    if word == "!raise":
-        raise ValueError("poison")
-    if word == "!hang":
-        signal.pause()
-    if word == "!segfault":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if word == "!memory":
-        hoard = []
-        while True:
-            hoard.append(bytearray(1 << 26))
 
 
 def trap(point: str) -> None:

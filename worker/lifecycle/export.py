@@ -2,8 +2,8 @@
 
 Traced with the attention written out, which is the form that ONNX Runtime's optimiser
 knows; the sum before a layer norm and the bias before a GELU stay apart, as the runtime is
-faster so. The same encoder exports to
-the same bytes. Not covered: architectures with a decoder, and more than 2 GB of weights.
+faster so. The same encoder exports to the same bytes. Not covered: architectures with a
+decoder, and more than 2 GB of weights.
 """
 
 from __future__ import annotations

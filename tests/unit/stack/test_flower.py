@@ -11,6 +11,7 @@ from stack import flower
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch):
+    # Set first, so that what the guard sets is undone, too.
     monkeypatch.setenv("FLOWER_BASIC_AUTH", "")
     monkeypatch.delenv("FLOWER_BASIC_AUTH")
 

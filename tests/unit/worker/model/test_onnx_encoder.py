@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from db.errors import EncoderInvalid
 from worker.lifecycle.export import export
+from worker.lifecycle.indexing import embed
 from worker.lifecycle.quantise import quantise
 from worker.model.encoder import Pooling, Precision
 from worker.model.onnx_encoder import OnnxEncoder
 from worker.model.torch_encoder import TorchEncoder
-from worker.passes import form_passes
 
 TEXTS = ["refund", "where is my order 12345?", "您是机器人吗", "a" * 30, "?", "thank you"]
 
@@ -68,14 +68,6 @@ def test_int8_embeddings_are_near_those_in_fp32_and_not_the_same(
         assert not np.array_equal(before, after)
 
 
-def _by_passes(encoder: OnnxEncoder, texts: list[str]) -> np.ndarray:
-    tokens = encoder.tokenize(texts)
-    out = np.empty((len(texts), encoder.dimensions), np.float32)
-    for members in form_passes([len(ids) for ids in tokens], encoder.budget):
-        out[members] = encoder.encode([tokens[i] for i in members])
-    return out
-
-
 @settings(max_examples=40, deadline=None)
 @given(texts=st.lists(st.sampled_from(TEXTS), min_size=1, max_size=12), data=st.data())
 def test_an_embedding_does_not_depend_on_neighbours_or_order(
@@ -84,7 +76,7 @@ def test_an_embedding_does_not_depend_on_neighbours_or_order(
     order = data.draw(st.permutations(range(len(texts))))
     for encoder, tolerance in ((fp32, 2e-6), (int8, 0.0)):
         alone = np.concatenate([encoder.encode([ids]) for ids in encoder.tokenize(texts)])
-        together = _by_passes(encoder, [texts[i] for i in order])
+        together = embed(encoder, [texts[i] for i in order], lambda *_: None)
         np.testing.assert_allclose(together, alone[order], rtol=0, atol=tolerance)
 
 
