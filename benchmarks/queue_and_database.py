@@ -2,10 +2,13 @@
 
 Measures, on PostgreSQL with fsync, everything on the same cores: `submit` alone, from its
 start, Python's included, to its end; and from the start of `submit` to the last committed
-result, with a worker whose model answers at once. Favours us: equal answers compress well
-in no way that counts here, but no tokenising is done. Against us: fsync on every commit.
+result, with a worker whose model answers at once. With `--peers`, the same questions as one
+task each of other queues, each landing a row in the same PostgreSQL (see `_peers.py`).
+Favours us: no tokenising is done; peers are sent one task at a time where they know no other
+way. Against us: peers read no file, check nothing and store no question.
 
-    python benchmarks/queue_and_database.py [--questions 100000] [--rounds 3] [--job-size 128]
+    python -m venv PEERS && PEERS/bin/pip install -r benchmarks/peers.txt
+    python benchmarks/queue_and_database.py [--questions 100000] [--rounds 3] [--peers PEERS]
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ from pathlib import Path
 
 import _mill
 
+from db.config import Settings
+
+PEERS = Path(__file__).with_name("_peers.py")
+
 TEXT = "Hello, I ordered a blue jacket last week and it still says processing, number {}, why?"
 
 
@@ -32,6 +39,8 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--job-size", type=int, default=128)
+    parser.add_argument("--peers", type=Path, help="the peers' environment")
+    parser.add_argument("--peer-questions", type=int, default=3_000)
     options = parser.parse_args()
     os.environ["ANSWERMILL_JOB_SIZE"] = str(options.job_size)
     submits, wholes = [], []
@@ -49,7 +58,28 @@ def main() -> None:
                 batch = submit(file, f"whole-{number}")
                 _mill.await_results(settings, batch, options.questions)
                 wholes.append(options.questions / (time.perf_counter() - started))
-    tell(options, submits, wholes)
+        found = peers(options, settings) if options.peers else {}
+    tell(options, submits, wholes, found)
+
+
+def peers(options: argparse.Namespace, settings: Settings) -> dict[str, float]:
+    """Return questions/s of each peer that came to its end."""
+    found = {}
+    given = {
+        "PEER_SOCKET": str(settings.redis_socket),
+        "PEER_DATABASE": os.environ["ANSWERMILL_DATABASE_URL"],
+        "PYTHONPATH": str(PEERS.parent),
+    }
+    for name in ("Celery", "RQ", "Dramatiq", "Huey", "Procrastinate"):
+        command = [str(options.peers / "bin/python"), str(PEERS), name, str(options.peer_questions)]
+        done = subprocess.run(
+            command, env={**os.environ, **given}, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            print(f"{name}: {(done.stderr.splitlines() or ['?'])[-1]}", file=sys.stderr)
+        else:
+            found[name] = float(done.stdout.splitlines()[-1])
+    return found
 
 
 def write_questions(path: Path, count: int) -> Path:
@@ -70,11 +100,17 @@ def cancel(batch: int) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def tell(options: argparse.Namespace, submits: list[float], wholes: list[float]) -> None:
+def tell(
+    options: argparse.Namespace,
+    submits: list[float],
+    wholes: list[float],
+    found: dict[str, float],
+) -> None:
     rows = [
         ["submit alone", statistics.median(submits), max(submits)],
         ["submit to the last result", statistics.median(wholes), max(wholes)],
     ]
+    rows += [[f"{name}, a task each", speed, speed] for name, speed in found.items()]
     title = f"{options.questions:,} questions, jobs of {options.job_size}, questions/s"
     _mill.tell(title, ["", "median", "best"], rows)
     _mill.tell_json(
@@ -84,6 +120,8 @@ def tell(options: argparse.Namespace, submits: list[float], wholes: list[float])
         rounds=options.rounds,
         submit_questions_per_second=round(statistics.median(submits)),
         whole_questions_per_second=round(statistics.median(wholes)),
+        peers={name: round(speed) for name, speed in found.items()},
+        over_best_peer=round(statistics.median(wholes) / max(found.values()), 1) if found else None,
     )
 
 
