@@ -50,6 +50,7 @@ def main() -> None:
             started = time.perf_counter()
             batch = submit(file, f"alone-{number}")
             submits.append(options.questions / (time.perf_counter() - started))
+            print(f"submit alone: {submits[-1]:,.0f}/s", file=sys.stderr)
             cancel(batch)
         with _mill.workers(settings):
             time.sleep(5)  # lets the sweep end what was cancelled
@@ -58,6 +59,7 @@ def main() -> None:
                 batch = submit(file, f"whole-{number}")
                 _mill.await_results(settings, batch, options.questions)
                 wholes.append(options.questions / (time.perf_counter() - started))
+                print(f"whole: {wholes[-1]:,.0f}/s", file=sys.stderr)
         found = peers(options, settings) if options.peers else {}
     tell(options, submits, wholes, found)
 

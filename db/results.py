@@ -87,8 +87,12 @@ def unanswered(
     conn: sa.Connection, batch_id: int, first: int, last: int
 ) -> list[tuple[int, str, str]]:
     """Return position, key and text of the range's questions that have no result."""
-    final = sa.exists().where(r.c.batch_id == q.c.batch_id, r.c.position == q.c.position)
-    return _asked(conn, batch_id, first, last, ~final)
+    # Bound by itself, not by a join: on tables without statistics PostgreSQL took thirty times
+    # as long for a NOT EXISTS (docs/log.md).
+    final = sa.select(r.c.position).where(
+        r.c.batch_id == batch_id, r.c.position.between(first, last)
+    )
+    return _asked(conn, batch_id, first, last, q.c.position.not_in(final))
 
 
 def _asked(
