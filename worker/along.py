@@ -1,8 +1,8 @@
 """What one message sets off: its job, and the lane's next ones along with it.
 
 While the model computes a job, one thread claims and reads the next one of the lane, and
-another writes the last one: the model waits for neither. The messages of jobs taken along
-find nothing to do later on.
+another writes the last one: the model waits for neither. The message of a job that was taken
+along takes the next one instead, or finds nothing to do.
 
 Interactive jobs come first: before each bulk job a worker that serves both lanes looks for
 interactive ones, so that a question waits for the one job in progress at most. A job that
@@ -71,16 +71,24 @@ class Line:
         self._reader = ThreadPoolExecutor(1, "ahead")
         self._writer = ThreadPoolExecutor(1, "behind")
 
-    def answer(self, job_id: int, progress: Progress) -> dict[str, object]:
+    def answer(
+        self, job_id: int, progress: Progress, lane: Lane | None = None
+    ) -> dict[str, object]:
         """Answer a queued job and what it takes along.
+
+        Args:
+            job_id: the message's job.
+            progress: hears how far each job is.
+            lane: the message's; when its job was taken along, the next one of the lane is
+                answered instead.
 
         Returns:
             What Flower shows: questions by status, jobs and the rate, or why there was
             nothing to do.
         """
-        work = outlast_the_database(self._take, job_id)
+        work = outlast_the_database(self._take, job_id, lane)
         if work is None:
-            return {"idle": "the job was not queued any more"}
+            return {"idle": "the job was not queued any more, nor was another"}
         hold(self._desk, work)
         behind = Behind(self._desk, self._writer)
         try:
@@ -89,10 +97,14 @@ class Line:
             behind.end()
         return behind.summary()
 
-    def _take(self, job_id: int) -> Work | None:
+    def _take(self, job_id: int, lane: Lane | None) -> Work | None:
         # When nothing succeeds, the one try must not cost small jobs beside it an attempt.
         desk = replace(self._desk, window=0) if self._enough() else self._desk
-        return answering.take(desk, job_id)
+        work = answering.take(desk, job_id)
+        if work is None and lane is not None:
+            # Else the messages of jobs that were taken along would hold up those of later ones.
+            work = answering.take_next(desk, lane)
+        return work
 
     def _answer_all(self, first: Work, behind: Behind, progress: Progress) -> None:
         until = time.monotonic() + self._seconds

@@ -13,6 +13,7 @@ import structlog
 from celery import Celery
 from celery.exceptions import Reject
 
+from db.entities import Lane
 from db.errors import MessageInvalid
 from db.messages import TASK, JobHint
 from worker.along import Line
@@ -60,4 +61,9 @@ def register(app: Celery, place: Place) -> None:
         def progress(done: int, size: int) -> None:
             self.send_event("task-progress", result=f"{done}/{size} answered")
 
-        return place.child.line.answer(hint.job, progress)
+        return place.child.line.answer(hint.job, progress, _lane(self.request))
+
+
+def _lane(request: Any) -> Lane | None:  # noqa: ANN401 - Celery's Context
+    key = (request.delivery_info or {}).get("routing_key")
+    return Lane(key) if key in tuple(Lane) else None

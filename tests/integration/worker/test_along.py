@@ -214,3 +214,16 @@ def test_no_lease_is_renewed_any_more_once_all_is_stored(engine, desk):
     batch = stored_batch(engine, questions(12), job_size=4)
     line(desk, Echo()).answer(queued_ids(engine, batch)[0], quiet)
     assert desk.keeper.held == frozenset()
+
+
+def test_a_message_whose_job_was_taken_along_takes_the_next_one_instead(engine, desk):
+    batch = stored_batch(engine, 4)
+    done = queued_ids(engine, batch)[0]
+    here = line(desk, Echo(), lanes=[Lane.BULK])
+    here.answer(done, quiet)
+    later = stored_batch(engine, 4, name="later")
+    other = stored_batch(engine, 4, name="other", lane=Lane.INTERACTIVE)
+    assert here.answer(done, quiet, Lane.BULK)["answered"] == 4
+    assert set(states(engine, later)) == {JobState.DONE}
+    assert "idle" in here.answer(done, quiet, Lane.BULK)
+    assert states(engine, other) == [JobState.QUEUED]
