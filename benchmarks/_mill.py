@@ -85,7 +85,7 @@ def promote_stand_in(settings: Settings) -> None:
 
 @contextmanager
 def workers(settings: Settings, count: int = 1, pass_seconds: float = 0.0) -> Iterator[list[int]]:
-    """Run workers with a model that sleeps so long a pass; yield their process ids."""
+    """Run workers with a model that sleeps so long a full job; yield their process ids."""
     promote_stand_in(settings)
     logs = [settings.home / f"worker-{n}.log" for n in range(count)]
     started: list[subprocess.Popen[bytes]] = []

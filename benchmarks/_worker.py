@@ -1,4 +1,4 @@
-"""A real worker whose model answers at once, or sleeps a given time a pass.
+"""A real worker whose model answers at once, or sleeps a given time for a full job.
 
 python benchmarks/_worker.py SECONDS
 """
@@ -19,6 +19,7 @@ from db.entities import Answer, Lane, ModelVersion, Status
 from worker.app import run
 from worker.passes import PassBudget
 
+_FULL = 128  # questions
 _ALL = PassBudget(tokens=1 << 20, questions=1 << 20)
 _ANSWER = Answer(
     Status.ANSWERED,
@@ -34,7 +35,7 @@ class AtOnce:
     """Gives every question the same answer."""
 
     version: str
-    seconds: float  # of a pass
+    seconds: float  # of a full job
     budget: PassBudget = _ALL
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -42,9 +43,9 @@ class AtOnce:
         return [[1]] * len(texts)
 
     def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Sleep."""
+        """Sleep, in proportion to the questions."""
         if self.seconds:
-            time.sleep(self.seconds)
+            time.sleep(self.seconds * len(tokens) / _FULL)
         return np.zeros((len(tokens), 1), dtype=np.float32)
 
     def decide(self, texts: Sequence[str], _: NDArray[np.float32]) -> list[Answer]:

@@ -4,7 +4,7 @@ Measures single questions, one after the other, on PostgreSQL: on an idle system
 a bulk backlog is answered whose jobs take a given time each. The model sleeps; what is
 measured is everything around it. The producer is warm, as a web process is: its start-up,
 most of a second of Python, is not in it. Favours us: the model's own time is left out when
-idle, and is one pass of the given length under load.
+idle, and small under load: it is in proportion to the questions.
 
     python benchmarks/latency.py [--questions 200] [--backlog 100000] [--pass-seconds 0.5]
 """

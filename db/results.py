@@ -87,8 +87,8 @@ def unanswered(
     conn: sa.Connection, batch_id: int, first: int, last: int
 ) -> list[tuple[int, str, str]]:
     """Return position, key and text of the range's questions that have no result."""
-    # Bound by itself, not by a join: on tables without statistics PostgreSQL took thirty times
-    # as long for a NOT EXISTS (docs/log.md).
+    # Bound by itself, not by a join: while a batch was being cancelled, PostgreSQL took thirty
+    # times as long for a NOT EXISTS (docs/log.md).
     final = sa.select(r.c.position).where(
         r.c.batch_id == batch_id, r.c.position.between(first, last)
     )
