@@ -128,7 +128,7 @@ def test_a_job_that_failed_travels_alone(engine, desk):
     here.answer(first, quiet)
     other = stored_batch(engine, 1, job_size=1, name="other")
     here.answer(failed, quiet)
-    assert states(engine, other) == [JobState.QUEUED]
+    assert set(states(engine, other)) == {JobState.QUEUED}
     here.answer(queued_ids(engine, other)[0], quiet)
     assert [row.failures for row in job_rows(engine, batch)] == [0, 2, 0]
 
@@ -226,4 +226,4 @@ def test_a_message_whose_job_was_taken_along_takes_the_next_one_instead(engine, 
     assert here.answer(done, quiet, Lane.BULK)["answered"] == 4
     assert set(states(engine, later)) == {JobState.DONE}
     assert "idle" in here.answer(done, quiet, Lane.BULK)
-    assert states(engine, other) == [JobState.QUEUED]
+    assert set(states(engine, other)) == {JobState.QUEUED}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import pytest
@@ -89,7 +89,7 @@ def stored(engine, batch):
 
 
 def answer_job(desk, model, job, progress):
-    return Line(desk, lambda: nullcontext(Held(model))).answer(job, progress)
+    return Line(desk, partial(answering.answer, desk, Held(model))).answer(job, progress)
 
 
 def quiet(_done, _size):
