@@ -29,6 +29,7 @@ from worker.breaker import Breaker
 from worker.following import Following
 from worker.leases import LeaseKeeper
 from worker.memory import give_back
+from worker.passes import Model
 from worker.sweep import Sweep, Sweeper
 from worker.threads import limit
 from worker.vitals import Vitals
@@ -181,15 +182,28 @@ def _begin_child(app: Celery, settings: Settings, breaker: Breaker) -> tasks.Chi
 
 
 def _following(settings: Settings, engine: sa.Engine) -> Following:
-    from worker.model.registry import load_version  # imports torch: only ever in a child
-
     def look() -> InForce:
         with reading(engine) as conn:
             return versions.in_force(conn, settings.model)
 
     return Following(
         look,
-        lambda version: load_version(settings, version),
+        lambda version: _loaded(settings, version),
         seconds=settings.follow_seconds,
         let_go=give_back,
     )
+
+
+def _loaded(settings: Settings, version: ModelVersion) -> Model:
+    from worker.model.registry import load_version  # may import torch: only ever in a child
+
+    model = load_version(settings, version)
+    log.info(
+        "passes measured",
+        model=model.version,
+        encoder=model.kind,
+        threads=settings.threads,
+        questions=model.budget.questions,
+        questions_per_s=dict(model.rates),
+    )
+    return model
