@@ -55,9 +55,18 @@ Load = Callable[[Settings, ModelVersion], Model]
 
 def load_bundle(settings: Settings, version: ModelVersion) -> Model:
     """Fetch, verify and load a version's bundle."""
-    from worker.model.registry import load_version  # imports torch: only ever in a child
+    from worker.model.registry import load_version  # may import torch: only ever in a child
 
-    return load_version(settings, version)
+    model = load_version(settings, version)
+    log.info(
+        "passes measured",
+        model=model.version,
+        encoder=model.kind,
+        threads=settings.threads,
+        questions=model.budget.questions,
+        questions_per_s=dict(model.rates),
+    )
+    return model
 
 
 def create_app(settings: Settings, load: Load = load_bundle) -> Celery:
