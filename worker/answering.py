@@ -70,7 +70,7 @@ class Desk:
     lease: timedelta
     attempts: int  # of a single question, before it is given up
     question_chars: int
-    window: int = 128  # questions up to which small jobs are topped up
+    window: int = 128  # questions up to which jobs are claimed together
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,8 @@ def _topped_up(desk: Desk, conn: sa.Connection, first: Job, now: datetime) -> Wo
     more = min(desk.window // first.size, _TOGETHER) - 1
     if more > 0 and first.failures == 0:
         taken += _claim_next(desk, conn, first.lane, room=first.size, limit=more, now=now)
-    return [Claimed(job, results.of_job(conn, job)) for job in taken]
+    asked = results.of_jobs(conn, taken)
+    return [Claimed(job, questions) for job, questions in zip(taken, asked, strict=True)]
 
 
 def answer(desk: Desk, models: Held, work: Work, progress: Progress) -> list[Outcome]:

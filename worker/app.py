@@ -182,7 +182,7 @@ def _begin_child(
     slot = current_process().index
     breaker.take_over(slot)
     try:
-        engine = open_engine(settings)
+        engine = open_engine(settings, ping=False)
         following = _following(settings, engine, load)
         model = following.begin()
     except Exception:
