@@ -7,6 +7,7 @@ import sys
 from db.config import load
 from db.entities import Lane
 from tests.chaos import poison
+from worker import app
 
 
 class Poisoned:
@@ -24,12 +25,10 @@ class Poisoned:
 
 
 def main() -> int:
-    from worker import app
-    from worker.model import registry
+    def load_poisoned(settings, version):
+        return Poisoned(app.load_bundle(settings, version))
 
-    real = registry.load_version
-    registry.load_version = lambda settings, version: Poisoned(real(settings, version))
-    return app.run(load(), list(Lane))
+    return app.run(load(), list(Lane), load_poisoned)
 
 
 if __name__ == "__main__":
