@@ -31,7 +31,7 @@ from db.errors import DatabaseAway, LeaseLost
 from db.session import transaction
 from worker.following import Held
 from worker.leases import LeaseKeeper
-from worker.model.confidence import Reason
+from worker.model.reasons import Reason
 from worker.passes import Model, answer_texts
 
 log = structlog.get_logger()
