@@ -73,6 +73,11 @@ class Settings(BaseSettings):
         default=None,
         description="URL of Redis or Valkey. Unset: the embedded Redis under HOME.",
     )
+    embedded: bool = Field(
+        default=True,
+        description="Whether a database or a Redis without a URL is the embedded one. Off, as in"
+        " the images: a URL that is missing is a fault.",
+    )
     model_store: Path | SecretStr | None = Field(
         default=None,
         description="Folder, or URL that fsspec speaks (s3://…), of the model bundles. Unset:"
@@ -231,18 +236,34 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """SQLAlchemy's URL of the database, password included: never show it."""
+        """SQLAlchemy's URL of the database, password included: never show it.
+
+        Raises:
+            SettingsInvalid: there is none, and nothing is embedded.
+        """
         if self.database_url is None:
+            self._require_embedded("DATABASE_URL")
             return f"sqlite:///{self.home / 'answermill.db'}"
         url = self.database_url.get_secret_value()
         return url.replace("postgresql://", "postgresql+psycopg://", 1)
 
     @property
     def broker(self) -> str:
-        """Celery's URL of the broker, password included: never show it."""
+        """Celery's URL of the broker, password included: never show it.
+
+        Raises:
+            SettingsInvalid: there is none, and nothing is embedded.
+        """
         if self.broker_url is None:
+            self._require_embedded("BROKER_URL")
             return f"redis+socket://{self.redis_socket}"
         return self.broker_url.get_secret_value()
+
+    def _require_embedded(self, name: str) -> None:
+        if not self.embedded:
+            secret = SECRETS / f"{PREFIX}{name}".lower()
+            fault = f"not set, nor is there a secret {secret}, and nothing is embedded here"
+            raise SettingsInvalid([f"{PREFIX}{name}: {fault}"])
 
     @property
     def store_url(self) -> str | None:
