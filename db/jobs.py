@@ -6,7 +6,9 @@ WHERE matches no row, `LeaseLost` is raised and nothing is written.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,28 +40,84 @@ def claim(
     conn: sa.Connection, job_id: int, *, owner: str, lease: timedelta, now: datetime
 ) -> Job | None:
     """Take a queued job of a live batch; None when there is nothing to take."""
-    live = sa.exists().where(
-        b.c.id == j.c.batch_id,
+    chosen = sa.and_(j.c.id == job_id, j.c.state == JobState.QUEUED, _live(j, now))
+    taken = _take(conn, chosen, owner=owner, lease=lease, now=now)
+    return taken[0] if taken else None
+
+
+def claim_next(
+    conn: sa.Connection,
+    lane: Lane,
+    *,
+    room: int,
+    limit: int,
+    owner: str,
+    lease: timedelta,
+    now: datetime,
+) -> list[Job]:
+    """Take the lane's oldest queued jobs that never failed, `limit` at most, oldest first.
+
+    One that failed may take its worker along when it fails again, and with that worker's other
+    jobs: it is claimed by itself alone.
+
+    Args:
+        conn: the transaction.
+        lane: whose.
+        room: a job with more questions is passed over.
+        limit: how many jobs.
+        owner: the worker.
+        lease: for how long.
+        now: the time.
+    """
+    queued = j.alias("next")
+    found = (
+        sa.select(queued.c.id)
+        .where(
+            queued.c.lane == lane,
+            queued.c.state == sa.literal_column(f"'{JobState.QUEUED}'"),
+            queued.c.failures == 0,
+            queued.c.last_position - queued.c.first_position < room,
+            _live(queued, now),
+        )
+        .order_by(queued.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=queued)
+        .cte("chosen")
+    )
+    chosen = j.c.id.in_(sa.select(found.c.id))
+    taken = _take(conn, chosen, owner=owner, lease=lease, now=now)
+    return sorted(taken, key=lambda job: job.id)
+
+
+def _live(jobs: sa.FromClause, now: datetime) -> sa.ColumnElement[bool]:
+    return sa.exists().where(
+        b.c.id == jobs.c.batch_id,
         b.c.state.in_((BatchState.OPEN, BatchState.SEALED)),
         sa.or_(b.c.deadline.is_(None), b.c.deadline > now),
     )
-    row = conn.execute(
+
+
+def _take(
+    conn: sa.Connection,
+    chosen: sa.ColumnElement[bool],
+    *,
+    owner: str,
+    lease: timedelta,
+    now: datetime,
+) -> list[Job]:
+    due = sa.select(b.c.deadline).where(b.c.id == j.c.batch_id).scalar_subquery()
+    rows = conn.execute(
         j.update()
-        .where(j.c.id == job_id, j.c.state == JobState.QUEUED, live)
+        .where(chosen)
         .values(
             state=JobState.RUNNING,
             owner=owner,
             lease_until=now + lease,
             attempt=j.c.attempt + 1,
         )
-        .returning(*_JOB)
-    ).first()
-    return None if row is None else _entity(row)
-
-
-def deadline(conn: sa.Connection, job: Job) -> datetime | None:
-    """Return the deadline of the job's batch."""
-    return conn.scalar(sa.select(b.c.deadline).where(b.c.id == job.batch_id))
+        .returning(*_JOB, due.label("deadline"))
+    )
+    return [replace(_entity(row), deadline=row.deadline) for row in rows]
 
 
 def renew(conn: sa.Connection, job: Job, *, lease: timedelta, now: datetime) -> None:
@@ -77,10 +135,33 @@ def finish(conn: sa.Connection, job: Job, answers: Sequence[Result], *, now: dat
     Raises:
         LeaseLost: it is not ours any more; nothing was written.
     """
-    counts = {s.value: sum(x.answer.status is s for x in answers) for s in Status}
-    added = {name: j.c[name] + n for name, n in counts.items() if n}
+    if finish_all(conn, [(job, answers)], now=now):
+        raise LeaseLost(job.id, job.attempt)
+
+
+def finish_all(
+    conn: sa.Connection, work: Sequence[tuple[Job, Sequence[Result]]], *, now: datetime
+) -> list[Job]:
+    """Store the results of several jobs and end them; return those that are not ours any more.
+
+    Of these nothing was written.
+    """
+    lost, rows = [], []
+    for job, answers in work:
+        try:
+            _end(conn, job, answers, now)
+        except LeaseLost:
+            lost.append(job)
+        else:
+            rows += [(job.batch_id, answer) for answer in answers]
+    results.insert(conn, rows)
+    return lost
+
+
+def _end(conn: sa.Connection, job: Job, answers: Sequence[Result], now: datetime) -> None:
+    counts = Counter(answer.answer.status.value for answer in answers)
+    added = {name: j.c[name] + n for name, n in counts.items()}
     _move(conn, job, state=JobState.DONE, finished_at=now, error=None, **_FREE, **added)
-    results.insert(conn, job.batch_id, answers)
 
 
 def give_back(conn: sa.Connection, job: Job) -> None:

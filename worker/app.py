@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing import sharedctypes
 
 import sqlalchemy as sa
 import structlog
@@ -24,11 +25,14 @@ from db.entities import InForce, Lane, ModelVersion
 from db.messages import AnswerJob
 from db.session import DatabaseClock, open_engine, prepare, reading
 from worker import tasks
+from worker.along import Line
 from worker.answering import Desk
+from worker.attempts import Attempts
 from worker.breaker import Breaker
 from worker.following import Following
 from worker.leases import LeaseKeeper
 from worker.memory import give_back
+from worker.passes import Model
 from worker.sweep import Sweep, Sweeper
 from worker.threads import limit
 from worker.vitals import Vitals
@@ -41,21 +45,50 @@ _LOAD_SECONDS = 600
 # How long after its limit a job that did not listen is killed.
 _KILL_AFTER = 15
 
+# How long a message's job takes others along; a tenth of the time limit at most, which is the
+# message's, so that the last one has most of it.
+_ALONG_SECONDS = 5.0
 
-def create_app(settings: Settings) -> Celery:
+
+Load = Callable[[Settings, ModelVersion], Model]
+
+
+def load_bundle(settings: Settings, version: ModelVersion) -> Model:
+    """Fetch, verify and load a version's bundle."""
+    from worker.model.registry import load_version  # may import torch: only ever in a child
+
+    model = load_version(settings, version)
+    log.info(
+        "passes measured",
+        model=model.version,
+        encoder=model.kind,
+        threads=settings.threads,
+        questions=model.budget.questions,
+        questions_per_s=dict(model.rates),
+    )
+    return model
+
+
+def create_app(settings: Settings, load: Load = load_bundle) -> Celery:
     """Build the Celery app with its task; nothing is connected to or loaded yet."""
     app = Celery("answermill")
     app.conf.update(queues.celery_settings(settings) | _worker_settings(settings))
     place = tasks.Place()
     tasks.register(app, place)
-    # Made before any fork: its memory is shared with every child.
+    # Made before any fork: the breaker's count is shared with every child, and children see
+    # here what the parent alone is told.
     breaker = Breaker(settings.breaker_failures, settings.breaker_seconds, settings.replicas)
+    draining = sharedctypes.RawValue("b", 0)
+
+    def drain(**_: object) -> None:
+        draining.value = 1
 
     # Celery calls this in each child, before the child takes its first task.
     def begin(**_: object) -> None:
-        place.child = _begin_child(app, settings, breaker)
+        place.child = _begin_child(app, settings, load, breaker, lambda: bool(draining.value))
 
     signals.worker_process_init.connect(begin, weak=False)
+    signals.worker_shutting_down.connect(drain, weak=False)
     signals.setup_logging.connect(lambda **_: logs.configure(settings), weak=False)
     return app
 
@@ -80,8 +113,13 @@ def _worker_settings(settings: Settings) -> dict[str, object]:
     }
 
 
-def run(settings: Settings, lanes: Sequence[Lane]) -> int:
+def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> int:
     """Work until a signal says stop; return the exit status.
+
+    Args:
+        settings: read once.
+        lanes: which to take work from, the first one first.
+        load: makes a model of a version, in each child.
 
     Raises:
         UserError: the schema, the model or what speaks to its store is not there.
@@ -94,7 +132,7 @@ def run(settings: Settings, lanes: Sequence[Lane]) -> int:
     spec = settings.model or version.name
     chosen = settings.model_copy(update={"model": spec, "threads": threads})
     log.info("worker starting", model=str(version), replicas=settings.replicas, threads=threads)
-    app = create_app(chosen)
+    app = create_app(chosen, load)
     app.worker_main(
         [
             "worker",
@@ -138,12 +176,14 @@ class CeleryQueue:
         queues.send(self.app, messages, self.settings)
 
 
-def _begin_child(app: Celery, settings: Settings, breaker: Breaker) -> tasks.Child:
+def _begin_child(
+    app: Celery, settings: Settings, load: Load, breaker: Breaker, draining: Callable[[], bool]
+) -> tasks.Child:
     slot = current_process().index
     breaker.take_over(slot)
     try:
         engine = open_engine(settings)
-        following = _following(settings, engine)
+        following = _following(settings, engine, load)
         model = following.begin()
     except Exception:
         log.exception("the model can't be loaded")
@@ -164,6 +204,7 @@ def _begin_child(app: Celery, settings: Settings, breaker: Breaker) -> tasks.Chi
         lease=lease,
         attempts=settings.attempts,
         question_chars=settings.question_chars,
+        window=settings.job_size,
     )
     lanes = [Lane(name) for name in app.amqp.queues.consume_from]
     vitals = Vitals(
@@ -177,19 +218,24 @@ def _begin_child(app: Celery, settings: Settings, breaker: Breaker) -> tasks.Chi
     log.info("model loaded", model=model)
     following.start()
     vitals.start()
-    return tasks.Child(desk, following, vitals, breaker, slot)
+    line = Line(
+        desk,
+        Attempts(desk, following, vitals, breaker, slot).answer,
+        lanes=lanes,
+        seconds=min(_ALONG_SECONDS, settings.job_time_limit / 10),
+        enough=lambda: draining() or breaker.state()[1],
+    )
+    return tasks.Child(line, breaker)
 
 
-def _following(settings: Settings, engine: sa.Engine) -> Following:
-    from worker.model.registry import load_version  # imports torch: only ever in a child
-
+def _following(settings: Settings, engine: sa.Engine, load: Load) -> Following:
     def look() -> InForce:
         with reading(engine) as conn:
             return versions.in_force(conn, settings.model)
 
     return Following(
         look,
-        lambda version: load_version(settings, version),
+        lambda version: load(settings, version),
         seconds=settings.follow_seconds,
         let_go=give_back,
     )

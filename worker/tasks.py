@@ -13,12 +13,11 @@ import structlog
 from celery import Celery
 from celery.exceptions import Reject
 
+from db.entities import Lane
 from db.errors import MessageInvalid
 from db.messages import TASK, JobHint
-from worker.answering import Desk, Progress, answer_job
+from worker.along import Line
 from worker.breaker import Breaker
-from worker.following import Following
-from worker.vitals import Vitals
 
 log = structlog.get_logger()
 
@@ -30,28 +29,8 @@ _HELD_SECONDS = 1.0
 class Child:
     """What a child process holds, once it has begun."""
 
-    desk: Desk
-    following: Following
-    vitals: Vitals
+    line: Line
     breaker: Breaker
-    slot: int  # which of the worker's replicas it is
-
-    def answer(self, job_id: int, progress: Progress) -> dict[str, object]:
-        """Answer a job with the model in force, and heed how it ended."""
-
-        def heard(done: int, size: int) -> None:
-            self.vitals.progress()
-            progress(done, size)
-
-        with self.vitals.working_on(job_id), self.breaker.attempt(self.slot):
-            told = self.following.answer(
-                job_id, lambda model: answer_job(self.desk, model, job_id, heard)
-            )
-        if "failed_attempt" in told:
-            self.breaker.failed()
-        elif "idle" not in told:
-            self.breaker.succeeded()
-        return told
 
 
 @dataclass(slots=True)
@@ -82,4 +61,9 @@ def register(app: Celery, place: Place) -> None:
         def progress(done: int, size: int) -> None:
             self.send_event("task-progress", result=f"{done}/{size} answered")
 
-        return place.child.answer(hint.job, progress)
+        return place.child.line.answer(hint.job, progress, _lane(self.request))
+
+
+def _lane(request: Any) -> Lane | None:  # noqa: ANN401 - Celery's Context
+    key = (request.delivery_info or {}).get("routing_key")
+    return Lane(key) if key in tuple(Lane) else None

@@ -88,15 +88,15 @@ def _trap_before(module, name: str, point: str) -> None:
 
 
 def main() -> int:
-    from worker import app, tasks
-    from worker.model import registry
+    from worker import app
+    from worker.along import Line
 
-    registry.load_version = lambda *_: Simulated()
     _trap_behind(jobs, "claim", "claim")
-    _trap_behind(jobs, "finish", "before-commit")
+    _trap_behind(jobs, "claim_next", "claim")
+    _trap_behind(jobs, "finish_all", "before-commit")
     _trap_before(batches, "close_finished", "after-commit")
-    _trap_behind(tasks.Child, "answer", "before-ack")
-    return app.run(load(), list(Lane))
+    _trap_behind(Line, "answer", "before-ack")
+    return app.run(load(), list(Lane), lambda *_: Simulated())
 
 
 if __name__ == "__main__":

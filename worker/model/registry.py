@@ -1,11 +1,13 @@
 """From a model's name to the loaded model: SQL says which version, the store has its bundle.
 
-A version is taken for loaded when it has answered one of its own phrasings.
+A version is taken for loaded when it has answered one of its own phrasings, and workers take
+one on when it is known how large its passes should be.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +36,7 @@ def load_model(
         settings: where the store is, and how many threads, if they are set.
         spec: the model version.
         engine: the database that knows the versions.
-        threads: of torch, when the settings leave them open; 0: torch decides.
+        threads: of the arithmetic, when the settings leave them open; 0: the engine decides.
 
     Raises:
         ModelUnknown: no version, or more than one, fits.
@@ -47,14 +49,27 @@ def load_model(
 
 
 def load_version(settings: Settings, version: ModelVersion, threads: int = 0) -> LoadedModel:
-    """Verify and load a version, and let it answer one of its phrasings.
+    """Verify and load a version, let it answer, and measure how large its passes should be.
 
     Raises:
         BundleInvalid: its bundle is missing or damaged, or does not answer.
         EncoderInvalid: its encoder can't be loaded.
     """
     bundle, threads = find_bundle(settings, version), settings.threads or threads
-    return load_bundle(bundle, str(version), threads, settings.runners_up)
+    return _paced(load_bundle(bundle, str(version), threads, settings.runners_up))
+
+
+def _paced(model: LoadedModel) -> LoadedModel:
+    from worker.model.pace import measure, sample
+    from worker.passes import answer_texts
+
+    budgets = model.encoder.budgets
+    found = measure(
+        lambda budget, texts: answer_texts(replace(model, budget=budget), texts),
+        budgets,
+        sample(model.knowledge.phrasings, budgets),
+    )
+    return replace(model, budget=found.budget, rates=found.rates)
 
 
 def load_bundle(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) -> LoadedModel:
@@ -64,7 +79,7 @@ def load_bundle(bundle: Bundle, version: str, threads: int = 0, runners_up: int 
         BundleInvalid: it does not answer.
         EncoderInvalid: its encoder can't be loaded.
     """
-    from worker.model.loaded import load  # imports torch
+    from worker.model.loaded import load  # an engine comes with it
 
     try:
         model = load(bundle, version, threads, runners_up)

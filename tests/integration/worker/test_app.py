@@ -19,7 +19,7 @@ def started(settings, monkeypatch):
     def started(**changes):
         seen = []
 
-        def create_app(given):
+        def create_app(given, _load):
             seen.append(given)
             return SimpleNamespace(worker_main=lambda _: None)
 
