@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
 import urllib.request
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -30,6 +32,8 @@ from tests.factories import (
     running_job,
     stored_batch,
 )
+
+DOCS = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 
 
 def _samples(text):
@@ -145,6 +149,14 @@ def test_no_metric_holds_a_question_or_the_name_of_a_batch(engine, client, setti
     told = generate_latest(registry).decode()
     assert "zebra" not in told
     assert "parcel" not in told
+
+
+def test_the_page_tells_every_metric_of_the_system_and_no_other(engine, client, settings):
+    section = DOCS.read_text().split("## `answermill metrics`")[1].split("## Each worker")[0]
+    written = set(re.findall(r"^\| (answermill_\w+)", section, flags=re.MULTILINE))
+    assert written == {
+        family.name for family in SystemCollector(engine, client, settings).collect()
+    }
 
 
 @pytest.mark.usefixtures("environment")
