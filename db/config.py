@@ -12,12 +12,20 @@ import difflib
 import os
 import re
 import sys
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    IPvAnyAddress,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db.errors import SettingsInvalid
@@ -172,6 +180,14 @@ class Settings(BaseSettings):
         default=None,
         description="USER:PASSWORD that Flower asks for. Unset: it asks for none, and serves"
         " loopback alone.",
+    )
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        default=0,
+        description="Port at which a worker serves what it counts and times to Prometheus; those of"
+        " `up` take this one and the next ones. 0: none.",
+    )
+    metrics_address: IPvAnyAddress = Field(
+        default=IPv4Address("127.0.0.1"), description="Address of that port."
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"

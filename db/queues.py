@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import KombuError, OperationalError
@@ -131,6 +132,25 @@ def _plain_client(app: Celery, settings: Settings) -> Iterator[Redis]:
     # kombu's own client puts the prefix before the keys of some commands only.
     with _translated(settings), app.connection_for_write() as connection:
         yield Redis(connection_pool=connection.default_channel.client.connection_pool)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How much memory Redis uses, in bytes."""
+
+    used: int
+    limit: int  # 0: none is set
+
+
+def memory(app: Celery, settings: Settings) -> Memory:
+    """Return how much memory Redis uses.
+
+    Raises:
+        BrokerAway: Redis does not answer, or does not tell this user.
+    """
+    with _translated(settings), app.connection_for_write() as connection:
+        told = connection.default_channel.client.info("memory")
+        return Memory(int(told["used_memory"]), int(told["maxmemory"]))
 
 
 @contextmanager

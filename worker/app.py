@@ -26,7 +26,7 @@ from db.entities import InForce, Lane, ModelVersion
 from db.errors import BrokerAway
 from db.messages import AnswerJob
 from db.session import DatabaseClock, open_engine, prepare, reading
-from worker import tasks
+from worker import meters, tasks
 from worker.along import Line
 from worker.answering import Desk
 from worker.attempts import Attempts
@@ -34,6 +34,7 @@ from worker.breaker import Breaker
 from worker.following import Following
 from worker.leases import LeaseKeeper
 from worker.memory import give_back
+from worker.meters import Metered, Meters
 from worker.model.place import require_bundle
 from worker.passes import Model
 from worker.sweep import Sweep, Sweeper
@@ -72,8 +73,16 @@ def load_bundle(settings: Settings, version: ModelVersion) -> Model:
     return model
 
 
-def create_app(settings: Settings, load: Load = load_bundle) -> Celery:
-    """Build the Celery app with its task; nothing is connected to or loaded yet."""
+def create_app(
+    settings: Settings, load: Load = load_bundle, forked: Callable[[], None] = lambda: None
+) -> Celery:
+    """Build the Celery app with its task; nothing is connected to or loaded yet.
+
+    Args:
+        settings: read once.
+        load: makes a model of a version.
+        forked: closes in each child what belongs to the parent.
+    """
     app = Celery("answermill")
     app.conf.update(queues.celery_settings(settings) | _worker_settings(settings))
     place = tasks.Place()
@@ -88,6 +97,7 @@ def create_app(settings: Settings, load: Load = load_bundle) -> Celery:
 
     # Celery calls this in each child, before the child takes its first task.
     def begin(**_: object) -> None:
+        forked()
         place.child = _begin_child(app, settings, load, breaker, lambda: bool(draining.value))
 
     signals.worker_process_init.connect(begin, weak=False)
@@ -138,19 +148,20 @@ def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> 
     spec = settings.model or version.name
     chosen = settings.model_copy(update={"model": spec, "threads": threads})
     log.info("worker starting", model=str(version), replicas=settings.replicas, threads=threads)
-    app = create_app(chosen, load)
-    _own(app, settings, identity)
-    app.worker_main(
-        [
-            "worker",
-            "--events",
-            "--without-gossip",
-            "--without-mingle",
-            f"--queues={','.join(lanes)}",
-            f"--hostname={os.getpid()}@{socket.gethostname()}",
-            "--loglevel=WARNING",
-        ]
-    )
+    with meters.served(chosen) as counts:
+        app = create_app(chosen, load, counts.let_go)
+        _own(app, settings, identity)
+        app.worker_main(
+            [
+                "worker",
+                "--events",
+                "--without-gossip",
+                "--without-mingle",
+                f"--queues={','.join(lanes)}",
+                f"--hostname={os.getpid()}@{socket.gethostname()}",
+                "--loglevel=WARNING",
+            ]
+        )
     return 0
 
 
@@ -199,9 +210,11 @@ def _begin_child(
 ) -> tasks.Child:
     slot = current_process().index
     breaker.take_over(slot)
+    counts = Meters()
+    counts.heed_the_log()
     try:
         engine = open_engine(settings, ping=False)
-        following = _following(settings, engine, load)
+        following = _following(settings, engine, lambda s, v: Metered(load(s, v), counts))
         model = following.begin()
     except Exception:
         log.exception("the model can't be loaded")
@@ -223,6 +236,7 @@ def _begin_child(
         attempts=settings.attempts,
         question_chars=settings.question_chars,
         window=settings.job_size,
+        meters=counts,
     )
     lanes = [Lane(name) for name in app.amqp.queues.consume_from]
     vitals = Vitals(
