@@ -251,13 +251,14 @@ def _give_up(conn: sa.Connection, job: Job, failures: int, error: str, now: date
         failures=failures,
         error=error,
         finished_at=now,
-        failed=j.c.failed + 1,
         **_FREE,
     )
     failed = Answer(Status.FAILED, error=f"gave up after {failures} failed attempts: {error}")
-    results.end_unanswered(
+    ended = results.end_unanswered(
         conn, job.batch_id, job.first_position, job.last_position, answer=failed, now=now
     )
+    # None, if it is half of a job of which only the other half was to run again.
+    conn.execute(j.update().where(j.c.id == job.id).values(failed=j.c.failed + ended))
     return JobState.DEAD
 
 
@@ -343,7 +344,11 @@ def retry(
 
     Jobs queued since `since` are passed over, so that whoever calls until nothing is left
     comes to an end, though some fail again in the meantime.
+
+    Raises:
+        BatchClosed: the batch was cancelled or has expired.
     """
+    batches.hold(conn, batch.id, "run again")
     wanted = sum((j.c[s.value] for s in statuses), start=sa.literal(0))
     found = conn.execute(
         sa.select(*_JOB, wanted.label("wanted"))
@@ -368,6 +373,8 @@ def retry(
             | {s.value: 0 for s in statuses}
         )
     )
+    if found:
+        batches.reopen(conn, batch.id)
     return int(sum(row.wanted for row in found))
 
 

@@ -18,7 +18,7 @@ from tests.acceptance.conftest import install
 from tests.acceptance.mill import Mill, wait_for
 from worker.following import goes_to_canary
 from worker.model.bundle import open_bundle, save_manifest
-from worker.model.registry import bundle_path
+from worker.model.place import bundle_path
 
 WITHIN_SECONDS = 60
 MODEL_BYTES = 90_000_000  # of the encoder's weights
