@@ -27,6 +27,7 @@ from db.config import Settings, load
 from db.migrate import upgrade
 from db.session import DatabaseClock, open_engine, reading, transaction
 from stack.embedded import redis_service
+from worker.model.place import bundle_path
 
 MODEL = "bench"
 _WORKER = Path(__file__).with_name("_worker.py")
@@ -81,6 +82,7 @@ def promote_stand_in(settings: Settings) -> None:
         now = DatabaseClock(engine)()
         version = versions.register(conn, name=MODEL, digest="none", metrics={}, now=now)
         versions.promote(conn, version, by="benchmark", now=now)
+    bundle_path(settings.models, version.name, version.digest).mkdir(parents=True, exist_ok=True)
     engine.dispose()
 
 
