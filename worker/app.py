@@ -183,7 +183,7 @@ def _begin_child(
     breaker.take_over(slot)
     try:
         engine = open_engine(settings)
-        following = _following(settings, engine, load)
+        following = _following(settings, engine, load, breaker)
         model = following.begin()
     except Exception:
         log.exception("the model can't be loaded")
@@ -228,14 +228,18 @@ def _begin_child(
     return tasks.Child(line, breaker)
 
 
-def _following(settings: Settings, engine: sa.Engine, load: Load) -> Following:
+def _following(settings: Settings, engine: sa.Engine, load: Load, breaker: Breaker) -> Following:
     def look() -> InForce:
         with reading(engine) as conn:
             return versions.in_force(conn, settings.model)
+
+    def let_go() -> None:
+        breaker.forgive()
+        give_back()
 
     return Following(
         look,
         lambda version: load(settings, version),
         seconds=settings.follow_seconds,
-        let_go=give_back,
+        let_go=let_go,
     )

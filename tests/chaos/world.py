@@ -25,7 +25,6 @@ from db.session import DatabaseClock, open_engine, transaction
 from tests.chaos.services import Postgres, Redis
 
 ROOT = Path(__file__).parents[2]
-WORKERS = 2
 ATTEMPTS = 8
 LEASE_SECONDS = 3.0
 
@@ -46,13 +45,20 @@ class World:
     """All that runs."""
 
     def __init__(
-        self, folder: Path, database: str, *, digest: str = "good", **changes: str
+        self,
+        folder: Path,
+        database: str,
+        *,
+        workers: int = 2,
+        digest: str = "good",
+        **changes: str,
     ) -> None:
         """Start it all.
 
         Args:
             folder: a short one, for everything.
             database: its kind, "sqlite" or "postgres".
+            workers: how many.
             digest: of the version that workers answer with.
             changes: settings, by their names in capitals.
         """
@@ -78,7 +84,7 @@ class World:
         self.redis = Redis(self.settings)
         self._stopped = threading.Event()
         self._guard = threading.Lock()
-        self.workers = [self._start_worker(n) for n in range(WORKERS)]
+        self.workers = [self._start_worker(n) for n in range(workers)]
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
 
