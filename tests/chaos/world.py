@@ -1,6 +1,7 @@
 """A whole Answermill to be hurt: services, two workers that are started again, a producer.
 
-Everything runs as its users run it, in processes of its own; only the model is simulated.
+Everything runs as its users run it, in processes of its own; only the model is simulated, and
+between the parts lie wires that can be cut.
 Times are short, so that a minute holds many faults: a lease is 3 s here, a sweep 0.5 s.
 """
 
@@ -22,6 +23,8 @@ from db import versions
 from db.config import load
 from db.migrate import upgrade
 from db.session import DatabaseClock, open_engine, transaction
+from tests.chaos.disk import Disk
+from tests.chaos.proxy import Proxy
 from tests.chaos.services import Postgres, Redis
 
 ROOT = Path(__file__).parents[2]
@@ -64,16 +67,22 @@ class World:
         """
         self.folder, self.traps = folder, folder / "traps"
         self.traps.mkdir()
-        self.postgres = Postgres(folder) if database == "postgres" else None
-        url = self.postgres.url if self.postgres else f"sqlite:///{folder / 'chaos.db'}"
+        self.disk = Disk(folder / "disk")
+        self.postgres = Postgres(self.disk.folder) if database == "postgres" else None
+        url = self.postgres.url if self.postgres else f"sqlite:///{self.disk.folder / 'chaos.db'}"
         short = _SHORT | changes
         values = {name.lower(): value for name, value in short.items()}
         self.settings = load(home=folder, database_url=url, **values)
+        self.wires = {"Redis": Proxy(self.settings.redis_socket)}
+        if self.postgres:
+            self.wires["PostgreSQL"] = wire = Proxy(self.postgres.socket)
+            url = f"postgresql://postgres@127.0.0.1:{wire.port}/postgres?sslmode=disable"
         self.environment = {
             **os.environ,
             **{f"ANSWERMILL_{name}": value for name, value in short.items()},
             "ANSWERMILL_HOME": str(folder),
             "ANSWERMILL_DATABASE_URL": url,
+            "ANSWERMILL_BROKER_URL": f"redis://127.0.0.1:{self.wires['Redis'].port}/0",
             "CHAOS_TRAPS": str(self.traps),
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(ROOT),
@@ -105,6 +114,9 @@ class World:
         self.redis.stop()
         if self.postgres:
             self.postgres.close()
+        for wire in self.wires.values():
+            wire.close()
+        self.disk.close()
 
     def _start_worker(self, number: int) -> subprocess.Popen[bytes]:
         with (self.folder / f"worker-{number}.log").open("ab") as log:

@@ -229,13 +229,12 @@ def test_a_message_whose_job_was_taken_along_takes_the_next_one_instead(engine, 
     assert set(states(engine, other)) == {JobState.QUEUED}
 
 
-def test_no_job_stays_held_when_storing_raises(desk, engine, monkeypatch):
+def test_no_job_stays_held_when_the_attempt_raises(desk, engine):
     batch = stored_batch(engine, texts("a", "b", "c"), job_size=1)
 
     def raising(*_):
         raise RuntimeError("our bug")
 
-    monkeypatch.setattr(answering, "store", raising)
     with pytest.raises(RuntimeError):
-        line(desk, Echo()).answer(queued_ids(engine, batch)[0], quiet)
+        Line(desk, raising).answer(queued_ids(engine, batch)[0], quiet)
     assert not desk.keeper.held
