@@ -26,6 +26,7 @@ from db.session import DatabaseClock, open_engine, transaction
 from tests.chaos.disk import Disk
 from tests.chaos.proxy import Proxy
 from tests.chaos.services import Postgres, Redis
+from worker.model.place import bundle_path
 
 ROOT = Path(__file__).parents[2]
 ATTEMPTS = 8
@@ -99,6 +100,7 @@ class World:
 
     def promote(self, digest: str) -> None:
         """Put a new version of this digest into production."""
+        bundle_path(self.settings.models, "chaos", digest).mkdir(parents=True)
         with transaction(self.engine) as conn:
             now = DatabaseClock(self.engine)()
             made = versions.register(conn, name="chaos", digest=digest, metrics={}, now=now)
