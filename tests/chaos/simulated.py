@@ -92,6 +92,7 @@ def main() -> int:
     from worker.model import registry
 
     registry.load_version = lambda *_: Simulated()
+    app.require_bundle = lambda *_: None
     _trap_behind(jobs, "claim", "claim")
     _trap_behind(jobs, "finish", "before-commit")
     _trap_before(batches, "close_finished", "after-commit")
