@@ -26,6 +26,7 @@ from db.messages import AnswerJob
 from db.session import DatabaseClock, open_engine, prepare, reading
 from worker import tasks
 from worker.along import Line
+from worker.answer_cache import AnswerCache, Remembering
 from worker.answering import Desk
 from worker.attempts import Attempts
 from worker.breaker import Breaker
@@ -229,13 +230,15 @@ def _begin_child(
 
 
 def _following(settings: Settings, engine: sa.Engine, load: Load) -> Following:
+    cache = AnswerCache(settings.answer_cache)
+
     def look() -> InForce:
         with reading(engine) as conn:
             return versions.in_force(conn, settings.model)
 
     return Following(
         look,
-        lambda version: load(settings, version),
+        lambda version: Remembering(load(settings, version), cache),
         seconds=settings.follow_seconds,
         let_go=give_back,
     )
