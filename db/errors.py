@@ -19,6 +19,7 @@
     │   ├── ConversionRefused     a model version can't be converted as asked
     │   │   └── ConversionDrifted its answers would change too much
     │   ├── SchemaMissing         the database lacks this release's tables
+    │   ├── BrokerTaken           Redis is another stack's
     │   ├── ExtraMissing          a command needs a package that is not installed
     │   └── StackRunning          another stack runs on the same ANSWERMILL_HOME
     ├── ServiceAway               exit status 3: try again when it is back
@@ -193,6 +194,17 @@ class ConversionDrifted(ConversionRefused):
     def __init__(self, version: str, to: str, faults: list[str]) -> None:
         self.faults = faults
         super().__init__(version, to, f"it drifts, {'; '.join(faults)}; nothing was stored")
+
+
+class BrokerTaken(UserError):
+    """Redis is another stack's, whose messages would go astray among ours."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        super().__init__(
+            f"Redis {url}: workers on another database use it;"
+            " give each stack a Redis of its own, or another number behind the last /"
+        )
 
 
 class ExtraMissing(UserError):

@@ -21,6 +21,7 @@ OWNERS = {
     "results": "producer.cli",
     "cancel": "producer.cli",
     "retry": "producer.cli",
+    "metrics": "producer.exporter",
     "worker": "worker.cli",
     "model": "worker.lifecycle.cli",
     "db": "stack.commands",

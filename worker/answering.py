@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -31,7 +31,8 @@ from db.errors import DatabaseAway, LeaseLost
 from db.session import transaction
 from worker.following import Held
 from worker.leases import LeaseKeeper
-from worker.model.confidence import Reason
+from worker.meters import Meters, Stage
+from worker.model.reasons import Reason
 from worker.passes import Model, answer_texts
 
 log = structlog.get_logger()
@@ -70,7 +71,8 @@ class Desk:
     lease: timedelta
     attempts: int  # of a single question, before it is given up
     question_chars: int
-    window: int = 128  # questions up to which small jobs are topped up
+    window: int = 128  # questions up to which jobs are claimed together
+    meters: Meters = field(default_factory=Meters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ Outcome = Answered | Failed
 
 def take(desk: Desk, job_id: int) -> Work | None:
     """Claim a queued job, topped up if it is small; None when it is not queued any more."""
-    with transaction(desk.engine) as conn:
+    with desk.meters.timing(Stage.CLAIM), transaction(desk.engine) as conn:
         now = desk.clock()
         job = jobs.claim(conn, job_id, owner=desk.owner, lease=desk.lease, now=now)
         return None if job is None else _topped_up(desk, conn, job, now)
@@ -115,7 +117,7 @@ def take(desk: Desk, job_id: int) -> Work | None:
 
 def take_next(desk: Desk, lane: Lane) -> Work | None:
     """Claim the lane's oldest job, topped up if it is small; None when none is queued."""
-    with transaction(desk.engine) as conn:
+    with desk.meters.timing(Stage.CLAIM), transaction(desk.engine) as conn:
         now = desk.clock()
         first = _claim_next(desk, conn, lane, room=_ANY_SIZE, limit=1, now=now)
         return _topped_up(desk, conn, first[0], now) if first else None
@@ -135,7 +137,8 @@ def _topped_up(desk: Desk, conn: sa.Connection, first: Job, now: datetime) -> Wo
     more = min(desk.window // first.size, _TOGETHER) - 1
     if more > 0 and first.failures == 0:
         taken += _claim_next(desk, conn, first.lane, room=first.size, limit=more, now=now)
-    return [Claimed(job, results.of_job(conn, job)) for job in taken]
+    asked = results.of_jobs(conn, taken)
+    return [Claimed(job, questions) for job, questions in zip(taken, asked, strict=True)]
 
 
 def answer(desk: Desk, models: Held, work: Work, progress: Progress) -> list[Outcome]:
@@ -210,7 +213,8 @@ def store(desk: Desk, outcomes: Sequence[Outcome]) -> list[Outcome]:
     Waits for a database that is away.
     """
     answered = [outcome for outcome in outcomes if isinstance(outcome, Answered)]
-    lost = set(outlast_the_database(_store, desk, answered)) if answered else set()
+    with desk.meters.timing(Stage.STORE):
+        lost = set(outlast_the_database(_store, desk, answered)) if answered else set()
     for outcome in outcomes:
         if isinstance(outcome, Failed) and not _fail(desk, outcome):
             lost.add(outcome.claimed.job)
@@ -219,6 +223,7 @@ def store(desk: Desk, outcomes: Sequence[Outcome]) -> list[Outcome]:
     kept = [outcome for outcome in outcomes if outcome.claimed.job not in lost]
     for outcome in kept:
         if isinstance(outcome, Answered):
+            desk.meters.count_answers(outcome.answers, outcome.model_version)
             _tell(outcome)
     return kept
 
@@ -244,12 +249,13 @@ def _rows(outcome: Answered, now: datetime) -> list[Result]:
 def _fail(desk: Desk, outcome: Failed) -> bool:
     # The message of an exception may quote a question: it goes into SQL, never into the log.
     job, name = outcome.claimed.job, type(outcome.error).__name__
-    log.error("attempt failed", job=job.id, attempt=job.attempt, error=name)
     try:
-        outlast_the_database(_store_failure, desk, job, f"{name}: {outcome.error}"[:500])
+        state = outlast_the_database(_store_failure, desk, job, f"{name}: {outcome.error}"[:500])
     except LeaseLost:
-        return False
-    return True
+        state = None
+    now = state.value if state else "lost"
+    log.error("attempt failed", job=job.id, attempt=job.attempt, error=name, now=now)
+    return state is not None
 
 
 def _store_failure(desk: Desk, job: Job, error: str) -> JobState:

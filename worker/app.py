@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from multiprocessing import sharedctypes
 
 import sqlalchemy as sa
@@ -19,12 +20,13 @@ import structlog
 from billiard import current_process
 from celery import Celery, signals
 
-from db import logs, queues, versions
+from db import dialect, logs, queues, versions
 from db.config import Settings
 from db.entities import InForce, Lane, ModelVersion
+from db.errors import BrokerAway
 from db.messages import AnswerJob
 from db.session import DatabaseClock, open_engine, prepare, reading
-from worker import tasks
+from worker import meters, tasks
 from worker.along import Line
 from worker.answer_cache import AnswerCache, Remembering
 from worker.answering import Desk
@@ -33,6 +35,8 @@ from worker.breaker import Breaker
 from worker.following import Following
 from worker.leases import LeaseKeeper
 from worker.memory import give_back
+from worker.meters import Metered, Meters
+from worker.model.place import require_bundle
 from worker.passes import Model
 from worker.sweep import Sweep, Sweeper
 from worker.threads import limit
@@ -70,8 +74,16 @@ def load_bundle(settings: Settings, version: ModelVersion) -> Model:
     return model
 
 
-def create_app(settings: Settings, load: Load = load_bundle) -> Celery:
-    """Build the Celery app with its task; nothing is connected to or loaded yet."""
+def create_app(
+    settings: Settings, load: Load = load_bundle, forked: Callable[[], None] = lambda: None
+) -> Celery:
+    """Build the Celery app with its task; nothing is connected to or loaded yet.
+
+    Args:
+        settings: read once.
+        load: makes a model of a version.
+        forked: closes in each child what belongs to the parent.
+    """
     app = Celery("answermill")
     app.conf.update(queues.celery_settings(settings) | _worker_settings(settings))
     place = tasks.Place()
@@ -86,6 +98,7 @@ def create_app(settings: Settings, load: Load = load_bundle) -> Celery:
 
     # Celery calls this in each child, before the child takes its first task.
     def begin(**_: object) -> None:
+        forked()
         place.child = _begin_child(app, settings, load, breaker, lambda: bool(draining.value))
 
     signals.worker_process_init.connect(begin, weak=False)
@@ -117,38 +130,44 @@ def _worker_settings(settings: Settings) -> dict[str, object]:
 def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> int:
     """Work until a signal says stop; return the exit status.
 
+    A Redis that is away is waited for.
+
     Args:
         settings: read once.
         lanes: which to take work from, the first one first.
         load: makes a model of a version, in each child.
 
     Raises:
-        UserError: the schema, the model or what speaks to its store is not there.
+        UserError: the schema, the model or what speaks to its store is not there; or Redis is
+            another stack's.
         DatabaseAway: the database can't be reached.
     """
     logs.configure(settings)
     threads = limit(settings.threads, settings.replicas)
-    version = _answering(settings)
+    version, identity = _answering(settings)
     # A name that comes into production later must not leave the children without a choice.
     spec = settings.model or version.name
     chosen = settings.model_copy(update={"model": spec, "threads": threads})
     log.info("worker starting", model=str(version), replicas=settings.replicas, threads=threads)
-    app = create_app(chosen, load)
-    app.worker_main(
-        [
-            "worker",
-            "--events",
-            "--without-gossip",
-            "--without-mingle",
-            f"--queues={','.join(lanes)}",
-            f"--hostname={os.getpid()}@{socket.gethostname()}",
-            "--loglevel=WARNING",
-        ]
-    )
+    with meters.served(chosen) as counts:
+        app = create_app(chosen, load, counts.let_go)
+        _own(app, settings, identity)
+        app.worker_main(
+            [
+                "worker",
+                "--events",
+                "--without-gossip",
+                "--without-mingle",
+                f"--queues={','.join(lanes)}",
+                f"--hostname={os.getpid()}@{socket.gethostname()}",
+                "--loglevel=WARNING",
+            ]
+        )
     return 0
 
 
-def _answering(settings: Settings) -> ModelVersion:
+def _answering(settings: Settings) -> tuple[ModelVersion, str]:
+    """Return the version that is in force, whose bundle is there, and the database's identity."""
     if settings.store_url is not None:
         from worker.model import store
 
@@ -156,9 +175,19 @@ def _answering(settings: Settings) -> ModelVersion:
     engine = prepare(settings)
     try:
         with reading(engine) as conn:
-            return versions.in_force(conn, settings.model).version
+            version = versions.in_force(conn, settings.model).version
+            identity = dialect.database_identity(conn)
     finally:
         engine.dispose()  # connections must not be shared with children
+    require_bundle(settings, version)
+    return version, identity
+
+
+def _own(app: Celery, settings: Settings, identity: str) -> None:
+    try:
+        queues.own(app, settings, identity)
+    except BrokerAway as error:
+        log.warning("Redis is waited for", error=str(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +211,11 @@ def _begin_child(
 ) -> tasks.Child:
     slot = current_process().index
     breaker.take_over(slot)
+    counts = Meters()
+    counts.heed_the_log()
     try:
-        engine = open_engine(settings)
-        following = _following(settings, engine, load)
+        engine = open_engine(settings, ping=False)
+        following = _following(settings, engine, lambda s, v: Metered(load(s, v), counts))
         model = following.begin()
     except Exception:
         log.exception("the model can't be loaded")
@@ -194,9 +225,9 @@ def _begin_child(
     keeper = LeaseKeeper(engine, clock, lease)
     keeper.start()
     queue = CeleryQueue(app, settings)
-    Sweeper(
-        Sweep(engine, clock, queue, settings.attempts, settings.high_water), settings.sweep_seconds
-    ).start()
+    own = partial(queues.own, app, settings, _identity(engine))
+    sweep = Sweep(engine, clock, queue, settings.attempts, settings.high_water, own)
+    Sweeper(sweep, settings.sweep_seconds).start()
     desk = Desk(
         engine=engine,
         clock=clock,
@@ -206,6 +237,7 @@ def _begin_child(
         attempts=settings.attempts,
         question_chars=settings.question_chars,
         window=settings.job_size,
+        meters=counts,
     )
     lanes = [Lane(name) for name in app.amqp.queues.consume_from]
     vitals = Vitals(
@@ -227,6 +259,11 @@ def _begin_child(
         enough=lambda: draining() or breaker.state()[1],
     )
     return tasks.Child(line, breaker)
+
+
+def _identity(engine: sa.Engine) -> str:
+    with reading(engine) as conn:
+        return dialect.database_identity(conn)
 
 
 def _following(settings: Settings, engine: sa.Engine, load: Load) -> Following:

@@ -3,9 +3,9 @@
 The CPU budget is what the process may use: its affinity, and a cgroup's quota, rounded up. All
 replicas together get no more threads than that, or one each.
 
-Set before torch is imported: its OpenMP reads the environment once. Waiting threads sleep
-instead of spinning: on cores that are shared with Redis, the database and a producer,
-spinning ones keep each other from the core (docs/log.md).
+Set before numpy and torch are imported: OpenBLAS and OpenMP read the environment once. Waiting
+threads sleep instead of spinning: on cores that are shared with Redis, the database and a
+producer, spinning ones keep each other from the core (docs/log.md).
 """
 
 from __future__ import annotations

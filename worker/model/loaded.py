@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 
 from db.entities import Answer, RunnerUp, Status, Via
 from worker.model.bundle import Bundle
-from worker.model.confidence import Confidence, Curve, Reason
+from worker.model.confidence import Confidence, Curve
 from worker.model.encoder import Encoder, open_encoder
 from worker.model.knowledge import Knowledge, is_small_talk
 from worker.model.language import language
 from worker.model.lexical import Lexicon, unseen_weight
+from worker.model.reasons import Reason
 from worker.model.retrieval import Evidence, Floats, Index, Retrieval
 from worker.model.text import Script, normalise, sentences
 from worker.passes import PassBudget

@@ -18,6 +18,7 @@ EVERY_COMMAND = [
     "results",
     "cancel",
     "retry",
+    "metrics",
     "worker",
     "model",
     "db",

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 from celery.utils import sysinfo
@@ -64,3 +66,14 @@ def test_waiting_threads_sleep_unless_somebody_says_otherwise(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     threads.limit()
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_a_worker_has_its_threads_limited_before_numpy_and_torch_read_the_environment():
+    code = (
+        "import sys\n"
+        "import worker.app\n"
+        "import worker.cli\n"
+        "sys.exit(sorted({'numpy', 'scipy', 'torch', 'onnxruntime'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
