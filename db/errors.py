@@ -7,6 +7,7 @@
     │   ├── KnowledgeInvalid      a knowledge base can't be read as one
     │   ├── NameInvalid           a batch can't have that name
     │   ├── OutputInvalid         results can't be written there
+    │   ├── KeyInvalid            an API key can't be made or changed as asked
     │   ├── BatchUnknown          no batch has that id or name
     │   ├── BatchClosed           the batch takes no such change any more
     │   ├── SourceChanged         a name is taken by a batch of other questions
@@ -91,6 +92,14 @@ class OutputInvalid(UserError):
     def __init__(self, target: str, problem: str) -> None:
         self.target, self.problem = target, problem
         super().__init__(f"{target}: {problem}")
+
+
+class KeyInvalid(UserError):
+    """An API key can't be made or changed as asked."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name, self.problem = name, problem
+        super().__init__(f"API key {name[:40]!r}: {problem}")
 
 
 class BatchUnknown(UserError):

@@ -21,6 +21,8 @@ OWNERS = {
     "results": "producer.cli",
     "cancel": "producer.cli",
     "retry": "producer.cli",
+    "keys": "producer.keys_cli",
+    "web": "producer.web.cli",
     "worker": "worker.cli",
     "model": "worker.lifecycle.cli",
     "db": "stack.commands",
