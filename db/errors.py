@@ -10,6 +10,7 @@
     │   ├── KeyInvalid            an API key can't be made or changed as asked
     │   ├── BatchUnknown          no batch has that id or name
     │   ├── BatchClosed           the batch takes no such change any more
+    │   ├── CountDiffers          a batch has another number of questions than is thought
     │   ├── SourceChanged         a name is taken by a batch of other questions
     │   ├── ModelUnknown          no model version has that name
     │   ├── BundleInvalid         a model bundle is damaged or incomplete
@@ -116,6 +117,14 @@ class BatchClosed(UserError):
     def __init__(self, batch: int, state: str, wanted: str) -> None:
         self.batch, self.state = batch, state
         super().__init__(f"batch {batch} is {state}: it can't be {wanted}")
+
+
+class CountDiffers(UserError):
+    """A batch has another number of questions than the caller thinks."""
+
+    def __init__(self, batch: int, count: int, thought: int) -> None:
+        self.batch, self.count, self.thought = batch, count, thought
+        super().__init__(f"batch {batch} has {count} questions, not {thought}")
 
 
 class SourceChanged(UserError):

@@ -110,6 +110,8 @@ def answered(engine: sa.Engine, name: str) -> Asked:
         raise BatchUnknown(name)
     with reading(engine) as conn:
         batch = batches.find(conn, name)
+        if (batch.lane, batch.question_count) != (Lane.INTERACTIVE, 1):
+            raise BatchUnknown(name)
         return Asked(batch, results.one(conn, batch.id, 1))
 
 

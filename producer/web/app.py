@@ -7,12 +7,14 @@ from importlib import metadata
 import sqlalchemy as sa
 from flask import Response, request
 from flask_openapi3.models.info import Info
+from flask_openapi3.models.schema import Schema
 from flask_openapi3.openapi import OpenAPI
+from flask_openapi3.utils import get_model_schema
 from pydantic import BaseModel
 
 from db.session import reading
 from producer.broker import check
-from producer.web import access, problems, questions
+from producer.web import access, batches, problems, questions, results, shapes
 from producer.web.access import SCHEME, needs
 from producer.web.surroundings import Surroundings, here
 
@@ -45,12 +47,19 @@ def create_app(surroundings: Surroundings) -> OpenAPI:
         doc_prefix="/v1/docs",
     )
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_BODY, PROPAGATE_EXCEPTIONS=False)
+    app.url_map.merge_slashes = False  # it would redirect
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
     app.extensions["answermill"] = surroundings
     problems.install(app)
     access.install(app)
     app.after_request(_harden)
-    app.register_api(questions.api)
+    for api in (questions.api, batches.api, results.api):
+        app.register_api(api)
+    # Of what a view reads by itself.
+    for shape in (shapes.NewQuestions,):
+        schema = get_model_schema(shape)
+        parts = {shape.__name__: schema, **schema.pop("$defs", {})}
+        app.components_schemas.update({name: Schema(**part) for name, part in parts.items()})
     app.get(
         "/v1/health",
         summary="Whether the database and Redis serve",

@@ -21,6 +21,7 @@ from db.errors import (
     AnswermillError,
     BatchClosed,
     BatchUnknown,
+    CountDiffers,
     NameInvalid,
     ServiceAway,
     SourceChanged,
@@ -35,12 +36,13 @@ AWAY_SECONDS = 5
 _KINDS: dict[type[AnswermillError], tuple[int, str | None, str | None]] = {
     BatchUnknown: (404, "batch", "GET /v1/batches lists the newest"),
     BatchClosed: (409, "batch", "GET the batch tells where it stands"),
+    CountDiffers: (409, "after", "send what is missing, with the number that it has"),
     NameInvalid: (422, "name", None),
     SourceChanged: (409, "name", "give other questions another name or Idempotency-Key"),
     SourceInvalid: (422, "body", "nothing was stored; mend it and send it again"),
     ServiceAway: (503, None, f"try again in {AWAY_SECONDS} s"),
 }
-_CODES = (400, 401, 403, 404, 405, 409, 411, 413, 415, 422, 429, 500, 503)
+_CODES = (400, 401, 403, 404, 405, 408, 409, 411, 413, 415, 422, 429, 500, 503)
 
 
 class Problem(BaseModel):
@@ -97,6 +99,8 @@ def install(app: Flask) -> None:
     app.register_error_handler(AnswermillError, _ours)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(RecursionError, _too_deep)
+    app.register_error_handler(BlockingIOError, _too_slow)
+    app.register_error_handler(ConnectionError, cut_off)
     app.register_error_handler(Exception, _bug)
 
 
@@ -133,6 +137,15 @@ def _http(error: HTTPException) -> Response:
 
 def _too_deep(_error: RecursionError) -> Response:
     return problem(400, "the body is nested too deeply", field="body")
+
+
+def _too_slow(_error: BlockingIOError) -> Response:
+    return problem(408, "the body came too slowly", field="body")
+
+
+def cut_off(_error: Exception) -> Response:
+    """Tell that the body did not come as it was announced."""
+    return problem(400, "the body is cut off or broken", field="body")
 
 
 def _bug(error: Exception) -> Response:

@@ -7,15 +7,18 @@ requests in front.
 from __future__ import annotations
 
 import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.http.errors import NoMoreData, ParseException
 
 from db import logs
 from db.config import Settings
 from db.errors import SettingsInvalid
 from db.session import open_engine, prepare
 from producer.broker import open_broker
+from producer.web import problems
 from producer.web.app import create_app
 from producer.web.surroundings import surround
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 _GRACE_SECONDS = 35  # longer than anybody may wait for an answer
 _SILENT_SECONDS = 60  # after which a process that hangs is replaced
+_READ_SECONDS, _SEND_SECONDS = 20, 60  # without a byte, before a connection is dropped
 _BACKLOG = 512  # connections that wait to be accepted
 
 
@@ -84,9 +88,23 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "proc_name": "answermill-web",
             "control_socket_disable": True,
             "post_worker_init": lambda _worker: logs.configure(settings),
+            "when_ready": _limit_silence,
         }
 
     def load(self) -> Flask:
         """Build the app in the process that serves it."""
         settings = self._settings
-        return create_app(surround(settings, open_engine(settings), open_broker(settings)))
+        app = create_app(surround(settings, open_engine(settings), open_broker(settings)))
+        for broken in (ParseException, NoMoreData):
+            app.register_error_handler(broken, problems.cut_off)
+        return app
+
+
+def _limit_silence(server: Any) -> None:  # noqa: ANN401 - gunicorn's Arbiter
+    # Accepted connections inherit it: who sends or takes nothing for so long is dropped.
+    for listener in server.LISTENERS:
+        for option, seconds in (
+            (socket.SO_RCVTIMEO, _READ_SECONDS),
+            (socket.SO_SNDTIMEO, _SEND_SECONDS),
+        ):
+            listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, 0))
