@@ -13,7 +13,6 @@ from db.errors import SourceInvalid
 from db.keys import Scope
 from producer import ask
 from producer.ask import Asked
-from producer.texts import LONGEST_QUESTION
 from producer.web import problems
 from producer.web.access import SCHEME, caller, needs
 from producer.web.idempotency import Idempotency, token_of
@@ -35,7 +34,7 @@ class Ask(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    question: Annotated[str, Field(min_length=1, max_length=LONGEST_QUESTION)]
+    question: Annotated[str, Field(min_length=1)]
 
 
 class Patience(BaseModel):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from db.entities import Lane, Status
-from producer.texts import LONGEST_KEY, LONGEST_QUESTION
+from producer import texts
+
+_T = TypeVar("_T")
 
 MOST_QUESTIONS = 10_000  # in a JSON document; more are uploaded as a file
 _LONGEST_DEADLINE = 365 * 86_400  # seconds
@@ -27,10 +29,30 @@ class Strict(BaseModel):
 class NewQuestion(Strict):
     """A question to be asked."""
 
-    question: Annotated[str, Field(max_length=LONGEST_QUESTION)]
-    key: Annotated[str, Field(min_length=1, max_length=LONGEST_KEY)] | None = None
+    question: str
+    key: str | None = None
     language: Annotated[str, Field(max_length=100)] | None = None
     metadata: dict[str, Any] | None = None
+
+    @field_validator("question")
+    @classmethod
+    def _storable(cls, value: str) -> str:
+        return _without(texts.question_fault(value), value)
+
+    @field_validator("key")
+    @classmethod
+    def _fit_for_a_key(cls, value: str) -> str:
+        return _without(texts.key_of(value)[1], value)
+
+    @model_validator(mode="after")
+    def _storable_extras(self) -> NewQuestion:
+        return _without(texts.extras_fault(self.language, self.metadata), self)
+
+
+def _without(fault: str | None, value: _T) -> _T:
+    if fault is not None:
+        raise ValueError(fault)
+    return value
 
 
 class NewQuestions(Strict):

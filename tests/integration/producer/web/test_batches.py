@@ -80,7 +80,8 @@ def test_an_upload_sent_twice_with_one_idempotency_key_is_one_batch(http, stored
         ("question\nHi\n", "", 415, "Content-Type"),
         ({"questions": []}, "application/json", 422, "questions"),
         ({"questions": [{"question": "Hi"}, {}]}, "application/json", 422, "questions.1.question"),
-        ({"questions": [{"question": "a\0"}]}, "application/json", 422, "questions.0"),
+        ({"questions": [{"question": "a\0"}]}, "application/json", 422, "questions.0.question"),
+        ({"questions": [{"question": "a", "key": ""}]}, "application/json", 422, "questions.0.key"),
         (
             {"questions": [{"question": "a", "key": "k"}, {"question": "b", "key": "k"}]},
             "application/json",
