@@ -12,12 +12,20 @@ import difflib
 import os
 import re
 import sys
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    IPvAnyAddress,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db.errors import SettingsInvalid
@@ -72,6 +80,11 @@ class Settings(BaseSettings):
     broker_url: SecretStr | None = Field(
         default=None,
         description="URL of Redis or Valkey. Unset: the embedded Redis under HOME.",
+    )
+    embedded: bool = Field(
+        default=True,
+        description="Whether a database or a Redis without a URL is the embedded one. Off, as in"
+        " the images: a URL that is missing is a fault.",
     )
     model_store: Path | SecretStr | None = Field(
         default=None,
@@ -190,6 +203,14 @@ class Settings(BaseSettings):
         description="Largest upload. More: more room needed in the temporary folder.",
     )
 
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        default=0,
+        description="Port at which a worker serves what it counts and times to Prometheus; those of"
+        " `up` take this one and the next ones. 0: none.",
+    )
+    metrics_address: IPvAnyAddress = Field(
+        default=IPv4Address("127.0.0.1"), description="Address of that port."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
@@ -253,18 +274,34 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """SQLAlchemy's URL of the database, password included: never show it."""
+        """SQLAlchemy's URL of the database, password included: never show it.
+
+        Raises:
+            SettingsInvalid: there is none, and nothing is embedded.
+        """
         if self.database_url is None:
+            self._require_embedded("DATABASE_URL")
             return f"sqlite:///{self.home / 'answermill.db'}"
         url = self.database_url.get_secret_value()
         return url.replace("postgresql://", "postgresql+psycopg://", 1)
 
     @property
     def broker(self) -> str:
-        """Celery's URL of the broker, password included: never show it."""
+        """Celery's URL of the broker, password included: never show it.
+
+        Raises:
+            SettingsInvalid: there is none, and nothing is embedded.
+        """
         if self.broker_url is None:
+            self._require_embedded("BROKER_URL")
             return f"redis+socket://{self.redis_socket}"
         return self.broker_url.get_secret_value()
+
+    def _require_embedded(self, name: str) -> None:
+        if not self.embedded:
+            secret = SECRETS / f"{PREFIX}{name}".lower()
+            fault = f"not set, nor is there a secret {secret}, and nothing is embedded here"
+            raise SettingsInvalid([f"{PREFIX}{name}: {fault}"])
 
     @property
     def store_url(self) -> str | None:

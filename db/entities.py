@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -129,6 +129,7 @@ class Job:
 
     `attempt` is the fence: it grows with every claim, and what a worker writes must
     name the attempt that it claimed. `failures` counts the attempts that died.
+    `deadline` is its batch's, told to whoever claims it.
     """
 
     id: int
@@ -138,6 +139,12 @@ class Job:
     failures: int
     first_position: int
     last_position: int
+    deadline: datetime | None = field(default=None, compare=False)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether this is its first attempt, so that no question of it has a result."""
+        return self.attempt == 1 and self.failures == 0
 
     @property
     def size(self) -> int:

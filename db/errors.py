@@ -9,6 +9,7 @@
     │   ├── OutputInvalid         results can't be written there
     │   ├── KeyInvalid            an API key can't be made or changed as asked
     │   ├── BatchUnknown          no batch has that id or name
+    │   ├── FileUnknown           no uploaded file, and no batch of one, has that id
     │   ├── BatchClosed           the batch takes no such change any more
     │   ├── CountDiffers          a batch has another number of questions than is thought
     │   ├── SourceChanged         a name is taken by a batch of other questions
@@ -21,6 +22,7 @@
     │   ├── ConversionRefused     a model version can't be converted as asked
     │   │   └── ConversionDrifted its answers would change too much
     │   ├── SchemaMissing         the database lacks this release's tables
+    │   ├── BrokerTaken           Redis is another stack's
     │   ├── ExtraMissing          a command needs a package that is not installed
     │   └── StackRunning          another stack runs on the same ANSWERMILL_HOME
     ├── ServiceAway               exit status 3: try again when it is back
@@ -109,6 +111,14 @@ class BatchUnknown(UserError):
     def __init__(self, batch: str) -> None:
         self.batch = batch
         super().__init__(f"no batch has the id or name {batch!r}; `answermill status` lists them")
+
+
+class FileUnknown(UserError):
+    """No uploaded file, and no batch made of one, has that id."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        super().__init__(f"there is no {file[:80]!r}")
 
 
 class BatchClosed(UserError):
@@ -211,6 +221,17 @@ class ConversionDrifted(ConversionRefused):
     def __init__(self, version: str, to: str, faults: list[str]) -> None:
         self.faults = faults
         super().__init__(version, to, f"it drifts, {'; '.join(faults)}; nothing was stored")
+
+
+class BrokerTaken(UserError):
+    """Redis is another stack's, whose messages would go astray among ours."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        super().__init__(
+            f"Redis {url}: workers on another database use it;"
+            " give each stack a Redis of its own, or another number behind the last /"
+        )
 
 
 class ExtraMissing(UserError):

@@ -30,8 +30,13 @@ _LOCK_MILLISECONDS = 30_000
 _READING = "answermill_reading"
 
 
-def open_engine(settings: Settings) -> sa.Engine:
+def open_engine(settings: Settings, *, ping: bool = True) -> sa.Engine:
     """Return an engine; nothing is connected to yet.
+
+    Args:
+        settings: read once.
+        ping: whether each transaction first asks PostgreSQL if it is still there. Without, one
+            fails after a restart of the database: for callers that try again anyway.
 
     Raises:
         SettingsInvalid: the URL is not one.
@@ -44,7 +49,7 @@ def open_engine(settings: Settings) -> sa.Engine:
         return _sqlite_engine(url)
     return sa.create_engine(
         url,
-        pool_pre_ping=True,
+        pool_pre_ping=ping,
         pool_size=4,
         connect_args={
             "connect_timeout": _CONNECT_SECONDS,

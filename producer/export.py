@@ -24,6 +24,7 @@ from rich.table import Table
 
 from db.terminal import one_line
 from producer.results import Page
+from producer.rows import parquet_library
 
 COLUMNS = (
     "key",
@@ -144,9 +145,7 @@ def _plain(values: tuple[Any, ...]) -> Iterator[Any]:
 
 @contextmanager
 def _parquet(stream: BinaryIO) -> Iterator[Write]:
-    import pyarrow as pa
-    from pyarrow.parquet import ParquetWriter
-
+    pa, parquet = parquet_library()
     special = {
         "confidence": pa.float64(),
         "answered_at": pa.timestamp("us", tz="UTC"),
@@ -158,7 +157,7 @@ def _parquet(stream: BinaryIO) -> Iterator[Write]:
     }
     schema = pa.schema([(name, special.get(name, pa.string())) for name in COLUMNS])
     held: list[tuple[Any, ...]] = []
-    with ParquetWriter(stream, schema) as writer:
+    with parquet.ParquetWriter(stream, schema) as writer:
 
         def write_group() -> None:
             columns = [list(column) for column in zip(*held, strict=True)] or [[]] * len(COLUMNS)

@@ -20,6 +20,7 @@ from db.config import Settings
 from db.entities import Batch, BatchState, Lane, Question
 from db.errors import NameInvalid, SourceChanged, SourceInvalid
 from db.session import DatabaseClock, reading, transaction
+from producer.ahead import read_ahead
 from producer.broker import Sender, check
 from producer.source import Checked
 
@@ -185,7 +186,7 @@ def _unchanged(source: Checked, batch: Batch, size: int) -> Iterator[list[Questi
     change = SourceInvalid(source.source.shown, f"it changed while it was read; {hint}")
     last = batch.question_count
     try:
-        for questions in _slices(source.questions(behind=last), size):
+        for questions in read_ahead(_slices(source.questions(behind=last), size)):
             if source.changed:
                 break
             last = questions[-1].position

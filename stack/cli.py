@@ -23,6 +23,7 @@ OWNERS = {
     "retry": "producer.cli",
     "keys": "producer.keys_cli",
     "web": "producer.web.cli",
+    "metrics": "producer.exporter",
     "worker": "worker.cli",
     "model": "worker.lifecycle.cli",
     "db": "stack.commands",

@@ -14,7 +14,16 @@ from pydantic import BaseModel
 
 from db.session import reading
 from producer.broker import check
-from producer.web import access, batches, problems, questions, results, shapes
+from producer.web import (
+    access,
+    batches,
+    openai_batches,
+    openai_files,
+    problems,
+    questions,
+    results,
+    shapes,
+)
 from producer.web.access import SCHEME, needs
 from producer.web.surroundings import Surroundings, here
 
@@ -53,7 +62,7 @@ def create_app(surroundings: Surroundings) -> OpenAPI:
     problems.install(app)
     access.install(app)
     app.after_request(_harden)
-    for api in (questions.api, batches.api, results.api):
+    for api in (m.api for m in (questions, batches, results, openai_files, openai_batches)):
         app.register_api(api)
     # Of what a view reads by itself.
     for shape in (shapes.NewQuestions,):

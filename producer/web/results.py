@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from flask import Response, jsonify, stream_with_context
 from flask_openapi3.blueprint import APIBlueprint
 
@@ -55,8 +57,11 @@ def download(path: BatchPath, query: Downloading) -> Response:
     with reading(engine) as conn:
         batch = batches.find(conn, path.batch)
     found = pages(engine, batch.id, status=query.status)
-    body = stream_with_context(parts(found, ExportFormat(query.format)))
-    response = Response(body, content_type=_TYPES[query.format])
+    body = parts(found, ExportFormat(query.format))
+    first = next(body)  # what goes wrong at once is told with a status
+    response = Response(
+        stream_with_context(chain([first], body)), content_type=_TYPES[query.format]
+    )
     file = f"batch-{batch.id}.{query.format}"
     response.headers["Content-Disposition"] = f'attachment; filename="{file}"'
     return response

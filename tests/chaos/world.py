@@ -7,6 +7,7 @@ Times are short, so that a minute holds many faults: a lease is 3 s here, a swee
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -44,16 +45,27 @@ _SHORT = {
 class World:
     """All that runs."""
 
-    def __init__(self, folder: Path, database: str) -> None:
+    def __init__(
+        self, folder: Path, database: str, *, digest: str = "good", **changes: str
+    ) -> None:
+        """Start it all.
+
+        Args:
+            folder: a short one, for everything.
+            database: its kind, "sqlite" or "postgres".
+            digest: of the version that workers answer with.
+            changes: settings, by their names in capitals.
+        """
         self.folder, self.traps = folder, folder / "traps"
         self.traps.mkdir()
         self.postgres = Postgres(folder) if database == "postgres" else None
         url = self.postgres.url if self.postgres else f"sqlite:///{folder / 'chaos.db'}"
-        values = {name.lower(): value for name, value in _SHORT.items()}
+        short = _SHORT | changes
+        values = {name.lower(): value for name, value in short.items()}
         self.settings = load(home=folder, database_url=url, **values)
         self.environment = {
             **os.environ,
-            **{f"ANSWERMILL_{name}": value for name, value in _SHORT.items()},
+            **{f"ANSWERMILL_{name}": value for name, value in short.items()},
             "ANSWERMILL_HOME": str(folder),
             "ANSWERMILL_DATABASE_URL": url,
             "CHAOS_TRAPS": str(self.traps),
@@ -62,7 +74,7 @@ class World:
         }
         self.engine = open_engine(self.settings)
         upgrade(self.engine)
-        self._promote()
+        self.promote(digest)
         self.redis = Redis(self.settings)
         self._stopped = threading.Event()
         self._guard = threading.Lock()
@@ -70,10 +82,11 @@ class World:
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
 
-    def _promote(self) -> None:
+    def promote(self, digest: str) -> None:
+        """Put a new version of this digest into production."""
         with transaction(self.engine) as conn:
             now = DatabaseClock(self.engine)()
-            made = versions.register(conn, name="chaos", digest="d", metrics={}, now=now)
+            made = versions.register(conn, name="chaos", digest=digest, metrics={}, now=now)
             versions.promote(conn, made, by="chaos", now=now)
 
     def close(self) -> None:
@@ -125,6 +138,13 @@ class World:
         """Kill -9 a worker and its children."""
         self.signal_all(worker, signal.SIGKILL)
         worker.wait()
+
+    def told(self, *words: str) -> dict:
+        """Run a command that must succeed; return the document that it printed."""
+        process = self.start_command(*words, "--json")
+        told, error = process.communicate()
+        assert process.returncode == 0, error
+        return json.loads(told)
 
     def start_command(self, *words: str) -> subprocess.Popen[str]:
         """Start one of the commands."""

@@ -8,16 +8,17 @@ Every question is decided by itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from db.entities import Answer, RunnerUp, Status
 from worker.model.bundle import Bundle
-from worker.model.confidence import Confidence, Curve, Reason
+from worker.model.confidence import Confidence, Curve
 from worker.model.encoder import Encoder, open_encoder
 from worker.model.knowledge import Knowledge, is_small_talk
 from worker.model.language import language
 from worker.model.lexical import Lexicon, unseen_weight
+from worker.model.reasons import Reason
 from worker.model.retrieval import Evidence, Floats, Index, Retrieval
 from worker.model.text import Script, normalise, sentences
 from worker.passes import PassBudget
@@ -40,6 +41,7 @@ class LoadedModel:
     """One model version, ready to answer."""
 
     version: str  # NAME@NUMBER
+    kind: str  # of encoder: its engine and its precision
     encoder: Encoder
     index: Index
     knowledge: Knowledge
@@ -48,6 +50,7 @@ class LoadedModel:
     languages: frozenset[str]  # ISO 639-1, that the knowledge base speaks
     budget: PassBudget
     runners_up: int = 0  # stored with every result
+    rates: Mapping[int, float] = field(default_factory=dict)  # measured: `worker.model.pace`
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text, the longest texts cut."""
@@ -173,13 +176,14 @@ def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) ->
     knowledge = Knowledge.of(bundle.entries())
     return LoadedModel(
         version=version,
+        kind=f"{manifest.engine} {manifest.precision}",
         encoder=encoder,
         index=_index(bundle, knowledge),
         knowledge=knowledge,
         confidence=_confidence(bundle),
         threshold=manifest.threshold,
         languages=frozenset(manifest.languages),
-        budget=encoder.budget,
+        budget=encoder.budgets[0],
         runners_up=runners_up,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from db.session import DatabaseClock, reading, transaction
 from db.tables import jobs as job_table
 from db.tables import results as visible
 from worker import answering
-from worker.answering import Desk, answer_job
+from worker.along import Line
+from worker.answering import Desk
+from worker.following import Held
 from worker.leases import LeaseKeeper
 from worker.passes import PassBudget
 
@@ -83,6 +86,10 @@ def stored(engine, batch):
             sa.select(visible).where(visible.c.batch_id == batch.id).order_by(visible.c.position)
         )
         return list(rows)
+
+
+def answer_job(desk, model, job, progress):
+    return Line(desk, partial(answering.answer, desk, Held(model))).answer(job, progress)
 
 
 def quiet(_done, _size):

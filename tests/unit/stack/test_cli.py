@@ -20,6 +20,7 @@ EVERY_COMMAND = [
     "retry",
     "keys",
     "web",
+    "metrics",
     "worker",
     "model",
     "db",
