@@ -214,7 +214,7 @@ def _begin_child(
     counts.heed_the_log()
     try:
         engine = open_engine(settings, ping=False)
-        following = _following(settings, engine, lambda s, v: Metered(load(s, v), counts))
+        following = _following(settings, engine, lambda s, v: Metered(load(s, v), counts), breaker)
         model = following.begin()
     except Exception:
         log.exception("the model can't be loaded")
@@ -265,14 +265,18 @@ def _identity(engine: sa.Engine) -> str:
         return dialect.database_identity(conn)
 
 
-def _following(settings: Settings, engine: sa.Engine, load: Load) -> Following:
+def _following(settings: Settings, engine: sa.Engine, load: Load, breaker: Breaker) -> Following:
     def look() -> InForce:
         with reading(engine) as conn:
             return versions.in_force(conn, settings.model)
+
+    def let_go() -> None:
+        breaker.forgive()
+        give_back()
 
     return Following(
         look,
         lambda version: load(settings, version),
         seconds=settings.follow_seconds,
-        let_go=give_back,
+        let_go=let_go,
     )
