@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from itertools import pairwise
@@ -194,3 +194,9 @@ def one(conn: sa.Connection, batch_id: int, position: int) -> sa.Row[Any] | None
     """Return a question's result as soon as it is committed."""
     query = sa.select(r).where(r.c.batch_id == batch_id, r.c.position == position)
     return conn.execute(query).first()
+
+
+def answered_asks(conn: sa.Connection, batch_ids: Iterable[int]) -> list[int]:
+    """Return those of the batches whose first question has its result."""
+    query = sa.select(r.c.batch_id).where(r.c.batch_id.in_(batch_ids), r.c.position == 1)
+    return list(conn.scalars(query))
