@@ -15,7 +15,7 @@ import structlog
 from flask import Flask, Response, abort, make_response, request
 from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed
 
 from db.errors import (
     AnswermillError,
@@ -50,7 +50,7 @@ _KINDS: dict[type[AnswermillError], tuple[int, str | None, str | None]] = {
     SourceInvalid: (422, "body", "nothing was stored; mend it and send it again"),
     ServiceAway: (503, None, f"try again in {AWAY_SECONDS} s"),
 }
-_CODES = (400, 401, 403, 404, 405, 408, 409, 411, 413, 415, 422, 429, 500, 503)
+_CODES = (400, 401, 403, 404, 405, 409, 411, 413, 415, 422, 429, 500, 503)
 
 
 class Problem(BaseModel):
@@ -107,8 +107,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(AnswermillError, _ours)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(RecursionError, _too_deep)
-    app.register_error_handler(BlockingIOError, _too_slow)
-    app.register_error_handler(ConnectionError, cut_off)
+    app.register_error_handler(ClientDisconnected, cut_off)
     app.register_error_handler(Exception, _bug)
 
 
@@ -147,13 +146,9 @@ def _too_deep(_error: RecursionError) -> Response:
     return problem(400, "the body is nested too deeply", field="body")
 
 
-def _too_slow(_error: BlockingIOError) -> Response:
-    return problem(408, "the body came too slowly", field="body")
-
-
 def cut_off(_error: Exception) -> Response:
-    """Tell that the body did not come as it was announced."""
-    return problem(400, "the body is cut off or broken", field="body")
+    """Tell that the body did not come as it was announced, or not in time."""
+    return problem(400, "the body is cut off, broken or too slow", field="body")
 
 
 def _bug(error: Exception) -> Response:
