@@ -121,6 +121,8 @@ def _ours(error: AnswermillError) -> Response:
         log.warning("request put off", route=route(), error=str(error))
         away = "a service that this needs is away"
         return problem(status, away, hint=hint, Retry_After=str(AWAY_SECONDS))
+    if isinstance(error, SourceInvalid) and error.row is not None:
+        field = f"row {error.row}"
     return problem(status, _sentence(error), field=field, hint=hint)
 
 
