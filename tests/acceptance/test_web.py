@@ -14,7 +14,7 @@ import pytest
 from tests.acceptance.front import serving
 from tests.acceptance.mill import wait_for
 
-QUESTION = "How do I return a lamp?"
+QUESTION = "How do I track my parcel?"
 CLIENTS = 40
 
 
@@ -95,11 +95,11 @@ def test_openais_own_client_makes_a_batch_and_reads_its_files(mill, front):
     assert answered["refusal"] is None
     handed_off = told["t-2"]["choices"][0]["message"]
     assert handed_off["content"] is None
-    assert "out_of_scope" in handed_off["refusal"]
+    assert handed_off["refusal"].startswith("a person must answer this: ")
     assert batch.request_counts.completed + batch.request_counts.failed == 3
 
-    assert [one.id for one in client.batches.list()] == [batch.id]
-    assert [one.id for one in client.files.list()] == [file.id]
+    assert next(iter(client.batches.list())).id == batch.id
+    assert next(iter(client.files.list())).id == file.id
     assert client.files.delete(file.id).deleted
     with pytest.raises(openai.NotFoundError):
         client.files.retrieve(file.id)
