@@ -118,6 +118,11 @@ class Settings(BaseSettings):
         " memory in Redis, rarer sweeps suffice.",
     )
 
+    answer_cache: Annotated[int, Field(ge=0)] = Field(
+        default=10_000,
+        description="Answers that each replica remembers, for questions that come again. More:"
+        " more memory, about 1 KB each. 0: none.",
+    )
     runners_up: Annotated[int, Field(ge=0, le=20)] = Field(
         default=0,
         description="Next best entries, with scores, that are stored with every result. More:"

@@ -165,9 +165,13 @@ def page(
     status: Status | None = None,
 ) -> list[sa.Row[Any]]:
     """Return the next visible results behind a cursor, in its order, with the questions."""
+    # A join would be planned by how many rows the batch is thought to have, which is none while
+    # it is new: PostgreSQL then read all of its questions for each result (docs/log.md).
+    asked = sa.select(q.c.text).where(
+        q.c.batch_id == visible.c.batch_id, q.c.position == visible.c.position
+    )
     query = (
-        sa.select(visible, q.c.text.label("question"))
-        .join(q, (q.c.batch_id == visible.c.batch_id) & (q.c.position == visible.c.position))
+        sa.select(visible, asked.scalar_subquery().label("question"))
         .where(visible.c.batch_id == batch_id, visible.c.cursor > after)
         .order_by(visible.c.cursor)
         .limit(limit)

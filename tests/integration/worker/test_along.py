@@ -35,6 +35,9 @@ class Echo:
     budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=1000, questions=100))
     passes: list = field(default_factory=list)
 
+    def without_pass(self, texts):
+        return [None] * len(texts)
+
     def tokenize(self, texts):
         return [[1]] * len(texts)
 
@@ -228,6 +231,17 @@ def test_a_message_whose_job_was_taken_along_takes_the_next_one_instead(engine, 
     assert set(states(engine, later)) == {JobState.DONE}
     assert "idle" in here.answer(done, quiet, Lane.BULK)
     assert set(states(engine, other)) == {JobState.QUEUED}
+
+
+def test_no_job_stays_held_when_the_attempt_raises(desk, engine):
+    batch = stored_batch(engine, texts("a", "b", "c"), job_size=1)
+
+    def raising(*_):
+        raise RuntimeError("our bug")
+
+    with pytest.raises(RuntimeError):
+        Line(desk, raising).answer(queued_ids(engine, batch)[0], quiet)
+    assert not desk.keeper.held
 
 
 def test_jobs_that_the_model_answers_at_once_are_claimed_together_once_that_is_known(engine, desk):
