@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 # The Alembic revision that these tables are; a test holds the two together.
-REVISION = "0003"
+REVISION = "0004"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -133,6 +133,12 @@ sa.Index(
     jobs.c.lease_until,
     sqlite_where=jobs.c.state == sa.literal_column("'running'"),
     postgresql_where=jobs.c.state == sa.literal_column("'running'"),
+)
+sa.Index(
+    "ix_jobs_finished",
+    jobs.c.finished_at,
+    sqlite_where=jobs.c.finished_at.is_not(None),
+    postgresql_where=jobs.c.finished_at.is_not(None),
 )
 sa.Index(
     "ix_jobs_active",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from db.entities import Batch, Lane, Question
 from db.errors import SourceInvalid
 from db.session import DatabaseClock, reading, transaction
 from producer.broker import Sender, check
+from producer.room import Room
 from producer.texts import question_fault
 
 if TYPE_CHECKING:
@@ -57,18 +58,20 @@ def ask(engine: sa.Engine, app: Celery, settings: Settings, text: str, *, wait: 
     Raises:
         SourceInvalid: it is blank or can't be stored.
         ServiceAway: the database or Redis can't be reached.
+        SystemFull: too many questions wait already.
     """
     problem = "it is blank" if not text.strip() else question_fault(text)
     if problem:
         raise SourceInvalid("the question", problem)
     check(app, settings)
     until = time.monotonic() + wait.total_seconds()
-    batch = _submit(engine, Sender(app, settings), text)
+    clock = DatabaseClock(engine)
+    Room(engine, settings, Lane.INTERACTIVE, clock).take(1)
+    batch = _submit(engine, Sender(app, settings), text, clock())
     return Asked(batch, _wait(engine, batch, until))
 
 
-def _submit(engine: sa.Engine, sender: Sender, text: str) -> Batch:
-    now = DatabaseClock(engine)()
+def _submit(engine: sa.Engine, sender: Sender, text: str, now: datetime) -> Batch:
     sent = sender.room(Lane.INTERACTIVE) > 0
     name = f"ask-{uuid.uuid4().hex[:12]}"
     question = Question(position=1, key="1", text=text)
