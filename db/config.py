@@ -117,6 +117,18 @@ class Settings(BaseSettings):
         description="Jobs of a lane that wait in Redis at most; the rest wait in SQL. More: more"
         " memory in Redis, rarer sweeps suffice.",
     )
+    max_waiting_bulk: PositiveCount = Field(
+        default=100_000_000,
+        description="Questions of the lane bulk that wait for a worker at most, in SQL and Redis."
+        " More: more disk. When so many wait, `submit` waits for room or says when to retry.",
+    )
+    max_waiting_interactive: PositiveCount = Field(
+        default=100_000, description="The same for the lane interactive."
+    )
+    max_waiting: PositiveCount | None = Field(
+        default=None,
+        description="The same for both lanes together. Unset: each lane's own limit is all.",
+    )
 
     answer_cache: Annotated[int, Field(ge=0)] = Field(
         default=10_000,

@@ -21,6 +21,7 @@
     │   ├── TuningRefused         an encoder can't be tuned to that knowledge base
     │   ├── ConversionRefused     a model version can't be converted as asked
     │   │   └── ConversionDrifted its answers would change too much
+    │   ├── BatchTooLarge         more questions than may wait at once
     │   ├── SchemaMissing         the database lacks this release's tables
     │   ├── BrokerTaken           Redis is another stack's
     │   ├── ExtraMissing          a command needs a package that is not installed
@@ -28,7 +29,8 @@
     ├── ServiceAway               exit status 3: try again when it is back
     │   ├── DatabaseAway
     │   ├── BrokerAway
-    │   └── StoreAway             of model bundles
+    │   ├── StoreAway             of model bundles
+    │   └── SystemFull            too many questions wait; it tells when to retry
     ├── MessageInvalid            a message that no release of ours has written
     └── LeaseLost                 the job went to another worker: write nothing
 
@@ -198,6 +200,17 @@ class TuningRefused(UserError):
         super().__init__(f"the encoder can't be tuned: {problem}; build with --tune none or head")
 
 
+class BatchTooLarge(UserError):
+    """There are more questions than may wait at once."""
+
+    def __init__(self, questions: int, limit: int) -> None:
+        self.questions, self.limit = questions, limit
+        super().__init__(
+            f"{questions:,} questions are more than may wait at once, {limit:,};"
+            " with --when-full wait they are stored as workers make room"
+        )
+
+
 class SchemaMissing(UserError):
     """The database lacks the tables that this release needs."""
 
@@ -281,6 +294,18 @@ class StoreAway(ServiceAway):
     def __init__(self, url: str, problem: str) -> None:
         self.url, self.problem = url, problem
         super().__init__(f"model store {url}: {problem}")
+
+
+class SystemFull(ServiceAway):
+    """Too many questions wait already; there will be room in so many seconds."""
+
+    def __init__(self, lane: str | None, waiting: int, limit: int, retry_seconds: int) -> None:
+        self.lane, self.waiting, self.limit = lane, waiting, limit
+        self.retry_seconds = retry_seconds
+        where = f"in the lane {lane}" if lane else "in all lanes"
+        super().__init__(
+            f"full: {waiting:,} questions wait {where}, {limit:,} may; retry in {retry_seconds} s"
+        )
 
 
 class MessageInvalid(AnswermillError):

@@ -62,7 +62,7 @@ def find(conn: sa.Connection, file_id: str) -> File:
     Raises:
         FileUnknown: there is none of this id.
     """
-    row = conn.execute(sa.select(f).where(f.c.id == file_id)).first()
+    row = _one(conn, f, f.c.id, file_id)
     if row is None:
         raise FileUnknown(file_id)
     return File(**row._mapping)  # noqa: SLF001 - Row's public mapping
@@ -104,7 +104,7 @@ def ordered(conn: sa.Connection, name: str) -> Order:
     Raises:
         FileUnknown: no batch of this name was made of a file here.
     """
-    row = conn.execute(sa.select(o).where(o.c.name == name)).first()
+    row = _one(conn, o, o.c.name, name)
     if row is None:
         raise FileUnknown(name)
     return Order(**row._mapping)  # noqa: SLF001 - Row's public mapping
@@ -116,12 +116,22 @@ def newest_orders(conn: sa.Connection, limit: int, after: str | None = None) -> 
     return [Order(**row._mapping) for row in found]  # noqa: SLF001 - Row's public mapping
 
 
+def _one(
+    conn: sa.Connection, table: sa.Table, key: sa.Column[Any], wanted: str
+) -> sa.Row[Any] | None:
+    # No id has what can't be shown, and a database may not take it.
+    query = sa.select(table).where(key == wanted)
+    return conn.execute(query).first() if wanted.isprintable() else None
+
+
 def _newest(
     table: sa.Table, key: sa.Column[Any], limit: int, after: str | None
 ) -> sa.Select[tuple[Any, ...]]:
     query = sa.select(table).order_by(table.c.created_at.desc(), key.desc()).limit(limit)
     if after is None:
         return query
+    if not after.isprintable():
+        return query.where(sa.false())
     mark = sa.select(table.c.created_at).where(key == after).scalar_subquery()
     same = sa.and_(table.c.created_at == mark, key < after)
     return query.where(sa.or_(table.c.created_at < mark, same))

@@ -135,6 +135,12 @@ sa.Index(
     postgresql_where=jobs.c.state == sa.literal_column("'running'"),
 )
 sa.Index(
+    "ix_jobs_finished",
+    jobs.c.finished_at,
+    sqlite_where=jobs.c.finished_at.is_not(None),
+    postgresql_where=jobs.c.finished_at.is_not(None),
+)
+sa.Index(
     "ix_jobs_active",
     jobs.c.batch_id,
     sqlite_where=jobs.c.state.in_([sa.literal_column("'queued'"), sa.literal_column("'running'")]),

@@ -19,6 +19,7 @@ from db.entities import Batch, BatchState, Lane, Question
 from db.errors import BatchClosed, CountDiffers, SourceChanged, SourceInvalid
 from db.session import DatabaseClock, reading, transaction
 from producer.broker import Sender, check
+from producer.room import Room
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -85,6 +86,8 @@ def append(
         CountDiffers: it has another number of questions than `after`.
         SourceInvalid: it has one of the keys already.
         ServiceAway: the database or Redis can't be reached.
+        SystemFull: too many questions wait already.
+        BatchTooLarge: so many may never wait.
     """
     check(app, settings)
     clock = DatabaseClock(engine)
@@ -94,6 +97,7 @@ def append(
         raise BatchClosed(batch.id, batch.state, "added to")
     if after is not None and batch.question_count != after:
         raise CountDiffers(batch.id, batch.question_count, after)
+    Room(engine, settings, batch.lane, clock).require(len(asked))
     sender = Sender(app, settings)
     _store(engine, settings, batch, asked, sender=sender, now=clock())
     with reading(engine) as conn:

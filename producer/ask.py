@@ -6,7 +6,7 @@ import hashlib
 import time
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from db.entities import Batch, Lane, Question
 from db.errors import BatchUnknown, SourceChanged, SourceInvalid
 from db.session import DatabaseClock, reading, transaction
 from producer.broker import Sender, check
+from producer.room import Room
 from producer.texts import question_fault
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def ask(engine: sa.Engine, app: Celery, settings: Settings, text: str, *, wait: 
     Raises:
         SourceInvalid: it is blank or can't be stored.
         ServiceAway: the database or Redis can't be reached.
+        SystemFull: too many questions wait already.
     """
     until = time.monotonic() + wait.total_seconds()
     batch = put(engine, app, settings, text)
@@ -74,6 +76,7 @@ def put(
     *,
     source: str = "ask",
     token: str | None = None,
+    clock: DatabaseClock | None = None,
 ) -> Batch:
     """Submit the question without waiting.
 
@@ -83,6 +86,7 @@ def put(
         SourceInvalid: it is blank or can't be stored.
         SourceChanged: the token came with another question before.
         ServiceAway: the database or Redis can't be reached.
+        SystemFull: too many questions wait already.
     """
     problem = "it is blank" if not text.strip() else question_fault(text)
     if problem:
@@ -90,12 +94,26 @@ def put(
     check(app, settings)
     name = PREFIX + (token or uuid.uuid4().hex)
     digest = hashlib.sha256(text.encode()).hexdigest()
+    if token is not None and (before := _again(engine, name, digest)) is not None:
+        return before
+    clock = clock or DatabaseClock(engine)
+    Room(engine, settings, Lane.INTERACTIVE, clock).take(1)
+    now, sender = clock(), Sender(app, settings)
     try:
-        return _submit(engine, Sender(app, settings), text, name=name, source=source, digest=digest)
-    except IntegrityError:  # the token's second time
-        with reading(engine) as conn:
-            found = batches.find(conn, name)
-    if found.idempotency_key != digest:
+        return _submit(
+            engine, sender, text, name=name, source=source, idempotency_key=digest, now=now
+        )
+    except IntegrityError:  # the token's second time, at the same time
+        found = _again(engine, name, digest)
+        if found is None:
+            raise
+        return found
+
+
+def _again(engine: sa.Engine, name: str, digest: str) -> Batch | None:
+    with reading(engine) as conn:
+        found = batches.named(conn, name)
+    if found is not None and found.idempotency_key != digest:
         raise SourceChanged(name, found.id)
     return found
 
@@ -116,14 +134,25 @@ def answered(engine: sa.Engine, name: str) -> Asked:
 
 
 def _submit(
-    engine: sa.Engine, sender: Sender, text: str, *, name: str, source: str, digest: str
+    engine: sa.Engine,
+    sender: Sender,
+    text: str,
+    *,
+    name: str,
+    source: str,
+    idempotency_key: str,
+    now: datetime,
 ) -> Batch:
-    now = DatabaseClock(engine)()
     sent = sender.room(Lane.INTERACTIVE) > 0
     question = Question(position=1, key="1", text=text)
     with transaction(engine) as conn:
         batch = batches.create(
-            conn, name=name, idempotency_key=digest, lane=Lane.INTERACTIVE, source=source, now=now
+            conn,
+            name=name,
+            idempotency_key=idempotency_key,
+            lane=Lane.INTERACTIVE,
+            source=source,
+            now=now,
         )
         messages = batches.append(conn, batch, [question], job_size=1, sent=sent, now=now)
         batches.seal(conn, batch, now)

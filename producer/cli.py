@@ -14,6 +14,7 @@ from db.terminal import err, out, parse_duration, print_json
 from producer import display
 from producer.export import ExportFormat
 from producer.readers import FileFormat
+from producer.room import WhenFull
 from producer.services import both, database
 
 app = typer.Typer(
@@ -45,6 +46,9 @@ def submit(
     file_format: Annotated[
         FileFormat | None, typer.Option("--format", help="How the file is written.")
     ] = None,
+    when_full: Annotated[
+        WhenFull, typer.Option(help="When too many questions wait: wait for room, or stop.")
+    ] = WhenFull.WAIT,
     watch: Watch = False,
     as_json: Json = False,
 ) -> None:
@@ -57,8 +61,17 @@ def submit(
     from producer.submission import run
 
     due = None if deadline is None else _deadline(deadline)
-    columns = {"text": text, "key": key}
-    done = run(load(), file, **columns, file_format=file_format, name=name, lane=lane, deadline=due)
+    done = run(
+        load(),
+        file,
+        text=text,
+        key=key,
+        file_format=file_format,
+        name=name,
+        lane=lane,
+        deadline=due,
+        when_full=when_full,
+    )
     if as_json:
         print_json(done.document())
     else:

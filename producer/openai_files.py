@@ -28,6 +28,7 @@ from db.session import DatabaseClock, reading, transaction
 from producer.openai_lines import errors, output, requests
 from producer.readers import FileFormat
 from producer.results import pages
+from producer.room import WhenFull
 from producer.source import Checked, check, opened
 from producer.submit import submit
 
@@ -128,6 +129,7 @@ def make_batch(engine: sa.Engine, app: Celery, settings: Settings, order: Order,
         FileUnknown: there is no such file.
         SourceInvalid: its requests are for another endpoint.
         ServiceAway: the database or Redis can't be reached.
+        SystemFull: too many questions wait already.
     """
     kept = content(engine, order.file_id)
     with tempfile.NamedTemporaryFile(prefix="answermill-") as copy:
@@ -136,7 +138,16 @@ def make_batch(engine: sa.Engine, app: Celery, settings: Settings, order: Order,
             with transaction(engine) as conn:
                 files.order(conn, order)
             try:
-                submit(engine, app, settings, checked, name=order.name, deadline=WINDOW, origin=by)
+                submit(
+                    engine,
+                    app,
+                    settings,
+                    checked,
+                    name=order.name,
+                    deadline=WINDOW,
+                    origin=by,
+                    when_full=WhenFull.STOP,
+                )
             except BaseException:
                 with transaction(engine) as conn:
                     if batches.named(conn, order.name) is None:

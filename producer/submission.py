@@ -17,6 +17,7 @@ from db.session import reading
 from db.terminal import INTERRUPTED, err
 from producer.display import bar
 from producer.readers import FileFormat
+from producer.room import WhenFull
 from producer.services import both
 from producer.source import Checked, check, opened
 from producer.submit import Submitted, name_of, submit
@@ -37,12 +38,14 @@ def run(
     name: str | None,
     lane: Lane,
     deadline: timedelta | datetime | None,
+    when_full: WhenFull,
 ) -> Submitted:
     """Submit the file; Ctrl-C ends it with a line that says how to go on.
 
     Raises:
         UserError: the file, or a row of it, is not as it should be: nothing was stored.
         ServiceAway: nothing was stored, or as much as `status` tells.
+        SystemFull: the same, and it is not to wait.
     """
     opening = opened(file, text=text, key=key, file_format=file_format)
     with bar(err) as show, ExitStack() as held:
@@ -59,8 +62,10 @@ def run(
                 name=name,
                 lane=lane,
                 deadline=deadline,
+                when_full=when_full,
                 on_progress=lambda count: show("storing", count, checked.count),
                 on_away=lambda: err.print(_AWAY),
+                on_full=lambda full: err.print(f"answermill: {full}; waiting for room"),
             )
 
 

@@ -18,10 +18,11 @@ from sqlalchemy.exc import IntegrityError
 from db import batches
 from db.config import Settings
 from db.entities import Batch, BatchState, Lane, Question
-from db.errors import NameInvalid, SourceChanged, SourceInvalid
+from db.errors import NameInvalid, SourceChanged, SourceInvalid, SystemFull
 from db.session import DatabaseClock, reading, transaction
 from producer.ahead import read_ahead
 from producer.broker import Sender, check
+from producer.room import Room, WhenFull
 from producer.source import Checked
 
 if TYPE_CHECKING:
@@ -63,21 +64,30 @@ def submit(
     deadline: timedelta | datetime | None = None,
     model: str | None = None,
     origin: str | None = None,
+    when_full: WhenFull = WhenFull.WAIT,
     on_progress: Callable[[int], None] = lambda _: None,
     on_away: Callable[[], None] = lambda: None,
+    on_full: Callable[[SystemFull], None] = lambda _: None,
 ) -> Submitted:
     """Store and send what is not stored yet; lane, deadline, model and origin are a new batch's.
 
     `origin` is told as its source; unless given, the file's name.
-    `on_progress` is told how many questions are stored; `on_away` once, when Redis goes away.
+    `on_progress` is told how many questions are stored; `on_away` once, when Redis goes away;
+    `on_full` when it begins to wait for room.
 
     Raises:
         ServiceAway: the database, or Redis at the start, can't be reached.
+        SystemFull: too many questions wait, and it is not to wait. Nothing was stored, unless
+            others filled the system meanwhile: then slices, which the same call goes on behind.
         UserError: the name can't be had, or another process submits the same.
     """
     named = name_of(source, name)
     check(app, settings)
     clock = DatabaseClock(engine)
+    left, lane = _left_to_store(engine, source, named, lane)
+    room = Room(engine, settings, lane, clock)
+    if left and when_full is WhenFull.STOP:
+        room.require(left)
     due = clock() + deadline if isinstance(deadline, timedelta) else deadline
     batch, made = _find_or_create(
         engine, source, named, lane=lane, deadline=due, model=model, origin=origin, now=clock()
@@ -85,7 +95,22 @@ def submit(
     if batch.state is not BatchState.OPEN:
         return Submitted(batch, batch.question_count, resumed=False, already=True)
     sender = Sender(app, settings, on_away)
-    _store(engine, settings, source, batch, sender=sender, clock=clock, on_progress=on_progress)
+
+    def make_room(count: int) -> None:
+        room.take(count, when_full, on_full)
+
+    size = min(room.most, settings.slice_jobs * settings.job_size)
+    _store(
+        engine,
+        settings,
+        source,
+        batch,
+        size=size,
+        make_room=make_room,
+        sender=sender,
+        clock=clock,
+        on_progress=on_progress,
+    )
     return Submitted(batch, source.count, resumed=not made, already=False)
 
 
@@ -116,6 +141,16 @@ def checked_name(wanted: str) -> str:
     if not wanted.isprintable():
         raise NameInvalid(wanted, "it has characters that can't be shown")
     return wanted
+
+
+def _left_to_store(engine: sa.Engine, source: Checked, name: str, lane: Lane) -> tuple[int, Lane]:
+    """Return how many questions are not stored, and the lane in which they will wait."""
+    with reading(engine) as conn:
+        found = batches.named(conn, name)
+    if found is None or found.idempotency_key != source.digest:
+        return source.count, lane
+    open_ = found.state is BatchState.OPEN
+    return source.count - found.question_count if open_ else 0, found.lane
 
 
 def _find_or_create(
@@ -161,13 +196,15 @@ def _store(
     source: Checked,
     batch: Batch,
     *,
+    size: int,
+    make_room: Callable[[int], None],
     sender: Sender,
     clock: DatabaseClock,
     on_progress: Callable[[int], None],
 ) -> None:
     on_progress(batch.question_count)
-    size = settings.slice_jobs * settings.job_size
     for questions in _unchanged(source, batch, size):
+        make_room(len(questions))
         sent, now = sender.room(batch.lane) > 0, clock()
         with transaction(engine) as conn:
             messages = batches.append(

@@ -18,6 +18,7 @@ from db.keys import Scope
 from producer import append as appending
 from producer import cancel as cancelling
 from producer import retry as retrying
+from producer.room import WhenFull
 from producer.status import newest, standing
 from producer.submit import Submitted, checked_name, submit
 from producer.web import problems, uploads
@@ -107,6 +108,7 @@ def _submitted(query: Creating, name: str) -> Submitted:
             lane=query.lane,
             deadline=query.deadline,
             origin=f"upload, key {caller().name}",
+            when_full=WhenFull.STOP,
         )
 
 

@@ -22,5 +22,6 @@ def web(
     try:
         from producer.web.serve import serve
     except ModuleNotFoundError as error:
-        raise ExtraMissing(error.name or "gunicorn", "web") from error
+        package = (error.name or "gunicorn").partition(".")[0]
+        raise ExtraMissing(package, "web") from error
     serve(load(web_port=port), host)

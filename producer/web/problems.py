@@ -15,11 +15,12 @@ import structlog
 from flask import Flask, Response, abort, make_response, request
 from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed
 
 from db.errors import (
     AnswermillError,
     BatchClosed,
+    BatchTooLarge,
     BatchUnknown,
     CountDiffers,
     ExtraMissing,
@@ -28,6 +29,7 @@ from db.errors import (
     ServiceAway,
     SourceChanged,
     SourceInvalid,
+    SystemFull,
 )
 
 log = structlog.get_logger()
@@ -37,6 +39,7 @@ AWAY_SECONDS = 5
 # The status, the field at fault and what helps; the most special class decides.
 _KINDS: dict[type[AnswermillError], tuple[int, str | None, str | None]] = {
     BatchUnknown: (404, "batch", "GET /v1/batches lists the newest"),
+    BatchTooLarge: (413, "body", "send it in parts"),
     BatchClosed: (409, "batch", "GET the batch tells where it stands"),
     CountDiffers: (409, "after", "send what is missing, with the number that it has"),
     ExtraMissing: (
@@ -48,9 +51,9 @@ _KINDS: dict[type[AnswermillError], tuple[int, str | None, str | None]] = {
     NameInvalid: (422, "name", None),
     SourceChanged: (409, "name", "give other questions another name or Idempotency-Key"),
     SourceInvalid: (422, "body", "nothing was stored; mend it and send it again"),
-    ServiceAway: (503, None, f"try again in {AWAY_SECONDS} s"),
+    ServiceAway: (503, None, None),
 }
-_CODES = (400, 401, 403, 404, 405, 408, 409, 411, 413, 415, 422, 429, 500, 503)
+_CODES = (400, 401, 403, 404, 405, 409, 411, 413, 415, 422, 429, 500, 503)
 
 
 class Problem(BaseModel):
@@ -107,8 +110,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(AnswermillError, _ours)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(RecursionError, _too_deep)
-    app.register_error_handler(BlockingIOError, _too_slow)
-    app.register_error_handler(ConnectionError, cut_off)
+    app.register_error_handler(ClientDisconnected, cut_off)
     app.register_error_handler(Exception, _bug)
 
 
@@ -117,12 +119,20 @@ def _ours(error: AnswermillError) -> Response:
     if kind is None:
         return _bug(error)
     status, field, hint = kind
+    if isinstance(error, SystemFull):
+        return _later(429, str(error), error.retry_seconds)
     if isinstance(error, ServiceAway):
         # What it says names an address: that is for the log.
         log.warning("request put off", route=route(), error=str(error))
-        away = "a service that this needs is away"
-        return problem(status, away, hint=hint, Retry_After=str(AWAY_SECONDS))
+        return _later(status, "a service that this needs is away", AWAY_SECONDS)
+    if isinstance(error, SourceInvalid) and error.row is not None:
+        field = f"row {error.row}"
     return problem(status, _sentence(error), field=field, hint=hint)
+
+
+def _later(status: int, detail: str, seconds: int) -> Response:
+    hint = f"try again in {seconds} s"
+    return problem(status, detail, hint=hint, Retry_After=str(seconds))
 
 
 def _sentence(error: AnswermillError) -> str:
@@ -131,6 +141,8 @@ def _sentence(error: AnswermillError) -> str:
         return f"no batch has the id or name {error.batch[:80]!r}"
     if isinstance(error, SourceChanged):
         return f"batch {error.batch} has that name and was made of other questions"
+    if isinstance(error, BatchTooLarge):
+        return f"{error.questions:,} questions are more than may wait at once, {error.limit:,}"
     return str(error)
 
 
@@ -147,13 +159,9 @@ def _too_deep(_error: RecursionError) -> Response:
     return problem(400, "the body is nested too deeply", field="body")
 
 
-def _too_slow(_error: BlockingIOError) -> Response:
-    return problem(408, "the body came too slowly", field="body")
-
-
 def cut_off(_error: Exception) -> Response:
-    """Tell that the body did not come as it was announced."""
-    return problem(400, "the body is cut off or broken", field="body")
+    """Tell that the body did not come as it was announced, or not in time."""
+    return problem(400, "the body is cut off, broken or too slow", field="body")
 
 
 def _bug(error: Exception) -> Response:

@@ -86,7 +86,15 @@ def post(header: Idempotency, body: Ask, query: Patience) -> Response:
     source = f"ask, key {caller().name}"
     token = token_of(header)
     try:
-        batch = ask.put(s.engine, s.client, s.settings, body.question, source=source, token=token)
+        batch = ask.put(
+            s.engine,
+            s.client,
+            s.settings,
+            body.question,
+            source=source,
+            token=token,
+            clock=s.clock,
+        )
     except SourceInvalid as error:
         problems.refuse(422, error.problem, field="question")
     s.waiting.wait(batch.id, query.wait)

@@ -6,6 +6,7 @@ requests in front.
 
 from __future__ import annotations
 
+import logging
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _GRACE_SECONDS = 35  # longer than anybody may wait for an answer
 _SILENT_SECONDS = 60  # after which a process that hangs is replaced
 _READ_SECONDS, _SEND_SECONDS = 20, 60  # without a byte, before a connection is dropped
+_LARGE = 5  # digits of a body's length
 _BACKLOG = 512  # connections that wait to be accepted
 
 
@@ -87,7 +89,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "loglevel": settings.log_level,
             "proc_name": "answermill-web",
             "control_socket_disable": True,
-            "post_worker_init": lambda _worker: logs.configure(settings),
+            "post_worker_init": lambda _worker: _configure_logs(settings),
+            "pre_request": _close_after_large,
             "when_ready": _limit_silence,
         }
 
@@ -108,3 +111,24 @@ def _limit_silence(server: Any) -> None:  # noqa: ANN401 - gunicorn's Arbiter
             (socket.SO_SNDTIMEO, _SEND_SECONDS),
         ):
             listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, 0))
+
+
+def _close_after_large(_worker: Any, request: Any) -> None:  # noqa: ANN401 - gunicorn's
+    # It would drop the connection without a word when a large body was not read to its end.
+    for name, value in request.headers:
+        if name == "TRANSFER-ENCODING" or (name == "CONTENT-LENGTH" and len(value) >= _LARGE):
+            request.force_close()
+
+
+def _configure_logs(settings: Settings) -> None:
+    logs.configure(settings)
+    logging.getLogger("gunicorn.error").addFilter(_without_content)
+
+
+def _without_content(record: logging.LogRecord) -> bool:
+    # It quotes what it can't read, which may be a question; and it traces back each caller that
+    # falls silent, so that whoever likes could fill the log.
+    kind = record.exc_info[0] if record.exc_info else None
+    if isinstance(record.msg, str) and record.msg.startswith("Invalid request"):
+        record.msg = record.msg.partition(": ")[0]
+    return kind is None or not issubclass(kind, BlockingIOError)

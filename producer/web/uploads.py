@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 from flask import request
 from pydantic import ValidationError
@@ -93,13 +93,7 @@ def _told(*, is_json: bool) -> Iterator[None]:
     try:
         yield
     except SourceInvalid as error:
-        _refuse(error, is_json=is_json)
-
-
-def _refuse(error: SourceInvalid, *, is_json: bool) -> NoReturn:
-    hint = "nothing was stored; mend it and send it again"
-    if error.row is None:
-        problems.refuse(422, error.problem, field="body", hint=hint)
-    if is_json:
-        problems.refuse(422, error.problem, field=f"questions.{error.row - 1}", hint=hint)
-    problems.refuse(422, f"row {error.row}: {error.problem}", field=f"row {error.row}", hint=hint)
+        if error.row is None or not is_json:
+            raise
+        # The rows are ours: the caller knows the places of a list.
+        problems.refuse(422, error.problem, field=f"questions.{error.row - 1}")

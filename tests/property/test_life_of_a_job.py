@@ -9,26 +9,21 @@ its result. Steps that overlap within their transactions are `test_protocol`'s.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import hypothesis
-import sqlalchemy as sa
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
-    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 from sqlalchemy import event
 
-from db import results, tables
 from db.entities import Lane, Status
-from db.session import reading
-from tests.property.model import LEASE, Submission
-from tests.property.twin import Claim, Twin
+from tests.property.model import ATTEMPTS, LEASE, Submission
+from tests.property.promised import Promised
+from tests.property.twin import Claim
 
 MOST_BATCHES = 3
 ROUNDS = 60  # within which everything must end, halving included
@@ -38,24 +33,18 @@ PICK = st.integers(0, 11)
 LIMIT = st.integers(1, 3)
 
 
-class LifeOfAJob(RuleBasedStateMachine):
-    """What may happen, and what must hold after it."""
-
-    def __init__(self, engine: sa.Engine):
-        super().__init__()
-        self.engine = engine
-        self.twin = Twin(engine)
-        self.model = self.twin.model
-        self.final: dict[tuple[int, int], sa.Row[Any]] = {}
-        self.seen: dict[int, list[int]] = {}  # by a poller, cursors of each batch
+class LifeOfAJob(Promised):
+    """What may happen."""
 
     # A producer
 
-    @initialize(count=st.integers(1, 5), size=st.integers(1, 4))
-    def begin(self, count, size):
+    @initialize(count=st.integers(1, 5), size=st.integers(1, 4), whole=st.booleans())
+    def begin(self, count, size, whole):
         """Most of what is worth seeing needs a batch."""
         self.twin.create(Lane.BULK, None)
         self.twin.append(self._batch(0), count, size, sent=True)
+        if whole:
+            self.twin.seal(self._batch(0))
 
     @precondition(lambda self: len(self.model.batches) < MOST_BATCHES)
     @rule(lane=st.sampled_from(Lane), minutes=st.sampled_from([None, None, 1]))
@@ -101,6 +90,21 @@ class LifeOfAJob(RuleBasedStateMachine):
     @rule(pick=PICK)
     def fail(self, pick):
         self.twin.fail(self._claim(pick))
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(pick=PICK)
+    def poison(self, pick):
+        """Every attempt dies, until the job is split or its question given up."""
+        for _ in range(ATTEMPTS):
+            if self.twin.claim(list(self.model.jobs)[-1 - pick % len(self.model.jobs)]):
+                self.twin.fail(self.twin.claims[-1])
+
+    @precondition(lambda self: self._waiting())
+    @rule(ways=st.lists(ENDS, min_size=1, max_size=3))
+    def work(self, ways):
+        """A worker that is well takes what waits, and the batch ends if that was all."""
+        self._work(ways)
+        self.twin.sweep_once()
 
     @precondition(lambda self: self.twin.claims)
     @rule(pick=PICK)
@@ -155,53 +159,15 @@ class LifeOfAJob(RuleBasedStateMachine):
     def poll(self, pick, limit):
         self._poll(self._batch(pick).id, limit)
 
-    # What holds after every step
-
-    @invariant()
-    def what_is_stored_is_what_the_model_says(self):
-        with reading(self.engine) as conn:
-            jobs = conn.execute(sa.select(tables.jobs).order_by(tables.jobs.c.id)).all()
-            batches = conn.execute(sa.select(tables.batches).order_by(tables.batches.c.id)).all()
-        expected = [job.row() for _, job in sorted(self.model.jobs.items())]
-        assert [_job_row(job) for job in jobs] == expected
-        assert [(b.id, b.state, b.question_count, b.finished_at) for b in batches] == [
-            (b.id, b.state, b.count, b.finished_at) for b in self.model.batches.values()
-        ]
-        assert [[job._mapping[s] for s in Status] for job in jobs] == [
-            self.model.counts(job) for _, job in sorted(self.model.jobs.items())
-        ]
-
-    @invariant()
-    def a_result_stays_as_it_is(self):
-        with reading(self.engine) as conn:
-            rows = conn.execute(sa.select(tables.results)).all()
-        found = {(row.batch_id, row.position): row for row in rows}
-        assert {place: row.status for place, row in found.items()} == self.model.results
-        assert {place: found[place] for place in self.final} == self.final
-        self.final = found
-
-    @invariant()
-    def the_jobs_cover_every_question_once(self):
-        for batch in self.model.batches.values():
-            covered = sorted(p for job in self.model.whole(batch) for p in job.positions)
-            assert covered == list(range(1, batch.count + 1))
-            if batch.finished_at is not None:
-                assert all((batch.id, p) in self.model.results for p in covered)
-
-    @invariant()
-    def every_question_has_a_status(self):
-        with reading(self.engine) as conn:
-            rows = conn.execute(sa.select(tables.question_status)).all()
-        found = {(row.batch_id, row.position): row.status for row in rows}
-        assert len(found) == len(rows)
-        assert found == self.model.statuses()
-
     def teardown(self):
         """Let a worker that is well go on: everything ends, and a poller has seen all of it."""
         for batch in self.model.batches.values():
             self.twin.seal(batch)
         for _ in range(ROUNDS):
-            self._work()
+            if not all(batch.finished_at for batch in self.model.batches.values()):
+                self.twin.now += LEASE + timedelta(seconds=1)
+                self.twin.sweep_once()
+                self._work([Status.ANSWERED])
         assert all(batch.finished_at for batch in self.model.batches.values())
         self.what_is_stored_is_what_the_model_says()
         self.the_jobs_cover_every_question_once()
@@ -223,28 +189,11 @@ class LifeOfAJob(RuleBasedStateMachine):
     def _claim(self, pick) -> Claim:
         return self.twin.claims[-1 - pick % len(self.twin.claims)]
 
-    def _work(self) -> None:
-        if all(batch.finished_at for batch in self.model.batches.values()):
-            return
-        self.twin.now += LEASE + timedelta(seconds=1)
-        self.twin.sweep_once()
+    def _work(self, ways) -> None:
         for job in self._waiting():
             if self.twin.claim(job):
-                self.twin.finish(self.twin.claims[-1], [Status.ANSWERED])
+                self.twin.finish(self.twin.claims[-1], ways)
         self.twin.redis.forget()
-
-    def _poll(self, batch: int, limit: int) -> int:
-        seen = self.seen.setdefault(batch, [])
-        with reading(self.engine) as conn:
-            rows = results.page(conn, batch, after=seen[-1] if seen else 0, limit=limit)
-        seen += [row.cursor for row in rows]
-        assert seen == sorted(set(seen))
-        return len(rows)
-
-
-def _job_row(job: sa.Row[Any]) -> tuple[object, ...]:
-    place = job.id, job.batch_id, job.first_position, job.last_position
-    return *place, job.state, job.attempt, job.failures, job.lease_until, job.sent_at
 
 
 def test_whatever_happens_in_any_order_every_question_ends_once_and_as_promised(engine):

@@ -89,3 +89,10 @@ def test_a_mistake_is_told_in_one_line(words, capsys):
 def test_the_version(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.count(".") == 2
+
+
+def test_web_says_which_extra_it_needs(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gunicorn.app.base", None)
+    monkeypatch.delitem(sys.modules, "producer.web.serve", raising=False)
+    assert cli.main(["web"]) == 2
+    assert "package gunicorn: pip install 'answermill[web]'" in capsys.readouterr().err

@@ -8,8 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from db.batches import close_finished
+from db.keys import Scope
 from db.session import reading, transaction
 from db.tables import audit, batches
+from producer.broker import open_broker
+from producer.web.app import create_app
+from producer.web.surroundings import surround
 from tests.factories import finish, later, partly_final_batch, running_job, stored_batch
 
 URL = "/v1/batches"
@@ -248,12 +252,30 @@ def test_every_change_is_recorded_with_its_key_and_its_end(http, engine):
     assert source == "upload, key site"
 
 
-def test_redis_away_is_told_and_nothing_is_stored(settings, engine, key, home, stored):
-    from db.keys import Scope
-    from producer.broker import open_broker
-    from producer.web.app import create_app
-    from producer.web.surroundings import surround
+def test_a_full_system_says_when_to_retry_and_stores_nothing(settings, engine, client, key, stored):
+    limits = {"max_waiting_bulk": 12, "max_waiting_interactive": 1}
+    front = create_app(surround(settings.model_copy(update=limits), engine, client))
+    http = front.test_client()
+    http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key(Scope.ADMIN)}"
+    url = http.post(f"{URL}?open=true").headers["Location"]
+    ask = {"question": "Why?"}
+    asked = [http.post("/v1/questions?wait=0", json=ask) for _ in range(2)]
+    assert [one.status_code for one in asked] == [202, 429]
+    assert put(http, **TOKEN).status_code == 201
+    full = [
+        asked[1],
+        put(http, "question\na\nb\n"),
+        http.post(f"{url}/questions", json={"questions": [ask, ask]}),
+    ]
+    assert [one.status_code for one in full] == [429] * 3
+    assert all(int(one.headers["Retry-After"]) > 0 for one in full)
+    assert put(http, **TOKEN).status_code == 200
+    larger = put(http, "question\n" + "why\n" * 13)
+    assert (larger.status_code, larger.json["hint"]) == (413, "send it in parts")
+    assert stored()[:2] == (3, 12)
 
+
+def test_redis_away_is_told_and_nothing_is_stored(settings, engine, key, home, stored):
     url = f"redis+socket://{home}/none.sock"
     away = type(settings)(database_url=settings.database, broker_url=url, home=home)
     headers = {"Authorization": f"Bearer {key(Scope.ADMIN)}"}

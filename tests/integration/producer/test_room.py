@@ -1,0 +1,178 @@
+"""A full system says so, typed, with a time to retry; or `submit` goes at the workers' pace."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from db import batches
+from db.entities import BatchState, Lane
+from db.errors import BatchTooLarge, SystemFull
+from db.session import DatabaseClock, reading
+from producer import room
+from producer.ask import ask
+from producer.room import Room, WhenFull
+from tests.factories import NOW, finish, running_job, stored_batch
+
+COUNT = 9  # slices of 4, 4 and 1
+
+
+@pytest.fixture(autouse=True)
+def _measured_each_time(monkeypatch):
+    monkeypatch.setattr(room, "_MEASURED_EVERY", 0.001)
+
+
+@pytest.fixture
+def limited(settings, monkeypatch):
+    """Return settings with limits; commands find them, too."""
+
+    def limited(**limits):
+        for name, limit in limits.items():
+            monkeypatch.setenv(f"ANSWERMILL_{name.upper()}", str(limit))
+        return settings.model_copy(update=limits)
+
+    return limited
+
+
+def _work(engine, ref, jobs):
+    with reading(engine) as conn:
+        batch = batches.find(conn, ref)
+    for _ in range(jobs):
+        finish(engine, running_job(engine, batch), now=DatabaseClock(engine)())
+
+
+def test_what_does_not_fit_is_refused_whole(submitted, write, stored, limited):
+    with_limits = limited(max_waiting_bulk=12)
+    submitted(write("july.csv", COUNT), settings=with_limits)
+    before = stored()
+    with pytest.raises(SystemFull) as caught:
+        submitted(write("june.csv", 4), settings=with_limits, when_full=WhenFull.STOP)
+    assert (caught.value.lane, caught.value.waiting, caught.value.limit) == ("bulk", 9, 12)
+    assert stored() == before
+
+
+def test_the_same_again_goes_on_once_there_is_room(
+    engine, submitted, write, limited, all_there_once
+):
+    values = {"settings": limited(max_waiting_bulk=12), "when_full": WhenFull.STOP}
+    submitted(write("july.csv", COUNT), name="july", **values)
+    with pytest.raises(SystemFull):
+        submitted(write("june.csv", COUNT), name="june", **values)
+    _work(engine, "july", 4)
+    all_there_once(submitted(write("june.csv", COUNT), name="june", **values).batch.id, COUNT)
+
+
+def test_filled_by_others_meanwhile_it_stops_behind_a_slice_and_goes_on_there(  # noqa: PLR0917 - fixtures
+    engine, submitted, write, stored, limited, all_there_once
+):
+    values = {"settings": limited(max_waiting_bulk=12), "when_full": WhenFull.STOP}
+    path = write("july.csv", COUNT)
+    with pytest.raises(SystemFull):
+        submitted(
+            path,
+            on_progress=lambda n: n == 4 and stored_batch(engine, 8, name="other"),
+            **values,
+        )
+    assert stored() == (2, 4 + 8, 2 + 4)
+    with reading(engine) as conn:
+        assert batches.find(conn, "1").state is BatchState.OPEN
+    _work(engine, "other", 4)
+    done = submitted(path, **values)
+    assert (done.resumed, done.batch.id) == (True, 1)
+    all_there_once(1, COUNT)
+
+
+def test_a_file_that_never_fits_is_the_callers_mistake(submitted, write, stored, limited):
+    with pytest.raises(BatchTooLarge):
+        submitted(
+            write("july.csv", COUNT),
+            settings=limited(max_waiting_bulk=8),
+            when_full=WhenFull.STOP,
+        )
+    assert stored() == (0, 0, 0)
+
+
+def test_waiting_it_goes_at_the_pace_of_the_workers_and_never_beyond_the_limit(
+    engine, submitted, write, limited, all_there_once
+):
+    told: list[SystemFull] = []
+
+    def on_full(full):
+        told.append(full)
+        _work(engine, "july", 2)
+
+    path, limits = write("july.csv", COUNT), limited(max_waiting_bulk=5)
+    done = submitted(path, name="july", settings=limits, on_full=on_full)
+    assert [(full.waiting, full.limit) for full in told] == [(4, 5)]
+    all_there_once(done.batch.id, COUNT)
+
+
+def test_slices_are_no_larger_than_the_limit(submitted, write, limited, engine):
+    told: list[int] = []
+    submitted(
+        write("july.csv", 5),
+        name="july",
+        settings=limited(max_waiting_bulk=2),
+        on_progress=told.append,
+        on_full=lambda _: _work(engine, "july", 1),
+    )
+    assert told == [0, 2, 4, 5]
+
+
+def test_each_lane_has_its_own_limit(engine, client, submitted, write, limited):
+    limits = limited(max_waiting_bulk=4, max_waiting_interactive=1)
+    submitted(write("july.csv", 4), settings=limits)
+    assert ask(engine, client, limits, "Where?", wait=_no_time()).result is None
+    with pytest.raises(SystemFull) as caught:
+        ask(engine, client, limits, "Where?", wait=_no_time())
+    assert caught.value.lane == "interactive"
+
+
+def _no_time():
+    return NOW - NOW
+
+
+def test_both_lanes_together_have_a_limit(engine, client, submitted, write, limited):
+    limits = limited(max_waiting=4)
+    submitted(write("july.csv", 4), settings=limits)
+    with pytest.raises(SystemFull, match="4 questions wait in all lanes, 4 may"):
+        ask(engine, client, limits, "Where?", wait=_no_time())
+
+
+def test_when_to_retry_follows_from_how_fast_it_drains(engine, limited):
+    stored_batch(engine, 90, job_size=15, name="july")
+    asked = Room(engine, limited(max_waiting_bulk=90), Lane.BULK, DatabaseClock(engine))
+    with pytest.raises(SystemFull, match="retry in 60 s"):  # nothing drains, so nobody knows
+        asked.require(45)
+    _work(engine, "july", 2)  # 30 in the last 30 seconds: 15 more take 15
+    with pytest.raises(SystemFull) as caught:
+        asked.require(45)
+    assert (caught.value.waiting, caught.value.retry_seconds) == (60, 15)
+
+
+def test_the_command_line_says_when_to_retry_with_the_status_of_a_service_away(
+    cli, write, limited, stored
+):
+    limited(max_waiting_bulk=12)
+    cli("submit", write("july.csv", COUNT))
+    before = stored()
+    told = cli("submit", write("june.csv", 4), "--when-full", "stop", "--json")
+    line = "answermill: full: 9 questions wait in the lane bulk, 12 may; retry in 60 s\n"
+    assert told == (3, "", line)
+    assert stored() == before
+    status, out, err = cli("submit", write("may.csv", 13), "--when-full", "stop")
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "more than may wait at once, 12" in err
+
+
+def test_the_command_line_waits_unless_told_otherwise(cli, write, limited, engine, monkeypatch):
+    limited(max_waiting_bulk=12)
+    cli("submit", write("july.csv", COUNT), "--name", "july")
+    monkeypatch.setattr(room.time, "sleep", lambda _: _work(engine, "july", 1))
+    status, out, err = cli("submit", write("june.csv", 4), "--json")
+    assert (status, json.loads(out)["questions"]) == (0, 4)
+    assert err == (
+        "answermill: full: 9 questions wait in the lane bulk, 12 may; retry in 60 s;"
+        " waiting for room\n"
+    )
