@@ -31,6 +31,7 @@ from worker.along import Line
 from worker.answering import Desk
 from worker.attempts import Attempts
 from worker.breaker import Breaker
+from worker.connection import SteadyConnection
 from worker.following import Following
 from worker.leases import LeaseKeeper
 from worker.memory import give_back
@@ -85,6 +86,7 @@ def create_app(
     """
     app = Celery("answermill")
     app.conf.update(queues.celery_settings(settings) | _worker_settings(settings))
+    app.amqp.Connection = SteadyConnection
     place = tasks.Place()
     tasks.register(app, place)
     # Made before any fork: the breaker's count is shared with every child, and children see
