@@ -100,7 +100,7 @@ def waiting(app: Celery, lane: Lane, settings: Settings) -> int:
     Raises:
         BrokerAway: Redis does not answer.
     """
-    with _translated(settings), app.connection_for_write() as connection:
+    with _translated(settings), app.pool.acquire(block=True) as connection:
         return int(connection.default_channel.client.llen(lane.value))
 
 

@@ -289,6 +289,7 @@ def _store_failure(desk: Desk, outcome: Failed) -> JobState:
 def _tell(outcome: Answered) -> None:
     job, seconds = outcome.claimed.job, round(outcome.seconds, 3)
     counts = Counter(answer.status.value for answer in outcome.answers)
+    counts.update(answer.via.value for answer in outcome.answers if answer.via)
     log.info("job done", job=job.id, batch=job.batch_id, seconds=seconds, **counts)
 
 

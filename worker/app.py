@@ -28,6 +28,7 @@ from db.messages import AnswerJob
 from db.session import DatabaseClock, open_engine, prepare, reading
 from worker import meters, tasks
 from worker.along import Line
+from worker.answer_cache import AnswerCache, Remembering
 from worker.answering import Desk
 from worker.attempts import Attempts
 from worker.breaker import Breaker
@@ -268,6 +269,8 @@ def _identity(engine: sa.Engine) -> str:
 
 
 def _following(settings: Settings, engine: sa.Engine, load: Load, breaker: Breaker) -> Following:
+    cache = AnswerCache(settings.answer_cache)
+
     def look() -> InForce:
         with reading(engine) as conn:
             return versions.in_force(conn, settings.model)
@@ -278,7 +281,7 @@ def _following(settings: Settings, engine: sa.Engine, load: Load, breaker: Break
 
     return Following(
         look,
-        lambda version: load(settings, version),
+        lambda version: Remembering(load(settings, version), cache),
         seconds=settings.follow_seconds,
         let_go=let_go,
     )

@@ -73,6 +73,12 @@ class Meters:
             ["reason", "model_version"],
             registry=own,
         )
+        self._ways = Counter(
+            "answermill_ways",
+            "Results stored, by how the answer came about.",
+            ["via"],
+            registry=own,
+        )
         self._confidence = Histogram(
             "answermill_confidence",
             "How sure the best entry was, answered or handed off.",
@@ -114,6 +120,9 @@ class Meters:
         reasons = Counter(answer.reason for answer in answers if answer.reason)
         for reason, count in reasons.items():
             self._handed_off.labels(str(reason), model_version).inc(count)
+        ways = Counter(answer.via for answer in answers if answer.via)
+        for via, count in ways.items():
+            self._ways.labels(via.value).inc(count)
         confidence = self._confidence.labels(model_version)
         for answer in answers:
             if answer.confidence is not None:
@@ -150,6 +159,10 @@ class Metered:
     def budget(self) -> PassBudget:
         """What it computes fastest."""
         return self._model.budget
+
+    def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
+        """Return the answers that need no pass, None for the other texts."""
+        return self._model.without_pass(texts)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text, the longest texts cut."""

@@ -59,11 +59,11 @@ def load_version(settings: Settings, version: ModelVersion, threads: int = 0) ->
 
 def _paced(model: LoadedModel) -> LoadedModel:
     from worker.model.pace import measure, sample
-    from worker.passes import answer_texts
+    from worker.passes import answer_in_passes
 
     budgets = model.encoder.budgets
     found = measure(
-        lambda budget, texts: answer_texts(replace(model, budget=budget), texts),
+        lambda budget, texts: answer_in_passes(replace(model, budget=budget), texts),
         budgets,
         sample(model.knowledge.phrasings, budgets),
     )
