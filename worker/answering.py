@@ -304,10 +304,9 @@ def _close_batch(desk: Desk, batch_id: int) -> None:
         batches.close_finished(conn, desk.clock(), batch_id)
 
 
-def give_back(desk: Desk, work: Work) -> None:
-    """Queue claimed jobs again that were not begun; a fault is left to their leases' end."""
-    for claimed in work:
-        job = claimed.job
+def give_back(desk: Desk, claimed: Iterable[Job]) -> None:
+    """Queue claimed jobs again that are not finished; a fault is left to their leases' end."""
+    for job in claimed:
         try:
             with transaction(desk.engine) as conn:
                 jobs.give_back(conn, job)

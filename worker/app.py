@@ -33,6 +33,7 @@ from worker.answering import Desk
 from worker.attempts import Attempts
 from worker.breaker import Breaker
 from worker.connection import SteadyConnection
+from worker.draining import Drain
 from worker.following import Following
 from worker.leases import LeaseKeeper
 from worker.memory import give_back
@@ -241,6 +242,7 @@ def _begin_child(
         window=settings.job_size,
         meters=counts,
     )
+    Drain(desk, draining, settings.drain_seconds).start()
     lanes = [Lane(name) for name in app.amqp.queues.consume_from]
     vitals = Vitals(
         engine,

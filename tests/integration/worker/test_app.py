@@ -30,7 +30,7 @@ def started(settings, monkeypatch):
     def started(**changes):
         seen = []
 
-        def create_app(given, _load):
+        def create_app(given, *_):
             seen.append(given)
             return SimpleNamespace(worker_main=lambda _: None)
 
