@@ -161,6 +161,11 @@ class Settings(BaseSettings):
         description="Seconds after which a job's process is killed and the job counted as failed"
         " once. More: slower recovery from a question that hangs the model.",
     )
+    drain_seconds: PositiveSeconds = Field(
+        default=20.0,
+        description="How long after SIGTERM the job in work may still take; then it is given back."
+        " More: fewer jobs begun anew; keep it below the grace period of what stops the worker.",
+    )
     attempts: PositiveCount = Field(
         default=3,
         description="Failed attempts after which a single question is given up. More: more"

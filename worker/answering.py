@@ -46,8 +46,8 @@ EXPIRED = Answer(Status.EXPIRED)
 _TOGETHER = 64
 _ANY_SIZE = 1 << 62
 
-# A question that no model has a reason to fail on.
-_HARMLESS = "Hello?"
+# A question that no model has a reason to fail on; a number makes it one never answered before.
+_HARMLESS = "Hello? {}"
 
 outlast_the_database = tenacity.Retrying(
     retry=tenacity.retry_if_exception_type(DatabaseAway),
@@ -191,7 +191,7 @@ def _answer_together(desk: Desk, model: Model, work: Work, progress: Progress) -
 def _answers(model: Model) -> bool:
     """Tell whether a model that has just raised answers anything."""
     try:
-        answer_texts(model, [_HARMLESS])
+        answer_texts(model, [_HARMLESS.format(time.monotonic_ns())])
     except Exception:  # noqa: BLE001 - whatever a model raises
         return False
     return True
@@ -304,10 +304,9 @@ def _close_batch(desk: Desk, batch_id: int) -> None:
         batches.close_finished(conn, desk.clock(), batch_id)
 
 
-def give_back(desk: Desk, work: Work) -> None:
-    """Queue claimed jobs again that were not begun; a fault is left to their leases' end."""
-    for claimed in work:
-        job = claimed.job
+def give_back(desk: Desk, claimed: Iterable[Job]) -> None:
+    """Queue claimed jobs again that are not finished; a fault is left to their leases' end."""
+    for job in claimed:
         try:
             with transaction(desk.engine) as conn:
                 jobs.give_back(conn, job)

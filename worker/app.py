@@ -23,6 +23,7 @@ from db.session import prepare, reading
 from worker import child, meters, tasks
 from worker.breaker import Breaker
 from worker.child import Load
+from worker.connection import SteadyConnection
 from worker.model.place import require_bundle
 from worker.passes import Model
 from worker.threads import limit
@@ -64,6 +65,7 @@ def create_app(
     """
     app = Celery("answermill")
     app.conf.update(queues.celery_settings(settings) | _worker_settings(settings))
+    app.amqp.Connection = SteadyConnection
     place = tasks.Place()
     tasks.register(app, place)
     # Made before any fork: the breaker's count is shared with every child, and children see

@@ -121,4 +121,4 @@ def hold(desk: Desk, work: Work) -> None:
 def give_back(desk: Desk, work: Work) -> None:
     """Queue again what was not begun, and renew its leases no more."""
     desk.keeper.let_go(claimed.job for claimed in work)
-    answering.give_back(desk, work)
+    answering.give_back(desk, [claimed.job for claimed in work])

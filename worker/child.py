@@ -29,6 +29,7 @@ from worker.answer_cache import AnswerCache, Remembering
 from worker.answering import Desk
 from worker.attempts import Attempts
 from worker.breaker import Breaker
+from worker.draining import Drain
 from worker.following import Following
 from worker.leases import LeaseKeeper
 from worker.memory import give_back
@@ -104,6 +105,7 @@ def begin(
         window=settings.job_size,
         meters=counts,
     )
+    Drain(desk, draining, settings.drain_seconds).start()
     lanes = [Lane(name) for name in app.amqp.queues.consume_from]
     vitals = Vitals(
         engine,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import random
 import signal
@@ -184,12 +185,17 @@ def send_messages_of_other_releases(world: World, _rng: random.Random) -> None:
     """Turn what waits into later messages: one that can be read, and one that can't."""
     client = world.redis.client
     for number, raw in enumerate(client.lrange(_QUEUE, 0, -1)):
-        envelope = json.loads(raw)
-        args, wire, rest = json.loads(base64.b64decode(envelope["body"]))
-        wire |= {"v": 2} if number % 2 else {"why": "a later release says so"}
-        envelope["body"] = base64.b64encode(json.dumps([args, wire, rest]).encode()).decode()
-        client.lpush(_QUEUE, json.dumps(envelope))
-        client.lrem(_QUEUE, 1, raw)
+        change = {"v": 2} if number % 2 else {"why": "a later release says so"}
+        with contextlib.suppress(ValueError, TypeError):  # not ours, but a malformed one
+            client.lpush(_QUEUE, _changed(raw, change))
+            client.lrem(_QUEUE, 1, raw)
+
+
+def _changed(raw: bytes, change: dict) -> str:
+    envelope = json.loads(raw)
+    args, wire, rest = json.loads(base64.b64decode(envelope["body"]))
+    body = json.dumps([args, wire | change, rest]).encode()
+    return json.dumps(envelope | {"body": base64.b64encode(body).decode()})
 
 
 def _on_wire(name: str, hurt: Callable[[Proxy], None]) -> Fault:

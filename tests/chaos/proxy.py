@@ -74,12 +74,13 @@ class Proxy:
                 if self._refuses:
                     raise ConnectionRefusedError
                 far.connect(str(self._target))
+                near.settimeout(_LOOK_SECONDS)
+                far.settimeout(_LOOK_SECONDS)
             except OSError:
                 _close(near, far)
                 continue
             self._wires.append((near, far))
             for source, sink in ((near, far), (far, near)):
-                source.settimeout(_LOOK_SECONDS)
                 threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:

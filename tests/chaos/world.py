@@ -108,8 +108,7 @@ class World:
 
     def close(self) -> None:
         """End everything."""
-        self._stopped.set()
-        self._watcher.join()
+        self.stop_watching()
         for worker in self.workers:
             self.kill(worker)
         self.engine.dispose()
@@ -119,6 +118,11 @@ class World:
         for wire in self.wires.values():
             wire.close()
         self.disk.close()
+
+    def stop_watching(self) -> None:
+        """Start no worker again that has ended."""
+        self._stopped.set()
+        self._watcher.join()
 
     def _start_worker(self, number: int) -> subprocess.Popen[bytes]:
         with (self.folder / f"worker-{number}.log").open("ab") as log:

@@ -1,0 +1,60 @@
+"""The end of a worker that was told to stop: what it can't finish in time it gives back.
+
+A job in work is finished first. When the grace period is over the job is queued again, which
+burns no attempt, and the process ends: its work would be refused by the fence. Covers a model
+that lets other threads run; a job that no thread can give back is left to its lease's end.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from worker import answering
+from worker.answering import Desk
+
+log = structlog.get_logger()
+
+_LOOK_SECONDS = 0.1
+
+
+class Drain:
+    """Watches over the end of a process, from a thread of its own."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        draining: Callable[[], bool],
+        seconds: float,
+        end: Callable[[int], object] = os._exit,
+    ) -> None:
+        """Be ready.
+
+        Args:
+            desk: knows the jobs that are held.
+            draining: whether the worker was told to stop.
+            seconds: how long its jobs may still take.
+            end: ends the process.
+        """
+        self._desk, self._draining, self._seconds, self._end = desk, draining, seconds, end
+
+    def start(self) -> None:
+        """Begin to watch; called in the process that answers, after any fork."""
+        threading.Thread(target=self.run, name="drain", daemon=True).start()
+
+    def run(self) -> None:
+        """Wait for the end; give back what is in work when the time is up."""
+        while not self._draining():
+            time.sleep(_LOOK_SECONDS)
+        until = time.monotonic() + self._seconds
+        while time.monotonic() < until:
+            time.sleep(_LOOK_SECONDS)
+        if held := self._desk.keeper.held:
+            log.warning("grace period over", jobs=len(held))
+            self._desk.keeper.let_go(held)
+            answering.give_back(self._desk, held)
+            self._end(1)
