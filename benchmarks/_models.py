@@ -183,7 +183,9 @@ def whole_job(
             _mill.await_results(settings, submit(warm), 1)
             started = time.perf_counter()
             _mill.await_results(settings, submit(file), len(texts))
-            return len(texts) / (time.perf_counter() - started)
+            rate = len(texts) / (time.perf_counter() - started)
+    print(kind, database, f"{replicas} x {threads} threads: {rate:.1f}/s", file=sys.stderr)
+    return rate
 
 
 def loaded(home: Path, kind: str, threads: int) -> LoadedModel:
@@ -207,6 +209,7 @@ def in_own_process(file: str, *given: object) -> Any:  # noqa: ANN401 - what JSO
     )
     if done.returncode:
         sys.exit(done.stderr)
+    print(*given[:1], done.stdout.splitlines()[-1], file=sys.stderr)
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -12,6 +12,7 @@ are in the page cache after the first round, as they are where a worker is resta
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -52,7 +53,9 @@ def start(home: Path, kind: str, text: str) -> tuple[float, float]:
             )
             seconds = time.perf_counter() - begun
             parent = psutil.Process(process.pid)
-            return seconds, sum(map(worked, (parent, *parent.children(recursive=True))))
+            processor = sum(map(worked, (parent, *parent.children(recursive=True))))
+            print(f"{kind}: {seconds:.2f} s, {processor:.2f} s worked", file=sys.stderr)
+            return seconds, processor
         finally:
             process.terminate()
             process.wait()
