@@ -108,7 +108,7 @@ def measure(engine: sa.Engine, clock: DatabaseClock, size: int, repeat: int) -> 
             now, lane = clock(), Lane.BULK
             rules = {"owner": "growth", "lease": LEASE, "now": now}
             (job,) = jobs.claim_next(conn, lane, room=JOB, limit=1, **rules)
-            claimed.append((job, results.of_job(conn, job)))
+            claimed.append((job, results.of_jobs(conn, [job])[0]))
 
     def store() -> None:
         job, asked = claimed.pop()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -124,3 +125,17 @@ def _sqlite_values(row: Sequence[Any], json_at: list[int]) -> list[Any]:
             utc = value.astimezone(UTC).replace(tzinfo=None)
             values[i] = utc.isoformat(sep=" ", timespec="microseconds")
     return values
+
+
+def database_identity(conn: sa.Connection) -> str:
+    """Return what tells this database from every other, the same from wherever it is asked."""
+    if not is_postgresql(conn):
+        file = Path(str(conn.engine.url.database)).stat()
+        return f"sqlite:{file.st_dev}:{file.st_ino}"
+    found = conn.execute(
+        sa.text(
+            "SELECT system_identifier, oid FROM pg_control_system(), pg_database"
+            " WHERE datname = current_database()"
+        )
+    ).one()
+    return f"postgresql:{found.system_identifier}:{found.oid}"

@@ -152,6 +152,15 @@ class Job:
         return self.last_position - self.first_position + 1
 
 
+class Via(StrEnum):
+    """How an answer came about."""
+
+    PHRASING = "phrasing"  # the question equals a known one
+    CASCADE = "cascade"  # the cheap model of the version was sure enough
+    PASS = "pass"  # noqa: S105 - the encoder read it
+    CACHE = "cache"  # this process had answered the same text before
+
+
 @dataclass(frozen=True, slots=True)
 class RunnerUp:
     """An entry that nearly was the answer."""
@@ -175,6 +184,7 @@ class Answer:
     url: str | None = None  # where the entry can be read
     runners_up: tuple[RunnerUp, ...] | None = None  # the best first; None: not asked for
     scope: float | None = None  # 0 to 1: the chance that any entry fits; not stored
+    via: Via | None = field(default=None, compare=False)  # not stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from db.errors import SourceInvalid
+from db.errors import ExtraMissing, SourceInvalid
 from producer.texts import LONGEST_QUESTION, unstorable
 
 _LONGEST_LINE = 16 << 20  # characters; a question may be all escapes
@@ -140,15 +140,27 @@ def _refuse(name: str) -> NoReturn:
     raise ValueError(msg)
 
 
+def parquet_library() -> tuple[Any, Any]:
+    """Import PyArrow, which is large and not everywhere, and its Parquet module.
+
+    Raises:
+        ExtraMissing: it is not installed.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise ExtraMissing("pyarrow", "parquet") from error
+    return pa, parquet
+
+
 @contextmanager
 def parquet(path: Path, shown: str) -> Iterator[Any]:
     """Open a Parquet file as PyArrow's ParquetFile."""
-    import pyarrow as pa
-    from pyarrow.parquet import ParquetFile
-
+    pa, library = parquet_library()
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what it was given
     try:
-        with ParquetFile(path, buffer_size=1 << 18, pre_buffer=False) as file:
+        with library.ParquetFile(path, buffer_size=1 << 18, pre_buffer=False) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
         problem = (str(error).splitlines() or ["it can't be read"])[0]

@@ -139,6 +139,8 @@ def worker_service(settings: Settings, number: int, model: str | None) -> Servic
     told = {"ANSWERMILL_THREADS": str(settings.threads)}
     if model:
         told["ANSWERMILL_MODEL"] = model
+    if settings.metrics_port:
+        told["ANSWERMILL_METRICS_PORT"] = str(settings.metrics_port + number - 1)
     return Service(
         f"worker {number}",
         [sys.executable, "-m", "stack", "worker"],

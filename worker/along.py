@@ -39,6 +39,9 @@ from worker.answering import (
 
 log = structlog.get_logger()
 
+# So many times the questions of one job are claimed together at most, however fast the model.
+_MOST = 8
+
 # How often a thread that holds the next job looks whether it is enough.
 _LOOK_SECONDS = 0.1
 
@@ -53,6 +56,7 @@ class Line:
         *,
         lanes: Sequence[Lane] = tuple(Lane),
         seconds: float = 5.0,
+        together_seconds: float = 0.05,
         enough: Callable[[], bool] = lambda: False,
     ) -> None:
         """Begin with nothing; the threads start with the first job.
@@ -63,11 +67,15 @@ class Line:
             lanes: those that this worker serves.
             seconds: after which a message's job takes no more along. More: fewer messages;
                 less of Celery's time limit is left for the last job.
+            together_seconds: jobs that the model answers within this are claimed together, and
+                share a look for interactive ones. More: fewer transactions; an interactive
+                question may wait for so much longer than for the job in progress.
             enough: whether no more may be claimed: the worker drains, or nothing succeeds.
         """
-        self._desk, self._attempt = desk, attempt
+        self._desk, self._attempt, self._window = desk, attempt, desk.window
         self._urgent = Lane.INTERACTIVE in lanes
         self._seconds, self._enough = seconds, enough
+        self._together_seconds, self._looked_at = together_seconds, float("-inf")
         self._reader = ThreadPoolExecutor(1, "ahead")
         self._writer = ThreadPoolExecutor(1, "behind")
 
@@ -94,8 +102,16 @@ class Line:
         try:
             self._answer_all(work, behind, progress)
         finally:
-            behind.end()
+            self._end(behind)
         return behind.summary()
+
+    def _end(self, behind: Behind) -> None:
+        try:
+            behind.end()
+        finally:
+            # Should anything have raised on the way, no job may stay ours for ever.
+            keeper = self._desk.keeper
+            keeper.let_go(keeper.held)
 
     def _take(self, job_id: int, lane: Lane | None) -> Work | None:
         # When nothing succeeds, the one try must not cost small jobs beside it an attempt.
@@ -117,16 +133,30 @@ class Line:
             if not alone and self._may_take(until):
                 ahead.begin(self._reader, work[0].job.lane)
             try:
-                behind.store(self._attempt(work, progress))
+                behind.store(self._timed_attempt(work, progress))
             except BaseException:
                 ahead.drop()
                 raise
             work = ahead.take()
 
+    def _timed_attempt(self, work: Work, progress: Progress) -> list[Outcome]:
+        started = time.perf_counter()
+        outcomes = self._attempt(work, progress)
+        seconds = time.perf_counter() - started
+        fit = 0.0
+        if all(isinstance(outcome, Answered) for outcome in outcomes):
+            fit = sum(len(one.questions) for one in work) * self._together_seconds / seconds
+        window = min(max(self._window, int(fit)), _MOST * self._window)
+        self._desk = replace(self._desk, window=window)
+        return outcomes
+
     def _urgent_first(self, work: Work, until: float, behind: Behind, progress: Progress) -> None:
         if not self._urgent or work[0].job.lane is Lane.INTERACTIVE:
             return
+        if time.monotonic() - self._looked_at < self._together_seconds:
+            return
         while self._may_take(until):
+            self._looked_at = time.monotonic()
             urgent = outlast_the_database(answering.take_next, self._desk, Lane.INTERACTIVE)
             if urgent is None:
                 return
@@ -221,7 +251,7 @@ class Behind:
         counts = Counter(answer.status.value for outcome in done for answer in outcome.answers)
         told: dict[str, object] = {**counts, "jobs": len(self._stored)}
         if failed:
-            told["failed_attempt"] = type(failed[-1].error).__name__
+            told["failed_attempt"] = failed[-1].error
         seconds = time.perf_counter() - self._started
         return told | {"questions_per_s": round(counts.total() / seconds, 1)}
 

@@ -5,8 +5,9 @@ of their lane. Each keeps its own lease and its own fence, and fails by itself: 
 model raises on several, each is answered alone.
 
 Knows neither Celery nor torch: the models are arguments. A fault of the database is
-waited out and burns no attempt; a fault of the model counts against the job. When a
-lease is lost on the way, nothing of that job is written and nothing is raised.
+waited out and burns no attempt. A fault of the model counts against the job, unless the
+model fails on a harmless question, too: then the job goes back unharmed. When a lease is
+lost on the way, nothing of that job is written and nothing is raised.
 What is done meanwhile, and in which order, is told by `worker.along`.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -31,6 +32,7 @@ from db.errors import DatabaseAway, LeaseLost
 from db.session import transaction
 from worker.following import Held
 from worker.leases import LeaseKeeper
+from worker.meters import Meters, Stage
 from worker.model.reasons import Reason
 from worker.passes import Model, answer_texts
 
@@ -43,6 +45,9 @@ EXPIRED = Answer(Status.EXPIRED)
 # Jobs that are answered together at most: each is one statement when they are stored.
 _TOGETHER = 64
 _ANY_SIZE = 1 << 62
+
+# A question that no model has a reason to fail on.
+_HARMLESS = "Hello?"
 
 outlast_the_database = tenacity.Retrying(
     retry=tenacity.retry_if_exception_type(DatabaseAway),
@@ -70,7 +75,8 @@ class Desk:
     lease: timedelta
     attempts: int  # of a single question, before it is given up
     question_chars: int
-    window: int = 128  # questions up to which small jobs are topped up
+    window: int = 128  # questions up to which jobs are claimed together
+    meters: Meters = field(default_factory=Meters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +102,15 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A job whose attempt died."""
+    """A job whose attempt died.
+
+    The exception itself is not kept: its traceback holds what the model had in memory.
+    """
 
     claimed: Claimed
-    error: Exception
+    error: str  # the exception's class
+    message: str  # may quote a question: it goes into SQL, never into the log
+    blameless: bool = False  # the model answers nothing at all
 
 
 Outcome = Answered | Failed
@@ -107,7 +118,7 @@ Outcome = Answered | Failed
 
 def take(desk: Desk, job_id: int) -> Work | None:
     """Claim a queued job, topped up if it is small; None when it is not queued any more."""
-    with transaction(desk.engine) as conn:
+    with desk.meters.timing(Stage.CLAIM), transaction(desk.engine) as conn:
         now = desk.clock()
         job = jobs.claim(conn, job_id, owner=desk.owner, lease=desk.lease, now=now)
         return None if job is None else _topped_up(desk, conn, job, now)
@@ -115,7 +126,7 @@ def take(desk: Desk, job_id: int) -> Work | None:
 
 def take_next(desk: Desk, lane: Lane) -> Work | None:
     """Claim the lane's oldest job, topped up if it is small; None when none is queued."""
-    with transaction(desk.engine) as conn:
+    with desk.meters.timing(Stage.CLAIM), transaction(desk.engine) as conn:
         now = desk.clock()
         first = _claim_next(desk, conn, lane, room=_ANY_SIZE, limit=1, now=now)
         return _topped_up(desk, conn, first[0], now) if first else None
@@ -135,7 +146,8 @@ def _topped_up(desk: Desk, conn: sa.Connection, first: Job, now: datetime) -> Wo
     more = min(desk.window // first.size, _TOGETHER) - 1
     if more > 0 and first.failures == 0:
         taken += _claim_next(desk, conn, first.lane, room=first.size, limit=more, now=now)
-    return [Claimed(job, results.of_job(conn, job)) for job in taken]
+    asked = results.of_jobs(conn, taken)
+    return [Claimed(job, questions) for job, questions in zip(taken, asked, strict=True)]
 
 
 def answer(desk: Desk, models: Held, work: Work, progress: Progress) -> list[Outcome]:
@@ -163,15 +175,26 @@ def _answer_together(desk: Desk, model: Model, work: Work, progress: Progress) -
     try:
         answers = iter(answer_questions(model, texts, desk.question_chars, progress))
     except Exception as error:  # noqa: BLE001 - whatever a model raises counts against the job
-        if len(work) == 1:
-            return [Failed(work[0], error)]
-        alone = (_answer_together(desk, model, [claimed], progress) for claimed in work)
-        return [outcome for outcomes in alone for outcome in outcomes]
-    seconds = time.perf_counter() - started
-    return [
-        Answered(claimed, [next(answers) for _ in claimed.questions], model.version, seconds)
-        for claimed in work
-    ]
+        failed = Failed(work[0], type(error).__name__, str(error))
+    else:
+        seconds = time.perf_counter() - started
+        return [
+            Answered(claimed, [next(answers) for _ in claimed.questions], model.version, seconds)
+            for claimed in work
+        ]
+    if len(work) == 1:
+        return [replace(failed, blameless=not _answers(model))]
+    alone = (_answer_together(desk, model, [claimed], progress) for claimed in work)
+    return [outcome for outcomes in alone for outcome in outcomes]
+
+
+def _answers(model: Model) -> bool:
+    """Tell whether a model that has just raised answers anything."""
+    try:
+        answer_texts(model, [_HARMLESS])
+    except Exception:  # noqa: BLE001 - whatever a model raises
+        return False
+    return True
 
 
 def answer_questions(
@@ -210,7 +233,8 @@ def store(desk: Desk, outcomes: Sequence[Outcome]) -> list[Outcome]:
     Waits for a database that is away.
     """
     answered = [outcome for outcome in outcomes if isinstance(outcome, Answered)]
-    lost = set(outlast_the_database(_store, desk, answered)) if answered else set()
+    with desk.meters.timing(Stage.STORE):
+        lost = set(outlast_the_database(_store, desk, answered)) if answered else set()
     for outcome in outcomes:
         if isinstance(outcome, Failed) and not _fail(desk, outcome):
             lost.add(outcome.claimed.job)
@@ -219,6 +243,7 @@ def store(desk: Desk, outcomes: Sequence[Outcome]) -> list[Outcome]:
     kept = [outcome for outcome in outcomes if outcome.claimed.job not in lost]
     for outcome in kept:
         if isinstance(outcome, Answered):
+            desk.meters.count_answers(outcome.answers, outcome.model_version)
             _tell(outcome)
     return kept
 
@@ -242,24 +267,29 @@ def _rows(outcome: Answered, now: datetime) -> list[Result]:
 
 
 def _fail(desk: Desk, outcome: Failed) -> bool:
-    # The message of an exception may quote a question: it goes into SQL, never into the log.
-    job, name = outcome.claimed.job, type(outcome.error).__name__
-    log.error("attempt failed", job=job.id, attempt=job.attempt, error=name)
+    job = outcome.claimed.job
     try:
-        outlast_the_database(_store_failure, desk, job, f"{name}: {outcome.error}"[:500])
+        state = outlast_the_database(_store_failure, desk, outcome)
     except LeaseLost:
-        return False
-    return True
+        state = None
+    now = state.value if state else "lost"
+    log.error("attempt failed", job=job.id, attempt=job.attempt, error=outcome.error, now=now)
+    return state is not None
 
 
-def _store_failure(desk: Desk, job: Job, error: str) -> JobState:
+def _store_failure(desk: Desk, outcome: Failed) -> JobState:
+    job, error = outcome.claimed.job, f"{outcome.error}: {outcome.message}"[:500]
     with transaction(desk.engine) as conn:
-        return jobs.fail(conn, job, error=error, attempts=desk.attempts, now=desk.clock())
+        if not outcome.blameless:
+            return jobs.fail(conn, job, error=error, attempts=desk.attempts, now=desk.clock())
+        jobs.give_back(conn, job)
+        return JobState.QUEUED
 
 
 def _tell(outcome: Answered) -> None:
     job, seconds = outcome.claimed.job, round(outcome.seconds, 3)
     counts = Counter(answer.status.value for answer in outcome.answers)
+    counts.update(answer.via.value for answer in outcome.answers if answer.via)
     log.info("job done", job=job.id, batch=job.batch_id, seconds=seconds, **counts)
 
 

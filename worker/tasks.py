@@ -21,6 +21,9 @@ from worker.breaker import Breaker
 
 log = structlog.get_logger()
 
+# How often progress is told at most: an event costs as much as the queue of many questions.
+_TOLD_SECONDS = 1.0
+
 # How long a message is held before it goes back: short, since SIGTERM waits for it.
 _HELD_SECONDS = 1.0
 
@@ -31,6 +34,7 @@ class Child:
 
     line: Line
     breaker: Breaker
+    told_at: float = float("-inf")  # when progress was told last
 
 
 @dataclass(slots=True)
@@ -51,17 +55,22 @@ def register(app: Celery, place: Place) -> None:
             # The job stays queued in SQL; the sweep sends a message that we can read.
             log.error("message refused", error=str(error))  # noqa: TRY400 - no traceback wanted
             return {"refused": str(error)}
-        if place.child is None:
+        child = place.child
+        if child is None:
             msg = "a task came before the model was loaded"
             raise RuntimeError(msg)
-        if waits := place.child.breaker.seconds_to_wait():
+        if waits := child.breaker.seconds_to_wait():
             time.sleep(min(waits, _HELD_SECONDS))
             raise Reject("the breaker is open", requeue=True)
 
         def progress(done: int, size: int) -> None:
+            now = time.monotonic()
+            if now - child.told_at < _TOLD_SECONDS:
+                return
+            child.told_at = now
             self.send_event("task-progress", result=f"{done}/{size} answered")
 
-        return place.child.line.answer(hint.job, progress, _lane(self.request))
+        return child.line.answer(hint.job, progress, _lane(self.request))
 
 
 def _lane(request: Any) -> Lane | None:  # noqa: ANN401 - Celery's Context

@@ -20,7 +20,7 @@ from worker.lifecycle.workplace import settle, workplace
 from worker.model import bundle as bundles
 from worker.model.bundle import Bundle, Manifest
 from worker.model.encoder import Engine, Kind, Precision, open_encoder
-from worker.model.registry import bundle_path
+from worker.model.place import bundle_path
 from worker.model.retrieval import Floats
 
 TORCH = Kind(Engine.TORCH, Precision.FP32)

@@ -6,7 +6,6 @@ one on when it is known how large its passes should be.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,11 +14,10 @@ import numpy as np
 from db import versions
 from db.errors import AnswermillError, BundleInvalid
 from db.session import reading
-from worker.model.bundle import FOLDER_DIGITS, Bundle, open_bundle
+from worker.model.bundle import Bundle, open_bundle
+from worker.model.place import bundle_path, require_bundle
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import sqlalchemy as sa
 
     from db.config import Settings
@@ -61,11 +59,11 @@ def load_version(settings: Settings, version: ModelVersion, threads: int = 0) ->
 
 def _paced(model: LoadedModel) -> LoadedModel:
     from worker.model.pace import measure, sample
-    from worker.passes import answer_texts
+    from worker.passes import answer_in_passes
 
     budgets = model.encoder.budgets
     found = measure(
-        lambda budget, texts: answer_texts(replace(model, budget=budget), texts),
+        lambda budget, texts: answer_in_passes(replace(model, budget=budget), texts),
         budgets,
         sample(model.knowledge.phrasings, budgets),
     )
@@ -112,18 +110,8 @@ def find_bundle(settings: Settings, version: ModelVersion) -> Bundle:
         from worker.model import store  # fsspec: only where a URL needs it
 
         return store.fetch(settings.store_url, version, path)
-    if not path.is_dir():
-        problem = (
-            f"{os.fspath(path.relative_to(settings.models))} is not in the model store"
-            f" {settings.models}"
-        )
-        raise BundleInvalid(str(version), problem)
+    require_bundle(settings, version)
     bundle = open_bundle(path)
     if bundle.manifest.digest != version.digest:
         raise BundleInvalid(str(version), f"{path} holds another bundle than the one registered")
     return bundle
-
-
-def bundle_path(store: Path, name: str, digest: str) -> Path:
-    """Return the folder of a bundle."""
-    return store / name / digest[:FOLDER_DIGITS]

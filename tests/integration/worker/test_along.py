@@ -35,6 +35,9 @@ class Echo:
     budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=1000, questions=100))
     passes: list = field(default_factory=list)
 
+    def without_pass(self, texts):
+        return [None] * len(texts)
+
     def tokenize(self, texts):
         return [[1]] * len(texts)
 
@@ -58,6 +61,7 @@ def desk(engine):
 
 
 def line(desk, model, **values):
+    values = {"together_seconds": 0} | values
     return Line(desk, partial(answering.answer, desk, Held(model)), **values)
 
 
@@ -227,3 +231,38 @@ def test_a_message_whose_job_was_taken_along_takes_the_next_one_instead(engine, 
     assert set(states(engine, later)) == {JobState.DONE}
     assert "idle" in here.answer(done, quiet, Lane.BULK)
     assert set(states(engine, other)) == {JobState.QUEUED}
+
+
+def test_no_job_stays_held_when_the_attempt_raises(desk, engine):
+    batch = stored_batch(engine, texts("a", "b", "c"), job_size=1)
+
+    def raising(*_):
+        raise RuntimeError("our bug")
+
+    with pytest.raises(RuntimeError):
+        Line(desk, raising).answer(queued_ids(engine, batch)[0], quiet)
+    assert not desk.keeper.held
+
+
+def test_jobs_that_the_model_answers_at_once_are_claimed_together_once_that_is_known(engine, desk):
+    batch = stored_batch(engine, texts(*"abcdefghijkl"), job_size=2)
+    model = Echo()
+    here = line(desk, model, together_seconds=30, lanes=[Lane.BULK])
+    here.answer(queued_ids(engine, batch)[0], quiet)
+    # The second was claimed while the first computed, when its speed was not known.
+    assert [len(one) for one in model.passes] == [4, 4, 4]
+    later = stored_batch(engine, texts(*"abcdefghijkl"), job_size=2, name="later")
+    here.answer(queued_ids(engine, later)[0], quiet)
+    assert [len(one) for one in model.passes[3:]] == [12]
+    assert [row.answer for row in all_results(engine, later)] == list("abcdefghijkl")
+
+
+def test_after_a_failed_attempt_as_few_jobs_are_claimed_together_as_at_first(engine, desk):
+    model = Echo()
+    here = line(desk, model, together_seconds=30, lanes=[Lane.BULK])
+    here.answer(queued_ids(engine, stored_batch(engine, texts(*"abcd")))[0], quiet)
+    here.answer(queued_ids(engine, stored_batch(engine, texts("poison"), name="p"))[0], quiet)
+    batch = stored_batch(engine, texts(*"abcdefgh"), job_size=2, name="later")
+    model.passes.clear()
+    here.answer(queued_ids(engine, batch)[0], quiet)
+    assert len(model.passes[0]) == 4

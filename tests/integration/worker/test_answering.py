@@ -34,6 +34,9 @@ class Echo:
     budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=8))
     encoded: list[int] = field(default_factory=list)
 
+    def without_pass(self, texts):
+        return [None] * len(texts)
+
     def tokenize(self, texts):
         return [[1] * (len(text) + 1) for text in texts]
 
@@ -227,3 +230,19 @@ def test_progress_is_told_after_each_pass(desk):
     assert heard[-1] == (20, 20)
     assert heard == sorted(heard)
     assert len(heard) > 1
+
+
+def test_a_model_that_answers_nothing_burns_no_attempt(desk):
+    class Broken(Echo):
+        def decide(self, *_):
+            raise RuntimeError("broken")
+
+    batch, job = submit(desk, ["a"])
+    for _ in range(2 * desk.attempts):
+        answer_job(desk, Broken(), job, quiet)
+    assert stored(desk.engine, batch) == []
+
+    answer_job(desk, Echo(), job, quiet)
+
+    (row,) = stored(desk.engine, batch)
+    assert row.status == "answered"

@@ -37,7 +37,13 @@ def replica(engine):
             engine, clock, slot=0, lanes=list(Lane), model_version=lambda: model.version
         )
         attempts = Attempts(desk, SimpleNamespace(at_work=at_work), vitals, breaker, slot=0)
-        line = Line(desk, attempts.answer, lanes=[Lane.BULK], enough=lambda: breaker.state()[1])
+        line = Line(
+            desk,
+            attempts.answer,
+            lanes=[Lane.BULK],
+            together_seconds=0,
+            enough=lambda: breaker.state()[1],
+        )
         return SimpleNamespace(line=line, breaker=breaker, vitals=vitals)
 
     return replica

@@ -170,8 +170,8 @@ def test_shared_phrasings_are_a_warning_beside_the_result(build, knowledge: Path
     assert status == 0
     assert json.loads(out)
     assert err == (
-        "warning: 1 phrasings are in two entries, the first is 'WHERE is my refund' in refund"
-        " and track; they may be handed off as ambiguous\n"
+        "warning: in two entries each, so perhaps handed off as ambiguous:"
+        " 'WHERE is my refund' (refund, track)\n"
     )
 
 
