@@ -1,0 +1,221 @@
+"""What benchmarks of the real model share: one version for each kind of encoder, and workers.
+
+The versions are built once, from a knowledge base, into a folder that may be kept
+(`--models`). Every measurement runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import _mill
+import psutil
+
+from db import versions
+from db.config import Settings, load
+from db.entities import ModelVersion, VersionState
+from db.session import DatabaseClock, open_engine, transaction
+
+if TYPE_CHECKING:
+    from worker.model.loaded import LoadedModel
+
+KINDS = ("torch fp32", "onnx fp32", "onnx int8")  # bench@1, bench@2, bench@3
+
+_NAME = "bench"
+_SAMPLE = Path(str(files("stack"))) / "sample"
+_COMMAND = [sys.executable, "-m", "stack"]
+_START_SECONDS = 120
+_STOP_SECONDS = 60
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what all of them take."""
+    made = argparse.ArgumentParser()
+    made.add_argument("--questions", type=Path, default=_SAMPLE / "questions.csv")
+    made.add_argument("--knowledge", type=Path, default=_SAMPLE / "knowledge.jsonl")
+    made.add_argument("--models", type=Path, help="keep the versions here, or take them from here")
+    made.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    made.add_argument("--rounds", type=int, default=3)
+    return made
+
+
+def read(path: Path) -> list[str]:
+    """Return the questions of a CSV file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [row["question"] for row in csv.DictReader(file)]
+
+
+def different(texts: list[str], repeat: int) -> list[str]:
+    """Repeat the texts with a number behind, so that no two are equal."""
+    return [f"{text} {n}" if n else text for n in range(repeat) for text in dict.fromkeys(texts)]
+
+
+@contextmanager
+def built(options: argparse.Namespace) -> Iterator[Path]:
+    """Build what is not there yet; yield the home that has the versions."""
+    with tempfile.TemporaryDirectory(prefix="am-", ignore_cleanup_errors=True) as folder:
+        home = (options.models or Path(folder)).resolve()
+        environment = os.environ | {"ANSWERMILL_HOME": str(home)}
+        if not (home / "models" / _NAME).is_dir():
+            knowledge = ["--knowledge", str(options.knowledge)]
+            _model(["build", "--name", _NAME, *knowledge], environment)
+            for kind in KINDS[1:]:
+                engine, precision = kind.split()
+                to = ["--engine", engine, "--precision", precision]
+                _model(["convert", f"{_NAME}@1", *to], environment)
+        yield home
+
+
+def _model(words: Sequence[str], environment: dict[str, str]) -> None:
+    command = [*_COMMAND, "model", *words]
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def version(kind: str) -> str:
+    """Return the version whose encoder is of that kind."""
+    return f"{_NAME}@{1 + KINDS.index(kind)}"
+
+
+def register(settings: Settings, home: Path) -> None:
+    """Tell a database, still empty, of the versions of a home; the first is promoted."""
+    engine = open_engine(settings)
+    with transaction(engine) as conn:
+        now = DatabaseClock(engine)()
+        for digest in _digests(home):
+            made = versions.register(conn, name=_NAME, digest=digest, metrics={}, now=now)
+            if made.version == 1:
+                versions.promote(conn, made, by="benchmark", now=now)
+    engine.dispose()
+
+
+def _digests(home: Path) -> list[str]:
+    """Return the digest of each version's bundle, in the order of the kinds."""
+    from worker.model.bundle import open_bundle
+
+    manifests = [open_bundle(path).manifest for path in (home / "models" / _NAME).iterdir()]
+    by_kind = {f"{made.engine} {made.precision}": made.digest for made in manifests}
+    return [by_kind[kind] for kind in KINDS]
+
+
+@contextmanager
+def worker(
+    settings: Settings, home: Path, kind: str, replicas: int = 1, threads: int = 0
+) -> Iterator[psutil.Process]:
+    """Run a worker whose replicas have all loaded their model; yield its parent process."""
+    log = settings.home / "worker.log"
+    with log.open("wb") as out:
+        process = start_worker(home, kind, out, replicas, threads)
+    try:
+        wait(lambda: log.read_text().count("model loaded") >= replicas, log.read_text)
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait(_STOP_SECONDS)
+
+
+def start_worker(
+    home: Path, kind: str, out: IO[bytes], replicas: int = 1, threads: int = 0
+) -> subprocess.Popen[bytes]:
+    """Start a worker that takes its versions from a home; the rest is in the environment."""
+    told = {
+        "ANSWERMILL_MODEL": version(kind),
+        "ANSWERMILL_MODEL_STORE": str(home / "models"),
+        "ANSWERMILL_REPLICAS": str(replicas),
+        "ANSWERMILL_THREADS": str(threads),
+    }
+    return subprocess.Popen([*_COMMAND, "worker"], env=os.environ | told, stdout=out, stderr=out)
+
+
+def wait(condition: Callable[[], bool], tell: Callable[[], str]) -> None:
+    """Wait, with the patience that a torch on a busy machine needs."""
+    until = time.monotonic() + _START_SECONDS
+    while not condition():
+        if time.monotonic() > until:
+            sys.exit(f"not there within {_START_SECONDS} s: {tell()}")
+        time.sleep(0.02)
+
+
+def write(path: Path, texts: Sequence[str]) -> Path:
+    """Write questions as a file to submit."""
+    with path.open("w", encoding="utf-8", newline="") as out:
+        csv.writer(out).writerows([["question"], *([text] for text in texts)])
+    return path
+
+
+def submit(file: Path) -> int:
+    """Submit a file; return its batch."""
+    command = [*_COMMAND, "submit", str(file), "--name", file.stem, "--json"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    return int(json.loads(done.stdout)["batch"])
+
+
+def whole_job(
+    database: str,
+    home: Path,
+    kind: str,
+    texts: Sequence[str],
+    *,
+    replicas: int = 1,
+    threads: int = 0,
+) -> float:
+    """Return questions/s from the start of `submit` to the last committed result.
+
+    Redis and the database, `postgresql` or `sqlite`, are new and empty, and stopped afterwards.
+    """
+    with tempfile.TemporaryDirectory() as folder, _mill.surroundings(database) as settings:
+        file = write(Path(folder) / "questions.csv", texts)
+        warm = write(Path(folder) / "warm.csv", texts[:1])
+        register(settings, home)
+        with worker(settings, home, kind, replicas, threads):
+            _mill.await_results(settings, submit(warm), 1)
+            started = time.perf_counter()
+            _mill.await_results(settings, submit(file), len(texts))
+            rate = len(texts) / (time.perf_counter() - started)
+    print(kind, database, f"{replicas} x {threads} threads: {rate:.1f}/s", file=sys.stderr)
+    return rate
+
+
+def loaded(home: Path, kind: str, threads: int) -> LoadedModel:
+    """Load a version in this process, its threads limited as a worker limits them."""
+    from worker.threads import limit
+
+    settings, threads = load(home=home), limit(threads)
+    from worker.model.registry import load_version  # numpy and torch come after their settings
+
+    number = KINDS.index(kind)
+    digest, built_at = _digests(home)[number], datetime.now(UTC)
+    made = ModelVersion(_NAME, 1 + number, VersionState.BUILT, digest, {}, built_at)
+    return load_version(settings, made, threads)
+
+
+def in_own_process(file: str, *given: object) -> Any:  # noqa: ANN401 - what JSON holds
+    """Return what `alone` of a benchmark's file prints when it runs with what is given."""
+    command = [sys.executable, file, "--alone"]
+    done = subprocess.run(
+        command, input=json.dumps(given), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(done.stderr)
+    print(*given[:1], done.stdout.splitlines()[-1], file=sys.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run(main: Callable[[], None], alone: Callable[..., object]) -> None:
+    """Run a benchmark, or the part of it that wants a process of its own."""
+    if sys.argv[1:] == ["--alone"]:
+        print(json.dumps(alone(*json.load(sys.stdin))))
+    else:
+        main()

@@ -1,0 +1,84 @@
+"""How long does a worker take from its start to its first committed answer?
+
+Measures, on an otherwise idle system: from starting the process `answermill worker` to a row
+in the results, of a question that waits in the queue. Beside it the processor time that parent
+and child took until then, which a busy machine stretches less. Favours us: the model's files
+are in the page cache after the first round, as they are where a worker is restarted.
+
+    python benchmarks/start.py [--questions FILE.csv] [--knowledge KB.jsonl] [--models DIR]
+        [--kinds "onnx int8" …]
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import _mill
+import _models
+import psutil
+
+from db.session import open_engine
+from producer.status import standing
+
+
+def main() -> None:
+    """Measure and tell."""
+    options = _models.parser().parse_args()
+    texts = _models.read(options.questions)[: options.rounds]
+    found: dict[str, list[tuple[float, float]]] = {kind: [] for kind in options.kinds}
+    with _models.built(options) as home:
+        for text in texts:
+            for kind in options.kinds:
+                found[kind].append(start(home, kind, text))
+    tell(found)
+
+
+def start(home: Path, kind: str, text: str) -> tuple[float, float]:
+    """Return the seconds to the first answer, and those of the processor."""
+    with tempfile.TemporaryDirectory() as folder, _mill.surroundings() as settings:
+        _models.register(settings, home)
+        batch = _models.submit(_models.write(Path(folder) / "question.csv", [text]))
+        with (Path(folder) / "worker.log").open("wb") as log:
+            begun = time.perf_counter()
+            process = _models.start_worker(home, kind, log)
+        try:
+            engine = open_engine(settings)
+            _models.wait(
+                lambda: process.poll() is None and standing(engine, str(batch)).finished,
+                (Path(folder) / "worker.log").read_text,
+            )
+            seconds = time.perf_counter() - begun
+            parent = psutil.Process(process.pid)
+            processor = sum(map(worked, (parent, *parent.children(recursive=True))))
+            print(f"{kind}: {seconds:.2f} s, {processor:.2f} s worked", file=sys.stderr)
+            return seconds, processor
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def worked(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def tell(found: dict[str, list[tuple[float, float]]]) -> None:
+    rows, figures = [], {}
+    for kind, turns in found.items():
+        seconds, processor = (list(column) for column in zip(*turns, strict=True))
+        rows.append(
+            [kind, *(f"{statistics.median(column):.2f}" for column in (seconds, processor))]
+        )
+        rows[-1].append(f"{max(seconds):.2f}")
+        figures[f"{kind.replace(' ', '_')}_seconds"] = round(statistics.median(seconds), 2)
+    head = ["engine", "seconds, median", "of the processor", "longest"]
+    _mill.tell("From a worker's start to the first committed answer", head, rows)
+    _mill.tell_json("start", **figures)
+
+
+if __name__ == "__main__":
+    main()
