@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from db.entities import Answer, RunnerUp, Status
 from worker.model.bundle import Bundle
 from worker.model.confidence import Confidence, Curve, Reason
@@ -152,7 +154,10 @@ class LoadedModel:
 
 
 def _ranked(evidence: Evidence) -> list[list[tuple[int, int, float]]]:
-    columns = evidence.entries, evidence.phrasings, evidence.scores.round(_SCORE_DECIMALS)
+    scores = evidence.scores.astype(np.float64).round(
+        _SCORE_DECIMALS
+    )  # float32 can't be that round
+    columns = evidence.entries, evidence.phrasings, scores
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return [list(zip(*row, strict=True)) for row in rows]
 
