@@ -23,6 +23,7 @@ _ID_DIGITS = 18
 
 _QUESTION_COLUMNS = ("batch_id", "position", "key", "text", "language", "metadata")
 _ACTIVE = (JobState.QUEUED, JobState.RUNNING)
+STOPPED = (BatchState.CANCELLED, BatchState.EXPIRED)
 
 
 def create(
@@ -76,9 +77,12 @@ def named(conn: sa.Connection, name: str) -> Batch | None:
     return None if row is None else _entity(row)
 
 
-def newest(conn: sa.Connection, limit: int) -> list[Batch]:
-    """Return the batches that were made last, newest first."""
-    return [_entity(row) for row in conn.execute(sa.select(b).order_by(b.c.id.desc()).limit(limit))]
+def newest(conn: sa.Connection, limit: int, before: int | None = None) -> list[Batch]:
+    """Return the batches that were made last, newest first; those before an id, if given."""
+    query = sa.select(b).order_by(b.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(b.c.id < before)
+    return [_entity(row) for row in conn.execute(query)]
 
 
 def append(
@@ -155,14 +159,15 @@ def close_finished(conn: sa.Connection, now: datetime, batch_id: int | None = No
     Run it after the transaction that ended a job: whoever comes last sees all of them ended.
     """
     active = sa.exists().where(j.c.batch_id == b.c.id, j.c.state.in_(_ACTIVE))
-    state = sa.case((b.c.state == BatchState.SEALED, BatchState.DONE.value), else_=b.c.state)
-    update = (
-        b.update()
-        .where(b.c.finished_at.is_(None), b.c.state != BatchState.OPEN, ~active)
-        .values(state=state, finished_at=now)
-    )
+    over = sa.and_(b.c.finished_at.is_(None), b.c.state != BatchState.OPEN, ~active)
     if batch_id is not None:
-        update = update.where(b.c.id == batch_id)
+        over = sa.and_(over, b.c.id == batch_id)
+    # A retry may queue jobs again meanwhile: what is looked at under the lock is its end.
+    found = list(conn.scalars(sa.select(b.c.id).where(over).with_for_update(of=b)))
+    if not found:
+        return 0
+    state = sa.case((b.c.state == BatchState.SEALED, BatchState.DONE.value), else_=b.c.state)
+    update = b.update().where(b.c.id.in_(found), over).values(state=state, finished_at=now)
     return conn.execute(update).rowcount
 
 
@@ -174,6 +179,17 @@ def stop(conn: sa.Connection, batch_id: int, state: BatchState) -> bool:
         .values(state=state)
     )
     return moved.rowcount == 1
+
+
+def hold(conn: sa.Connection, batch_id: int, wanted: str) -> None:
+    """Keep a batch from being stopped or closed until the transaction ends.
+
+    Raises:
+        BatchClosed: it was stopped already, so that it can't be what is wanted.
+    """
+    state = conn.scalar(sa.select(b.c.state).where(b.c.id == batch_id).with_for_update())
+    if state in STOPPED:
+        raise BatchClosed(batch_id, state, wanted)
 
 
 def reopen(conn: sa.Connection, batch_id: int) -> None:
@@ -198,8 +214,7 @@ def overdue(conn: sa.Connection, now: datetime) -> list[Batch]:
 def stopped_with_queued_jobs(conn: sa.Connection) -> list[Batch]:
     """Return cancelled and expired batches that still have queued jobs."""
     queued = sa.exists().where(j.c.batch_id == b.c.id, j.c.state == JobState.QUEUED)
-    states = (BatchState.CANCELLED, BatchState.EXPIRED)
-    query = sa.select(b).where(b.c.finished_at.is_(None), b.c.state.in_(states), queued)
+    query = sa.select(b).where(b.c.finished_at.is_(None), b.c.state.in_(STOPPED), queued)
     return [_entity(row) for row in conn.execute(query)]
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from db import batches, jobs
 from db.config import Settings
-from db.entities import Batch, BatchState, Status
+from db.entities import Batch, Status
 from db.errors import BatchClosed
 from db.session import DatabaseClock, reading, transaction
 from producer.broker import Sender, check
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from celery import Celery
 
 _JOBS = 50  # queued in one transaction: long ones keep workers from writing
-_CLOSED = (BatchState.CANCELLED, BatchState.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def retry(
     """
     with reading(engine) as conn:
         batch = batches.find(conn, ref)
-    if batch.state in _CLOSED:
+    if batch.state in batches.STOPPED:
         raise BatchClosed(batch.id, batch.state, "run again")
     check(app, settings)
     clock = DatabaseClock(engine)
@@ -59,10 +58,7 @@ def _queue_some(
     engine: sa.Engine, batch: Batch, statuses: Sequence[Status], since: datetime, now: datetime
 ) -> int:
     with transaction(engine) as conn:
-        count = jobs.retry(conn, batch, statuses, limit=_JOBS, now=now, since=since)
-        if count:
-            batches.reopen(conn, batch.id)
-    return count
+        return jobs.retry(conn, batch, statuses, limit=_JOBS, now=now, since=since)
 
 
 def _send(engine: sa.Engine, sender: Sender, batch: Batch, now: datetime) -> None:

@@ -29,7 +29,8 @@ from worker.model import bundle, graph
 from worker.model.bundle import Bundle, Entry, Manifest
 from worker.model.encoder import Kind
 from worker.model.language import languages
-from worker.model.registry import bundle_path, load_bundle
+from worker.model.place import bundle_path
+from worker.model.registry import load_bundle
 from worker.model.torch_encoder import TorchEncoder
 
 

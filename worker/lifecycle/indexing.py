@@ -136,7 +136,7 @@ def embed(encoder: Encoder, texts: Sequence[str], on_progress: Progress) -> Floa
     tokens = encoder.tokenize(texts)
     embeddings = np.empty((len(texts), encoder.dimensions), np.float32)
     done = 0
-    for members in form_passes([len(ids) for ids in tokens], encoder.budget):
+    for members in form_passes([len(ids) for ids in tokens], encoder.budgets[0]):
         embeddings[members] = encoder.encode([tokens[i] for i in members])
         done += len(members)
         on_progress(done, len(texts))

@@ -32,7 +32,6 @@ FORMAT = 2
 MANIFEST = "manifest.json"
 ENCODER = "encoder"
 ENTRIES = "entries.jsonl"
-FOLDER_DIGITS = 16  # of the digest, enough to name a folder
 
 _DESCRIPTION = ("name", "created", "encoder", "files", "metrics", "tuning", "conversion")
 

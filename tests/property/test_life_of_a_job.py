@@ -1,0 +1,256 @@
+"""Jobs, leases, sweeps, splits, cancels, deadlines and retries in any order, on a simulated clock.
+
+Every step calls what producers, workers and users call, and all that is stored is compared
+with a model in plain Python after it. Claims are never forgotten: a worker that was thought
+dead may write at any later time. At the end a worker that is well must bring everything to
+its result. Steps that overlap within their transactions are `test_protocol`'s.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import hypothesis
+import sqlalchemy as sa
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import event
+
+from db import results, tables
+from db.entities import Lane, Status
+from db.session import reading
+from tests.property.model import LEASE, Submission
+from tests.property.twin import Claim, Twin
+
+MOST_BATCHES = 3
+ROUNDS = 60  # within which everything must end, halving included
+
+ENDS = st.sampled_from([Status.ANSWERED, Status.HANDED_OFF, Status.FAILED])
+PICK = st.integers(0, 11)
+LIMIT = st.integers(1, 3)
+
+
+class LifeOfAJob(RuleBasedStateMachine):
+    """What may happen, and what must hold after it."""
+
+    def __init__(self, engine: sa.Engine):
+        super().__init__()
+        self.engine = engine
+        self.twin = Twin(engine)
+        self.model = self.twin.model
+        self.final: dict[tuple[int, int], sa.Row[Any]] = {}
+        self.seen: dict[int, list[int]] = {}  # by a poller, cursors of each batch
+
+    # A producer
+
+    @initialize(count=st.integers(1, 5), size=st.integers(1, 4))
+    def begin(self, count, size):
+        """Most of what is worth seeing needs a batch."""
+        self.twin.create(Lane.BULK, None)
+        self.twin.append(self._batch(0), count, size, sent=True)
+
+    @precondition(lambda self: len(self.model.batches) < MOST_BATCHES)
+    @rule(lane=st.sampled_from(Lane), minutes=st.sampled_from([None, None, 1]))
+    def create(self, lane, minutes):
+        self.twin.create(lane, None if minutes is None else timedelta(minutes=minutes))
+
+    @precondition(lambda self: self.model.batches)
+    @rule(pick=PICK, count=st.integers(1, 5), size=st.integers(1, 4), sent=st.booleans())
+    def append(self, pick, count, size, sent):
+        self.twin.append(self._batch(pick), count, size, sent=sent)
+
+    @precondition(lambda self: self.model.batches)
+    @rule(pick=PICK)
+    def seal(self, pick):
+        self.twin.seal(self._batch(pick))
+
+    # Workers
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(pick=PICK)
+    def claim_any(self, pick):
+        """A message may be old, or come twice."""
+        self.twin.claim(list(self.model.jobs)[pick % len(self.model.jobs)])
+
+    @precondition(lambda self: self._waiting())
+    @rule(pick=PICK)
+    def deliver(self, pick):
+        job = self._waiting()[pick % len(self._waiting())]
+        self.twin.redis.lanes[self.model.jobs[job].lane].remove(job)
+        self.twin.claim(job)
+
+    @precondition(lambda self: self.twin.claims)
+    @rule(pick=PICK)
+    def renew(self, pick):
+        self.twin.renew(self._claim(pick))
+
+    @precondition(lambda self: self.twin.claims)
+    @rule(pick=PICK, ways=st.lists(ENDS, min_size=1, max_size=3))
+    def finish(self, pick, ways):
+        self.twin.finish(self._claim(pick), ways)
+
+    @precondition(lambda self: self.twin.claims)
+    @rule(pick=PICK)
+    def fail(self, pick):
+        self.twin.fail(self._claim(pick))
+
+    @precondition(lambda self: self.twin.claims)
+    @rule(pick=PICK)
+    def give_back(self, pick):
+        self.twin.give_back(self._claim(pick))
+
+    @precondition(lambda self: self.twin.claims)
+    @rule(pick=PICK)
+    def freeze(self, pick):
+        """A worker is not heard of for long, and another one gets its job."""
+        self.twin.now += LEASE + timedelta(seconds=1)
+        self.twin.sweep_once()
+        self.twin.claim(self._claim(pick).job.id)
+
+    @rule()
+    def sweep(self):
+        self.twin.sweep_once()
+
+    # Surroundings
+
+    @rule(seconds=st.sampled_from([1, 10, 31]))
+    def time_passes(self, seconds):
+        self.twin.now += timedelta(seconds=seconds)
+
+    @rule()
+    def redis_is_lost(self):
+        self.twin.redis.forget()
+
+    # A user
+
+    @precondition(lambda self: self.model.batches)
+    @rule(pick=PICK, sure=st.sampled_from([True, False, False]))
+    def cancel(self, pick, sure):
+        if sure:
+            self.twin.cancel(self._batch(pick))
+
+    @precondition(lambda self: self.model.stopped())
+    @rule(pick=PICK, limit=LIMIT)
+    def close_queued(self, pick, limit):
+        stopped = self.model.stopped()
+        self.twin.close_queued(stopped[pick % len(stopped)], limit)
+
+    @precondition(lambda self: self.model.results)
+    @rule(pick=PICK, statuses=st.sets(ENDS, min_size=1), limit=LIMIT)
+    def retry(self, pick, statuses, limit):
+        self.twin.retry(self._batch(pick), statuses, limit)
+        for place in self.twin.forgotten:
+            self.final.pop(place, None)
+
+    @precondition(lambda self: self.model.batches)
+    @rule(pick=PICK, limit=LIMIT)
+    def poll(self, pick, limit):
+        self._poll(self._batch(pick).id, limit)
+
+    # What holds after every step
+
+    @invariant()
+    def what_is_stored_is_what_the_model_says(self):
+        with reading(self.engine) as conn:
+            jobs = conn.execute(sa.select(tables.jobs).order_by(tables.jobs.c.id)).all()
+            batches = conn.execute(sa.select(tables.batches).order_by(tables.batches.c.id)).all()
+        expected = [job.row() for _, job in sorted(self.model.jobs.items())]
+        assert [_job_row(job) for job in jobs] == expected
+        assert [(b.id, b.state, b.question_count, b.finished_at) for b in batches] == [
+            (b.id, b.state, b.count, b.finished_at) for b in self.model.batches.values()
+        ]
+        assert [[job._mapping[s] for s in Status] for job in jobs] == [
+            self.model.counts(job) for _, job in sorted(self.model.jobs.items())
+        ]
+
+    @invariant()
+    def a_result_stays_as_it_is(self):
+        with reading(self.engine) as conn:
+            rows = conn.execute(sa.select(tables.results)).all()
+        found = {(row.batch_id, row.position): row for row in rows}
+        assert {place: row.status for place, row in found.items()} == self.model.results
+        assert {place: found[place] for place in self.final} == self.final
+        self.final = found
+
+    @invariant()
+    def the_jobs_cover_every_question_once(self):
+        for batch in self.model.batches.values():
+            covered = sorted(p for job in self.model.whole(batch) for p in job.positions)
+            assert covered == list(range(1, batch.count + 1))
+            if batch.finished_at is not None:
+                assert all((batch.id, p) in self.model.results for p in covered)
+
+    @invariant()
+    def every_question_has_a_status(self):
+        with reading(self.engine) as conn:
+            rows = conn.execute(sa.select(tables.question_status)).all()
+        found = {(row.batch_id, row.position): row.status for row in rows}
+        assert len(found) == len(rows)
+        assert found == self.model.statuses()
+
+    def teardown(self):
+        """Let a worker that is well go on: everything ends, and a poller has seen all of it."""
+        for batch in self.model.batches.values():
+            self.twin.seal(batch)
+        for _ in range(ROUNDS):
+            self._work()
+        assert all(batch.finished_at for batch in self.model.batches.values())
+        self.what_is_stored_is_what_the_model_says()
+        self.the_jobs_cover_every_question_once()
+        self.a_result_stays_as_it_is()
+        for number in self.model.batches:
+            while self._poll(number, 10):
+                pass
+            there = {row.cursor for place, row in self.final.items() if place[0] == number}
+            assert there <= set(self.seen.get(number, []))
+
+    # How
+
+    def _batch(self, pick) -> Submission:
+        return list(self.model.batches.values())[pick % len(self.model.batches)]
+
+    def _waiting(self) -> list[int]:
+        return [job for lane in self.twin.redis.lanes.values() for job in lane]
+
+    def _claim(self, pick) -> Claim:
+        return self.twin.claims[-1 - pick % len(self.twin.claims)]
+
+    def _work(self) -> None:
+        if all(batch.finished_at for batch in self.model.batches.values()):
+            return
+        self.twin.now += LEASE + timedelta(seconds=1)
+        self.twin.sweep_once()
+        for job in self._waiting():
+            if self.twin.claim(job):
+                self.twin.finish(self.twin.claims[-1], [Status.ANSWERED])
+        self.twin.redis.forget()
+
+    def _poll(self, batch: int, limit: int) -> int:
+        seen = self.seen.setdefault(batch, [])
+        with reading(self.engine) as conn:
+            rows = results.page(conn, batch, after=seen[-1] if seen else 0, limit=limit)
+        seen += [row.cursor for row in rows]
+        assert seen == sorted(set(seen))
+        return len(rows)
+
+
+def _job_row(job: sa.Row[Any]) -> tuple[object, ...]:
+    place = job.id, job.batch_id, job.first_position, job.last_position
+    return *place, job.state, job.attempt, job.failures, job.lease_until, job.sent_at
+
+
+def test_whatever_happens_in_any_order_every_question_ends_once_and_as_promised(engine):
+    if engine.dialect.name == "postgresql":  # nothing pulls the plug here
+        event.listen(engine, "connect", lambda raw, _: raw.execute("SET synchronous_commit = off"))
+    # Steps are commits: to shrink a failure takes longer than to read it as it was found.
+    phases = set(hypothesis.Phase) - {hypothesis.Phase.shrink}
+    settings = hypothesis.settings(max_examples=30, stateful_step_count=40, phases=phases)
+    run_state_machine_as_test(lambda: LifeOfAJob(engine), settings=settings)
