@@ -25,7 +25,7 @@ from worker.lifecycle.labelled import Labelled
 from worker.lifecycle.tune import Tuned
 from worker.lifecycle.who import whoever_runs_this
 from worker.lifecycle.workplace import settle, workplace
-from worker.model import bundle, graph
+from worker.model import bundle, cells
 from worker.model.bundle import Bundle, Entry, Manifest
 from worker.model.encoder import Kind
 from worker.model.language import languages
@@ -80,7 +80,7 @@ def build(
         ExtraMissing: there are that many phrasings, and faiss is not installed.
     """
     if sum(len(entry.questions) for entry in entries) > most_exact:
-        graph.check_installed()
+        cells.check_installed()
     pooling = read_pooling(source)
     source = tuned.source if tuned else source
     with workplace(store / name) as folder:
@@ -166,8 +166,8 @@ def _save(folder: Path, made: Indexed, entries: list[Entry]) -> None:
     bundle.save_array(folder, "idf", made.index.lexicon.idf)
     if made.index.head is not None:
         bundle.save_array(folder, "head", made.index.head)
-    if made.graph is not None:
-        made.graph.write(folder / graph.FILE)
+    if made.cells is not None:
+        made.cells.write(folder / cells.FILE)
 
 
 def _languages(entries: Sequence[Entry]) -> list[str]:

@@ -17,8 +17,8 @@ from worker.lifecycle.fitting import Asked, Fitted, Flags, Rows, ask, fit, fit_i
 from worker.lifecycle.labelled import Labelled
 from worker.model import lexical
 from worker.model.bundle import Entry
+from worker.model.cells import Cells
 from worker.model.encoder import Encoder
-from worker.model.graph import Graph
 from worker.model.knowledge import Knowledge
 from worker.model.retrieval import Floats, Index
 from worker.model.text import normalise
@@ -41,7 +41,7 @@ class Indexed:
     index: Index
     embeddings: Floats  # (rows, dimensions)
     calibration: Calibration
-    graph: Graph | None = None  # where there are too many rows to compare with each
+    cells: Cells | None = None  # where there are too many rows to compare with each
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def make_index(
     """Embed all that is known, fit the index, calibrate it.
 
     Calibration compares with every row, however many there are; with more phrasings than
-    `most_exact` a graph is made for those who answer.
+    `most_exact` cells are made for those who answer.
 
     With a trial, whatever is chosen is chosen and calibrated by the trial's encoder on what
     was held out from it: the phrasings that an encoder was tuned on flatter it.
@@ -93,8 +93,8 @@ def make_index(
     cases = _cases(fitted, entries, labelled, read)
     calibration = calibrate(cases, precision_target)
     large = index.head is None and rows.phrasings > most_exact
-    graph = Graph.of(rows.embeddings) if large else None
-    return Indexed(index, rows.embeddings, calibration, graph)
+    cells = Cells.of(rows.embeddings) if large else None
+    return Indexed(index, rows.embeddings, calibration, cells)
 
 
 def _read(

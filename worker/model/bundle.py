@@ -8,7 +8,7 @@
                               the entries, then every entry's answer text
     head.npy                  (rows, entries) float32; missing where the vote decides
     codes.npy, idf.npy        the lexicon
-    graph.faiss               of a large knowledge base: `worker.model.graph`
+    cells.faiss               of a large knowledge base: `worker.model.cells`
 
 The digest names the version: the sha256 of the files' hashes and of the parameters. When,
 under which name and from where it was built is no part of it, so the same inputs on the

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from db.entities import Answer, RunnerUp, Status, Via
 from worker.model.bundle import Bundle
+from worker.model.cells import FILE, Cells
 from worker.model.confidence import Confidence, Curve
 from worker.model.encoder import Encoder, open_encoder
-from worker.model.graph import FILE, Graph
 from worker.model.knowledge import Knowledge, is_small_talk
 from worker.model.language import language
 from worker.model.lexical import Lexicon, unseen_weight
@@ -171,7 +173,9 @@ class LoadedModel:
 
 
 def _ranked(evidence: Evidence) -> list[list[tuple[int, int, float]]]:
-    columns = evidence.entries, evidence.phrasings, evidence.scores.round(_SCORE_DECIMALS)
+    scores = evidence.scores.astype(np.float64)  # float32 can't be round to so few decimals
+    scores = scores.round(_SCORE_DECIMALS)
+    columns = evidence.entries, evidence.phrasings, scores
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return [list(zip(*row, strict=True)) for row in rows]
 
@@ -224,7 +228,7 @@ def _index(bundle: Bundle, knowledge: Knowledge) -> Index | Shortlist:
     )
     if FILE not in bundle.manifest.files:
         return index
-    return Shortlist(index, Graph.read(bundle.path / FILE, rows, dimensions))
+    return Shortlist(index, Cells.read(bundle.path / FILE, rows, dimensions))
 
 
 def _parameters(bundle: Bundle) -> Retrieval:

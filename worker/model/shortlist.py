@@ -1,6 +1,6 @@
 """Comparing a question with the rows that may fit, instead of all: for large knowledge bases.
 
-The shortlist of a question holds the rows nearest by meaning, from `worker.model.graph`, and
+The shortlist of a question holds the rows nearest by meaning, from `worker.model.cells`, and
 those nearest by spelling, from its rarest runs. With these the question is compared exactly,
 and judged as `worker.model.retrieval` judges by all rows. What neither finds has no say.
 Every question is looked up by itself.
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from worker.model.graph import Graph
+from worker.model.cells import Cells
 from worker.model.retrieval import Evidence, Floats, Index, Ints
 
 _BY_MEANING = 96  # rows; more: surer to hold all that would vote, slower
@@ -28,7 +28,7 @@ class Shortlist:
     """An index without a head, asked through shortlists."""
 
     index: Index
-    graph: Graph
+    cells: Cells
 
     def judge(self, texts: Sequence[str], embeddings: Floats, ranks: int = 2) -> Evidence:
         """Return what the rows say about normalised texts with their embeddings."""
@@ -54,7 +54,7 @@ class Shortlist:
 
     def _rows(self, embedding: Floats, spelling: Any, ranks: int) -> Ints:  # noqa: ANN401 - scipy is untyped
         near = np.concatenate(
-            [self.graph.nearest(embedding, _BY_MEANING), self._by_spelling(spelling)]
+            [self.cells.nearest(embedding, _BY_MEANING), self._by_spelling(spelling)]
         )
         # An answer text's entry has a phrasing beside it, and there is always a runner-up.
         answers = self.index.entry_of[near[near >= self.index.phrasings]]

@@ -12,7 +12,7 @@ from worker.lifecycle import fitting
 from worker.lifecycle.build import build
 from worker.lifecycle.encoders import EncoderSource
 from worker.model.bundle import Bundle, Entry, open_bundle
-from worker.model.graph import FILE
+from worker.model.cells import FILE
 from worker.model.loaded import load
 from worker.passes import answer_texts
 
@@ -75,7 +75,7 @@ def test_the_same_large_knowledge_base_builds_the_same_digest(make):
     assert make("first", 10).manifest.digest == make("again", 10).manifest.digest
 
 
-def test_a_graph_is_verified_like_every_file(make):
+def test_cells_are_verified_like_every_file(make):
     made = make("store", 10)
     with (made.path / FILE).open("r+b") as file:
         file.seek(-1, 2)

@@ -101,6 +101,7 @@ def test_runners_up_come_on_request_and_name_other_entries(model: LoadedModel):
     assert len(set(named)) == 3
     scores = [other.score for other in asked.runners_up]
     assert scores == sorted(scores, reverse=True)
+    assert scores == [round(score, 4) for score in scores]
     assert ask(replace(model, threshold=0.0), "where my refund is").runners_up is None
 
 

@@ -5,7 +5,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from worker.model.graph import Graph
+from worker.model.cells import Cells
 from worker.model.lexical import learn
 from worker.model.retrieval import Evidence, Floats, Index, Ints, Retrieval
 from worker.model.shortlist import Shortlist
@@ -26,7 +26,7 @@ def shortlist(entry_of: Ints, texts: list[str], phrasings: int, embeddings: Floa
         embeddings=embeddings,
         lexicon=learn(texts[:phrasings]),
     )
-    return Shortlist(index, Graph.of(embeddings))
+    return Shortlist(index, Cells.of(embeddings))
 
 
 class World:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from db.errors import BundleInvalid, ExtraMissing
-from worker.model.graph import Graph
+from worker.model.cells import Cells
 from worker.model.retrieval import Floats
 
 ROWS, DIMENSIONS = 3_000, 32
@@ -34,48 +34,48 @@ def embeddings(points: Floats) -> Floats:
 
 
 @pytest.fixture(scope="module")
-def graph(embeddings: Floats) -> Graph:
-    return Graph.of(embeddings)
+def cells(embeddings: Floats) -> Cells:
+    return Cells.of(embeddings)
 
 
-def test_nearly_all_of_the_nearest_rows_are_found(graph: Graph, embeddings: Floats, points: Floats):
+def test_nearly_all_of_the_nearest_rows_are_found(cells: Cells, embeddings: Floats, points: Floats):
     asked = around(points, 100, noise=0.6, seed=3)
     nearest = np.argsort(-(asked @ embeddings.T), axis=1)[:, :10]
-    found = [graph.nearest(one, 96) for one in asked]
+    found = [cells.nearest(one, 96) for one in asked]
     shares = [len(np.intersect1d(*pair)) / 10 for pair in zip(found, nearest, strict=True)]
     assert np.mean(shares) > 0.98
     assert all(len(set(rows)) == 96 for rows in map(np.ndarray.tolist, found))
 
 
 def test_fewer_rows_than_asked_for_are_all_found(embeddings: Floats):
-    few = Graph.of(embeddings[:5])
+    few = Cells.of(embeddings[:5])
     assert sorted(few.nearest(embeddings[0], 96)) == [0, 1, 2, 3, 4]
 
 
-def test_the_same_embeddings_make_the_same_file(graph: Graph, embeddings: Floats, tmp_path: Path):
-    graph.write(tmp_path / "first")
-    Graph.of(embeddings).write(tmp_path / "again")
+def test_the_same_embeddings_make_the_same_file(cells: Cells, embeddings: Floats, tmp_path: Path):
+    cells.write(tmp_path / "first")
+    Cells.of(embeddings).write(tmp_path / "again")
     assert (tmp_path / "first").read_bytes() == (tmp_path / "again").read_bytes()
 
 
-def test_a_graph_is_read_as_it_was_written(graph: Graph, embeddings: Floats, tmp_path: Path):
-    graph.write(tmp_path / "graph.faiss")
-    read = Graph.read(tmp_path / "graph.faiss", ROWS, DIMENSIONS)
+def test_cells_are_read_as_they_were_written(cells: Cells, embeddings: Floats, tmp_path: Path):
+    cells.write(tmp_path / "cells.faiss")
+    read = Cells.read(tmp_path / "cells.faiss", ROWS, DIMENSIONS)
     for one in embeddings[:50]:
-        assert read.nearest(one, 96).tolist() == graph.nearest(one, 96).tolist()
+        assert read.nearest(one, 96).tolist() == cells.nearest(one, 96).tolist()
 
 
 @pytest.mark.parametrize(("rows", "dimensions"), [(ROWS + 1, DIMENSIONS), (ROWS, DIMENSIONS * 2)])
-def test_a_graph_of_other_rows_is_refused(graph: Graph, tmp_path: Path, rows: int, dimensions: int):
-    graph.write(tmp_path / "graph.faiss")
-    with pytest.raises(BundleInvalid, match="not a graph of"):
-        Graph.read(tmp_path / "graph.faiss", rows, dimensions)
+def test_cells_of_other_rows_are_refused(cells: Cells, tmp_path: Path, rows: int, dimensions: int):
+    cells.write(tmp_path / "cells.faiss")
+    with pytest.raises(BundleInvalid, match="not cells of"):
+        Cells.read(tmp_path / "cells.faiss", rows, dimensions)
 
 
-def test_a_file_that_is_no_graph_is_refused(tmp_path: Path):
-    (tmp_path / "graph.faiss").write_bytes(b"no graph at all")
-    with pytest.raises(BundleInvalid, match=r"graph\.faiss is not a graph"):
-        Graph.read(tmp_path / "graph.faiss", ROWS, DIMENSIONS)
+def test_a_file_that_holds_no_cells_is_refused(tmp_path: Path):
+    (tmp_path / "cells.faiss").write_bytes(b"no cells at all")
+    with pytest.raises(BundleInvalid, match=r"cells\.faiss holds no cells"):
+        Cells.read(tmp_path / "cells.faiss", ROWS, DIMENSIONS)
 
 
 def test_without_faiss_it_is_told_how_to_get_it(
@@ -84,6 +84,6 @@ def test_without_faiss_it_is_told_how_to_get_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     told = r"faiss-cpu: pip install 'answermill\[large\]'"
     with pytest.raises(ExtraMissing, match=told):
-        Graph.of(embeddings)
+        Cells.of(embeddings)
     with pytest.raises(ExtraMissing, match=told):
-        Graph.read(tmp_path, ROWS, DIMENSIONS)
+        Cells.read(tmp_path, ROWS, DIMENSIONS)
