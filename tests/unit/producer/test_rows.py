@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.errors import SourceInvalid
+from db.errors import ExtraMissing, SourceInvalid
 from producer import rows
 
 
@@ -97,3 +98,12 @@ def test_json_nested_without_end_is_broken_and_no_crash():
 def test_a_line_without_end_is_refused_and_not_read_whole():
     row, problem = _fault(_json, "x" * (17 << 20))
     assert (row, problem) == (1, "the line has 16,777,216 characters or more")
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with (
+        pytest.raises(ExtraMissing, match=r"pip install 'answermill\[parquet\]'"),
+        rows.parquet(tmp_path / "q.parquet", "q.parquet"),
+    ):
+        pass
