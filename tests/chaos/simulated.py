@@ -118,7 +118,6 @@ def main() -> int:
 
     poison.limit_memory()
     app._KILL_AFTER = KILL_AFTER
-    app.require_bundle = lambda *_: None
     _trap_behind(claims, "claim", "claim")
     _trap_behind(claims, "claim_next", "claim")
     _trap_behind(jobs, "finish_all", "before-commit")
