@@ -20,7 +20,7 @@ from datetime import timedelta
 import _mill
 import sqlalchemy as sa
 
-from db import batches, jobs, results
+from db import batches, claims, jobs, results
 from db.entities import Answer, Batch, Lane, Question, Result, Status
 from db.session import DatabaseClock, open_engine, reading, transaction
 
@@ -107,7 +107,7 @@ def measure(engine: sa.Engine, clock: DatabaseClock, size: int, repeat: int) -> 
         with transaction(engine) as conn:
             now, lane = clock(), Lane.BULK
             rules = {"owner": "growth", "lease": LEASE, "now": now}
-            (job,) = jobs.claim_next(conn, lane, room=JOB, limit=1, **rules)
+            (job,) = claims.claim_next(conn, lane, room=JOB, limit=1, **rules)
             claimed.append((job, results.of_jobs(conn, [job])[0]))
 
     def store() -> None:

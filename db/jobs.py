@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from db import batches, results
-from db.entities import Answer, Batch, BatchState, Job, JobState, Lane, Result, Status
+from db.entities import Answer, Batch, Job, JobState, Lane, Result, Status
 from db.errors import LeaseLost
 from db.messages import AnswerJob
-from db.tables import batches as b
 from db.tables import jobs as j
 
 # A job of several questions is split at its second failed attempt.
 SPLIT_AT = 2
 
-_JOB = (
+COLUMNS = (
     j.c.id,
     j.c.batch_id,
     j.c.lane,
@@ -35,50 +33,7 @@ _JOB = (
 )
 _FREE = {"owner": None, "lease_until": None}
 
-
-# Built once: to build such a statement takes longer than to run it (docs/log.md).
-def _taking(chosen: sa.ColumnElement[bool]) -> sa.sql.dml.ReturningUpdate[Any]:
-    due = sa.select(b.c.deadline).where(b.c.id == j.c.batch_id).scalar_subquery()
-    return (
-        j.update()
-        .where(chosen)
-        .values(
-            state=JobState.RUNNING,
-            owner=sa.bindparam("worker"),
-            lease_until=sa.bindparam("until"),
-            attempt=j.c.attempt + 1,
-        )
-        .returning(*_JOB, due.label("deadline"))
-    )
-
-
-def _live(jobs: sa.FromClause) -> sa.ColumnElement[bool]:
-    return sa.exists().where(
-        b.c.id == jobs.c.batch_id,
-        b.c.state.in_((BatchState.OPEN, BatchState.SEALED)),
-        sa.or_(b.c.deadline.is_(None), b.c.deadline > sa.bindparam("now")),
-    )
-
-
-def _next_queued() -> sa.Select[Any]:
-    queued = j.alias("next")
-    return (
-        sa.select(queued.c.id)
-        .where(
-            queued.c.lane == sa.bindparam("of_lane"),
-            queued.c.state == sa.literal_column(f"'{JobState.QUEUED}'"),
-            queued.c.failures == 0,
-            queued.c.last_position - queued.c.first_position < sa.bindparam("room"),
-            _live(queued),
-        )
-        .order_by(queued.c.id)
-        .limit(sa.bindparam("most", type_=sa.Integer))
-        .with_for_update(skip_locked=True, of=queued)
-    )
-
-
-_CLAIM = _taking(sa.and_(j.c.id == sa.bindparam("wanted"), j.c.state == JobState.QUEUED, _live(j)))
-_CLAIM_NEXT = _taking(j.c.id.in_(sa.select(_next_queued().cte("chosen").c.id)))
+# Built once: to build such a statement takes longer than to run it.
 _FINISH = (
     j.update()
     .where(
@@ -92,49 +47,6 @@ _FINISH = (
         | {s.value: j.c[s.value] + sa.bindparam(f"more_{s.value}") for s in Status}
     )
 )
-
-
-def claim(
-    conn: sa.Connection, job_id: int, *, owner: str, lease: timedelta, now: datetime
-) -> Job | None:
-    """Take a queued job of a live batch; None when there is nothing to take."""
-    values = {"wanted": job_id, "worker": owner, "until": now + lease, "now": now}
-    row = conn.execute(_CLAIM, values).one_or_none()
-    return None if row is None else _claimed(row)
-
-
-def claim_next(
-    conn: sa.Connection,
-    lane: Lane,
-    *,
-    room: int,
-    limit: int,
-    owner: str,
-    lease: timedelta,
-    now: datetime,
-) -> list[Job]:
-    """Take the lane's oldest queued jobs that never failed, `limit` at most, oldest first.
-
-    One that failed may take its worker along when it fails again, and with that worker's other
-    jobs: it is claimed by itself alone.
-
-    Args:
-        conn: the transaction.
-        lane: whose.
-        room: a job with more questions is passed over.
-        limit: how many jobs.
-        owner: the worker.
-        lease: for how long.
-        now: the time.
-    """
-    values = {"of_lane": lane, "room": room, "most": limit}
-    values |= {"worker": owner, "until": now + lease, "now": now}
-    taken = map(_claimed, conn.execute(_CLAIM_NEXT, values))
-    return sorted(taken, key=lambda job: job.id)
-
-
-def _claimed(row: Any) -> Job:  # noqa: ANN401 - a Row of _JOB and the deadline
-    return replace(_entity(row), deadline=row.deadline)
 
 
 def renew(conn: sa.Connection, job: Job, *, lease: timedelta, now: datetime) -> None:
@@ -265,13 +177,13 @@ def _give_up(conn: sa.Connection, job: Job, failures: int, error: str, now: date
 def expired_leases(conn: sa.Connection, now: datetime, limit: int) -> list[Job]:
     """Lock and return running jobs whose worker was not heard of for a lease."""
     query = (
-        sa.select(*_JOB)
+        sa.select(*COLUMNS)
         .where(j.c.state == JobState.RUNNING, j.c.lease_until < now)
         .order_by(j.c.lease_until)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [_entity(row) for row in conn.execute(query)]
+    return [entity(row) for row in conn.execute(query)]
 
 
 def to_send(
@@ -306,14 +218,14 @@ def close_queued(
 ) -> int:
     """End some queued jobs of a cancelled or expired batch; return how many jobs."""
     found = conn.execute(
-        sa.select(*_JOB)
+        sa.select(*COLUMNS)
         .where(j.c.batch_id == batch.id, j.c.state == JobState.QUEUED)
         .order_by(j.c.id)
         .limit(limit)
         .with_for_update()
     ).all()
     for row in found:
-        _close(conn, _entity(row), status, now)
+        _close(conn, entity(row), status, now)
     return len(found)
 
 
@@ -351,7 +263,7 @@ def retry(
     batches.hold(conn, batch.id, "run again")
     wanted = sum((j.c[s.value] for s in statuses), start=sa.literal(0))
     found = conn.execute(
-        sa.select(*_JOB, wanted.label("wanted"))
+        sa.select(*COLUMNS, wanted.label("wanted"))
         .where(
             j.c.batch_id == batch.id,
             j.c.state.in_((JobState.DONE, JobState.DEAD)),
@@ -388,7 +300,8 @@ def _move(conn: sa.Connection, job: Job, **values: Any) -> None:  # noqa: ANN401
         raise LeaseLost(job.id, job.attempt)
 
 
-def _entity(row: Any) -> Job:  # noqa: ANN401 - a Row of the columns _JOB and maybe more
+def entity(row: Any) -> Job:  # noqa: ANN401 - a Row of COLUMNS and maybe more
+    """Return the job of a row."""
     return Job(
         id=row.id,
         batch_id=row.batch_id,

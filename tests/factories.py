@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db import batches, jobs, results, versions
+from db import batches, claims, jobs, results, versions
 from db.entities import (
     Answer,
     Batch,
@@ -114,7 +114,7 @@ def claimed(
 ) -> Job | None:
     """Claim a job."""
     with transaction(engine) as conn:
-        return jobs.claim(conn, job_id, owner=owner, lease=LEASE, now=now)
+        return claims.claim(conn, job_id, owner=owner, lease=LEASE, now=now)
 
 
 def running_job(engine: sa.Engine, batch: Batch) -> Job:

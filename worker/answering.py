@@ -26,7 +26,7 @@ import sqlalchemy as sa
 import structlog
 import tenacity
 
-from db import batches, jobs, results
+from db import batches, claims, jobs, results
 from db.entities import Answer, Job, JobState, Lane, Result, Status
 from db.errors import DatabaseAway, LeaseLost
 from db.session import transaction
@@ -120,7 +120,7 @@ def take(desk: Desk, job_id: int) -> Work | None:
     """Claim a queued job, topped up if it is small; None when it is not queued any more."""
     with desk.meters.timing(Stage.CLAIM), transaction(desk.engine) as conn:
         now = desk.clock()
-        job = jobs.claim(conn, job_id, owner=desk.owner, lease=desk.lease, now=now)
+        job = claims.claim(conn, job_id, owner=desk.owner, lease=desk.lease, now=now)
         return None if job is None else _topped_up(desk, conn, job, now)
 
 
@@ -135,7 +135,7 @@ def take_next(desk: Desk, lane: Lane) -> Work | None:
 def _claim_next(
     desk: Desk, conn: sa.Connection, lane: Lane, *, room: int, limit: int, now: datetime
 ) -> list[Job]:
-    return jobs.claim_next(
+    return claims.claim_next(
         conn, lane, room=room, limit=limit, owner=desk.owner, lease=desk.lease, now=now
     )
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from db import batches, jobs
+from db import batches, claims, jobs
 from db.config import load
 from db.entities import Answer, Lane, ModelVersion, Status
 from tests.chaos import poison
@@ -118,8 +118,8 @@ def main() -> int:
 
     poison.limit_memory()
     app._KILL_AFTER = KILL_AFTER
-    _trap_behind(jobs, "claim", "claim")
-    _trap_behind(jobs, "claim_next", "claim")
+    _trap_behind(claims, "claim", "claim")
+    _trap_behind(claims, "claim_next", "claim")
     _trap_behind(jobs, "finish_all", "before-commit")
     _trap_before(batches, "close_finished", "after-commit")
     _trap_behind(Line, "answer", "before-ack")

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from db import batches, jobs, results, tables
+from db import batches, claims, jobs, results, tables
 from db.entities import Batch, BatchState, Job, JobState, Lane, Status
 from db.errors import BatchClosed, LeaseLost
 from db.messages import AnswerJob
@@ -105,7 +105,7 @@ class Twin:
         """Let a worker take a job, if it may."""
         slice_ = self.model.jobs[number]
         with transaction(self.engine) as conn:
-            job = jobs.claim(conn, number, owner="worker", lease=LEASE, now=self.now)
+            job = claims.claim(conn, number, owner="worker", lease=LEASE, now=self.now)
             found = [] if job is None else self._unanswered(conn, job)
         assert (job is not None) is self.model.may_claim(slice_, self.now)
         if job is None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 import sqlalchemy as sa
 
-from db import batches, jobs
+from db import batches, claims, jobs
 from db.entities import JOB_MOVES, BatchState, JobState, Lane, Status
 from db.errors import LeaseLost
 from db.session import transaction
@@ -244,7 +244,7 @@ def test_only_listed_moves_happen(engine):
     for step in ("claim", "give back", "claim", "finish", "retry", "claim", "fail"):
         with transaction(engine) as conn:
             if step == "claim":
-                job = jobs.claim(
+                job = claims.claim(
                     conn, queued_ids(engine, batch)[0], owner="w", lease=LEASE, now=NOW
                 )
             elif step == "give back":

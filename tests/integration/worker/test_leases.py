@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 
-from db import batches, jobs
+from db import batches, claims, jobs
 from db.entities import Lane, Question
 from db.errors import DatabaseAway
 from db.session import DatabaseClock, transaction
@@ -23,7 +23,9 @@ def claimed(engine, clock, count):
         )
         asked = [Question(n, str(n), "a") for n in range(1, count + 1)]
         sent = batches.append(conn, batch, asked, job_size=1, sent=True, now=now)
-        return [jobs.claim(conn, message.job, owner="o", lease=LEASE, now=now) for message in sent]
+        return [
+            claims.claim(conn, message.job, owner="o", lease=LEASE, now=now) for message in sent
+        ]
 
 
 def test_leases_that_are_held_outlive_their_length_many_times(engine):

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from db import batches, jobs
+from db import batches, claims, jobs
 from db.entities import BatchState, Lane, Question
 from db.errors import BrokerAway, BrokerTaken
 from db.messages import AnswerJob
@@ -67,7 +67,7 @@ class World:
 
     def claim(self, job):
         with transaction(self.engine) as conn:
-            return jobs.claim(conn, job, owner="o", lease=LEASE, now=self.clock())
+            return claims.claim(conn, job, owner="o", lease=LEASE, now=self.clock())
 
     def statuses(self, batch):
         with reading(self.engine) as conn:

@@ -1,0 +1,124 @@
+"""What threads do beside the model: hold the lane's next job, and store the last ones.
+
+Covers one process, in which one task runs at a time; which jobs, and when, is `worker.along`'s.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+
+import structlog
+
+from db.entities import Lane
+from db.errors import DatabaseAway
+from worker import answering
+from worker.answering import Answered, Desk, Failed, Outcome, Work, close_batches
+
+log = structlog.get_logger()
+
+# How often a thread that holds the next job looks whether it is enough.
+_LOOK_SECONDS = 0.1
+
+
+class Ahead:
+    """The next job of a lane, held by a thread until it is taken or given back."""
+
+    def __init__(self, desk: Desk, enough: Callable[[], bool]) -> None:
+        self._desk, self._enough = desk, enough
+        self._wanted = threading.Event()
+        self._work: Future[Work | None] | None = None
+
+    def begin(self, reader: Executor, lane: Lane) -> None:
+        """Let a thread claim and read."""
+        self._work = reader.submit(self._claim, lane)
+
+    def take(self) -> Work | None:
+        """Return the job, None if there was none to be had or it is enough."""
+        self._wanted.set()
+        work = self._work.result() if self._work else None
+        if work is None or not self._enough():
+            return work
+        give_back(self._desk, work)
+        return None
+
+    def drop(self) -> None:
+        """Give the job back: it will not be begun here."""
+        self._wanted.set()
+        if self._work and (work := self._work.result()):
+            give_back(self._desk, work)
+
+    def _claim(self, lane: Lane) -> Work | None:
+        try:
+            work = answering.take_next(self._desk, lane)
+        except DatabaseAway as error:
+            log.warning("no job claimed ahead", error=str(error))
+            return None
+        if work is None:
+            return None
+        hold(self._desk, work)
+        while not self._wanted.wait(_LOOK_SECONDS):
+            if self._enough():
+                give_back(self._desk, work)
+                return None
+        return work
+
+
+class Behind:
+    """What one message's jobs came to, stored by a thread, one after the other."""
+
+    def __init__(self, desk: Desk, writer: Executor) -> None:
+        self._desk, self._writer = desk, writer
+        self._storing: Future[None] | None = None
+        self._started = time.perf_counter()
+        self._stored: list[Outcome] = []
+        self._batches: set[int] = set()
+
+    def store(self, outcomes: list[Outcome]) -> None:
+        """Let the thread store the outcomes, once the ones before are stored."""
+        self._await()
+        self._storing = self._writer.submit(self._store, outcomes)
+
+    def end(self) -> None:
+        """Wait until everything is stored; end the batches that have no job left."""
+        self._await()
+        close_batches(self._desk, self._batches)
+
+    def _await(self) -> None:
+        storing, self._storing = self._storing, None
+        if storing:
+            storing.result()
+
+    def _store(self, outcomes: list[Outcome]) -> None:
+        try:
+            self._stored += answering.store(self._desk, outcomes)
+        finally:
+            self._desk.keeper.let_go(outcome.claimed.job for outcome in outcomes)
+        self._batches |= {outcome.claimed.job.batch_id for outcome in outcomes}
+
+    def summary(self) -> dict[str, object]:
+        """Return what Flower shows."""
+        if not self._stored:
+            return {"idle": "the lease was lost"}
+        done = [outcome for outcome in self._stored if isinstance(outcome, Answered)]
+        failed = [outcome for outcome in self._stored if isinstance(outcome, Failed)]
+        counts = Counter(answer.status.value for outcome in done for answer in outcome.answers)
+        told: dict[str, object] = {**counts, "jobs": len(self._stored)}
+        if failed:
+            told["failed_attempt"] = failed[-1].error
+        seconds = time.perf_counter() - self._started
+        return told | {"questions_per_s": round(counts.total() / seconds, 1)}
+
+
+def hold(desk: Desk, work: Work) -> None:
+    """Renew the leases of what was claimed until it is stored or given back."""
+    desk.keeper.hold(claimed.job for claimed in work)
+
+
+def give_back(desk: Desk, work: Work) -> None:
+    """Queue again what was not begun, and renew its leases no more."""
+    desk.keeper.let_go(claimed.job for claimed in work)
+    answering.give_back(desk, [claimed.job for claimed in work])
