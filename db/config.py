@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     )
 
     lease_seconds: PositiveSeconds = Field(
-        default=30.0,
+        default=24.0,
         description="How long a claimed job belongs to a worker that is not heard of. More: slower"
         " recovery from a dead worker, more patience with a stalled database.",
     )

@@ -27,7 +27,7 @@ def test_with_no_settings_all_is_embedded_under_the_data_folder(home):
     assert settings.database == f"sqlite:///{settings.home}/answermill.db"
     assert settings.broker == f"redis+socket://{settings.home}/run/redis.sock"
     assert settings.models == settings.home / "models"
-    assert (settings.job_size, settings.lease_seconds, settings.attempts) == (128, 30.0, 3)
+    assert (settings.job_size, settings.lease_seconds, settings.attempts) == (128, 24.0, 3)
 
 
 def test_every_setting_but_the_obvious_is_described():
