@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -26,11 +27,12 @@ from db.config import Settings, load
 from db.migrate import upgrade
 from db.session import DatabaseClock, open_engine, reading, transaction
 from stack.embedded import redis_service
+from worker.model.place import bundle_path
 
 MODEL = "bench"
 _WORKER = Path(__file__).with_name("_worker.py")
 _START_SECONDS = 60
-_STOP_SECONDS = 30
+_STOP_SECONDS = 60
 
 
 @contextmanager
@@ -80,6 +82,7 @@ def promote_stand_in(settings: Settings) -> None:
         now = DatabaseClock(engine)()
         version = versions.register(conn, name=MODEL, digest="none", metrics={}, now=now)
         versions.promote(conn, version, by="benchmark", now=now)
+    bundle_path(settings.models, version.name, version.digest).mkdir(parents=True, exist_ok=True)
     engine.dispose()
 
 
@@ -125,6 +128,42 @@ def await_results(settings: Settings, batch: int, count: int) -> None:
             break
         time.sleep(0.02)
     engine.dispose()
+
+
+@dataclass
+class Measured:
+    """How long a number of questions took."""
+
+    count: int
+    seconds: float = 0.0
+    processor: float = 0.0  # seconds of every process
+
+    @property
+    def rate(self) -> float:
+        """Questions a second."""
+        return self.count / self.seconds
+
+    @property
+    def microseconds(self) -> float:
+        """Processor time a question."""
+        return self.processor / self.count * 1e6
+
+
+@contextmanager
+def measured(settings: Settings, count: int) -> Iterator[Measured]:
+    """Measure the block, in which so many questions are worked on."""
+    found = Measured(count)
+    processor, started = _processor_seconds(settings), time.perf_counter()
+    yield found
+    found.seconds = time.perf_counter() - started
+    found.processor = _processor_seconds(settings) - processor
+
+
+def _processor_seconds(settings: Settings) -> float:
+    """Return what this process, PostgreSQL and the children of both have used, ended ones too."""
+    postmaster = int((settings.home / "pg" / "postmaster.pid").read_text().split()[0])
+    found = [*family(os.getpid()), *family(postmaster)]
+    return float(sum(sum(process.cpu_times()[:4]) for process in found))
 
 
 def machine() -> str:

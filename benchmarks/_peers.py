@@ -8,6 +8,7 @@ commits; two workers or threads of them, as there are two cores.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import psycopg
 
 TEXT = "Hello, I ordered a blue jacket last week and it still says processing, number {}, why?"
 ANSWER = "Open “My orders” and choose the parcel: the map shows where it is."
+INSERT = "INSERT INTO peer_results VALUES (%s, %s, %s)"
 GIVE_UP_SECONDS = 120
 SOCKET, DATABASE = os.environ.get("PEER_SOCKET", ""), os.environ.get("PEER_DATABASE", "")
 BIN = Path(sys.executable).parent
@@ -34,9 +36,7 @@ def answer(position: int, text: str) -> None:
     """Answer one question: insert its row."""
     if not hasattr(_own, "connection"):
         _own.connection = psycopg.connect(DATABASE, autocommit=True)
-    _own.connection.execute(
-        "INSERT INTO peer_results VALUES (%s, %s, %s)", (position, text[:20], ANSWER)
-    )
+    _own.connection.execute(INSERT, (position, text[:20], ANSWER))
 
 
 def celery_app() -> Any:  # noqa: ANN401 - the peer's own
@@ -64,6 +64,27 @@ def huey_app() -> tuple[Any, Any]:
     return app, app.task(name="answer")(answer)
 
 
+def arq_settings() -> Any:  # noqa: ANN401 - the peer's own
+    from arq import func
+    from arq.connections import RedisSettings
+    from psycopg_pool import AsyncConnectionPool
+
+    async def start(context: dict[str, Any]) -> None:
+        context["pool"] = AsyncConnectionPool(DATABASE, open=False, kwargs={"autocommit": True})
+        await context["pool"].open(wait=True)
+
+    async def answer_async(context: dict[str, Any], position: int, text: str) -> None:
+        async with context["pool"].connection() as connection:
+            await connection.execute(INSERT, (position, text[:20], ANSWER))
+
+    class Settings:
+        functions = (func(answer_async, name="answer", keep_result=0),)
+        on_startup = start
+        redis_settings = RedisSettings(unix_socket_path=SOCKET)
+
+    return Settings
+
+
 def procrastinate_app(connector: str) -> Any:  # noqa: ANN401 - the peer's own
     import procrastinate
 
@@ -76,6 +97,8 @@ if SOCKET and "celery" in sys.argv[0]:
     app = celery_app()
 elif SOCKET and "dramatiq" in sys.argv[0]:
     actor = dramatiq_actor()
+elif SOCKET and sys.argv[0].endswith("arq"):
+    arq = arq_settings()
 elif SOCKET and "huey_consumer" in sys.argv[0]:
     huey, _ = huey_app()
 elif SOCKET and "procrastinate" in sys.argv[0]:
@@ -98,6 +121,17 @@ def send_huey(count: int) -> None:
     _, task = huey_app()
     for n in range(count):
         task(n, TEXT.format(n))
+
+
+def send_arq(count: int) -> None:
+    from arq import create_pool
+
+    async def send() -> None:
+        pool = await create_pool(arq_settings().redis_settings)
+        for n in range(count):
+            await pool.enqueue_job("answer", n, TEXT.format(n))
+
+    asyncio.run(send())
 
 
 def send_rq(count: int) -> None:
@@ -138,6 +172,7 @@ PEERS: dict[str, Peer] = {
         send_huey,
         [tool("huey_consumer", "_peers.huey", "-w", PROCESSES, "-k", "process", "-q")],
     ),
+    "arq": (send_arq, [tool("arq", "_peers.arq")] * 2),
     "Procrastinate": (
         send_procrastinate,
         [tool("procrastinate", "-a", "_peers.procrastinate", "worker", "-c", "4")],

@@ -2,13 +2,11 @@
 
 Measures, on PostgreSQL with fsync, everything on the same cores: `submit` alone, from its
 start, Python's included, to its end; and from the start of `submit` to the last committed
-result, with a worker whose model answers at once. With `--peers`, the same questions as one
-task each of other queues, each landing a row in the same PostgreSQL (see `_peers.py`).
-Favours us: no tokenising is done; peers are sent one task at a time where they know no other
-way. Against us: peers read no file, check nothing and store no question.
+result, with a worker whose model answers at once. And the processor time of all of it, by
+Redis, PostgreSQL, producer and worker together: what is left when other work shares the
+machine. Favours us: no tokenising is done, and the processor time leaves out all waiting.
 
-    python -m venv PEERS && PEERS/bin/pip install -r benchmarks/peers.txt
-    python benchmarks/queue_and_database.py [--questions 100000] [--rounds 3] [--peers PEERS]
+    python benchmarks/queue_and_database.py [--questions 200000] [--rounds 3] [--job-size 128]
 """
 
 from __future__ import annotations
@@ -28,59 +26,37 @@ import _mill
 
 from db.config import Settings
 
-PEERS = Path(__file__).with_name("_peers.py")
-
 TEXT = "Hello, I ordered a blue jacket last week and it still says processing, number {}, why?"
 
 
 def main() -> None:
     """Measure and tell."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--questions", type=int, default=100_000)
+    parser.add_argument("--questions", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--job-size", type=int, default=128)
-    parser.add_argument("--peers", type=Path, help="the peers' environment")
-    parser.add_argument("--peer-questions", type=int, default=3_000)
     options = parser.parse_args()
     os.environ["ANSWERMILL_JOB_SIZE"] = str(options.job_size)
-    submits, wholes = [], []
+    submits = []
     with tempfile.TemporaryDirectory() as folder, _mill.surroundings() as settings:
         file = write_questions(Path(folder) / "questions.csv", options.questions)
         for number in range(options.rounds):
-            started = time.perf_counter()
-            batch = submit(file, f"alone-{number}")
-            submits.append(options.questions / (time.perf_counter() - started))
-            print(f"submit alone: {submits[-1]:,.0f}/s", file=sys.stderr)
+            with _mill.measured(settings, options.questions) as alone:
+                batch = submit(file, f"alone-{number}")
+            submits.append(alone)
             cancel(batch)
         with _mill.workers(settings):
             time.sleep(5)  # lets the sweep end what was cancelled
-            for number in range(options.rounds):
-                started = time.perf_counter()
-                batch = submit(file, f"whole-{number}")
-                _mill.await_results(settings, batch, options.questions)
-                wholes.append(options.questions / (time.perf_counter() - started))
-                print(f"whole: {wholes[-1]:,.0f}/s", file=sys.stderr)
-        found = peers(options, settings) if options.peers else {}
-    tell(options, submits, wholes, found)
+            names = [f"whole-{number}" for number in range(options.rounds)]
+            wholes = [whole(settings, file, name, options.questions) for name in names]
+    tell(options, submits, wholes)
 
 
-def peers(options: argparse.Namespace, settings: Settings) -> dict[str, float]:
-    """Return questions/s of each peer that came to its end."""
-    found = {}
-    given = {
-        "PEER_SOCKET": str(settings.redis_socket),
-        "PEER_DATABASE": os.environ["ANSWERMILL_DATABASE_URL"],
-        "PYTHONPATH": str(PEERS.parent),
-    }
-    for name in ("Celery", "RQ", "Dramatiq", "Huey", "Procrastinate"):
-        command = [str(options.peers / "bin/python"), str(PEERS), name, str(options.peer_questions)]
-        done = subprocess.run(
-            command, env={**os.environ, **given}, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            print(f"{name}: {(done.stderr.splitlines() or ['?'])[-1]}", file=sys.stderr)
-        else:
-            found[name] = float(done.stdout.splitlines()[-1])
+def whole(settings: Settings, file: Path, name: str, count: int) -> _mill.Measured:
+    """Measure from the start of `submit` to the last result."""
+    with _mill.measured(settings, count) as found:
+        _mill.await_results(settings, submit(file, name), count)
+    print(f"{name}: {found.rate:,.0f}/s, {found.microseconds:.1f} us each", file=sys.stderr)
     return found
 
 
@@ -103,28 +79,22 @@ def cancel(batch: int) -> None:
 
 
 def tell(
-    options: argparse.Namespace,
-    submits: list[float],
-    wholes: list[float],
-    found: dict[str, float],
+    options: argparse.Namespace, submits: list[_mill.Measured], wholes: list[_mill.Measured]
 ) -> None:
-    rows = [
-        ["submit alone", statistics.median(submits), max(submits)],
-        ["submit to the last result", statistics.median(wholes), max(wholes)],
-    ]
-    rows += [[f"{name}, a task each", speed, speed] for name, speed in found.items()]
+    rows, figures = [], {}
+    for key, name, found in (
+        ("submit", "submit alone", submits),
+        ("whole", "submit to the last result", wholes),
+    ):
+        rate = statistics.median(one.rate for one in found)
+        cost = statistics.median(one.microseconds for one in found)
+        rows.append([name, rate, max(one.rate for one in found), cost])
+        figures[f"{key}_questions_per_second"] = round(rate)
+        figures[f"{key}_processor_microseconds"] = round(cost, 1)
     title = f"{options.questions:,} questions, jobs of {options.job_size}, questions/s"
-    _mill.tell(title, ["", "median", "best"], rows)
-    _mill.tell_json(
-        "queue_and_database",
-        questions=options.questions,
-        job_size=options.job_size,
-        rounds=options.rounds,
-        submit_questions_per_second=round(statistics.median(submits)),
-        whole_questions_per_second=round(statistics.median(wholes)),
-        peers={name: round(speed) for name, speed in found.items()},
-        over_best_peer=round(statistics.median(wholes) / max(found.values()), 1) if found else None,
-    )
+    _mill.tell(title, ["", "median", "best", "processor, µs a question"], rows)
+    sizes = {"questions": options.questions, "job_size": options.job_size}
+    _mill.tell_json("queue_and_database", **sizes, rounds=options.rounds, **figures)
 
 
 if __name__ == "__main__":

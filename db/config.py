@@ -186,6 +186,28 @@ class Settings(BaseSettings):
         description="USER:PASSWORD that Flower asks for. Unset: it asks for none, and serves"
         " loopback alone.",
     )
+    web_port: Annotated[int, Field(ge=1, le=65_535)] = Field(
+        default=8000, description="Port of the HTTP front."
+    )
+    web_threads: Annotated[int, Field(gt=3)] = Field(
+        default=128,
+        description="Requests that each process of the HTTP front serves at once; three in four"
+        " may wait for an answer. More: more memory, more clients that wait.",
+    )
+    web_processes: PositiveCount = Field(
+        default=2,
+        description="Processes of the HTTP front. More: more memory, more cores used by uploads.",
+    )
+    web_rate: PositiveCount = Field(
+        default=6_000,
+        description="Requests a minute that each API key may make. More: one caller may take more"
+        " of the HTTP front from the others.",
+    )
+    web_upload_bytes: PositiveCount = Field(
+        default=1 << 30,
+        description="Largest upload. More: more room needed in the temporary folder.",
+    )
+
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         default=0,
         description="Port at which a worker serves what it counts and times to Prometheus; those of"

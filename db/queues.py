@@ -31,6 +31,9 @@ _OWNED_SECONDS = 120
 # Messages of one pipelined write; a slice of a batch has fewer.
 _PIPELINE = 500
 
+# A connection whose other end has gone without a word is found dead after twice as long.
+_HEALTH_SECONDS = 4
+
 
 def celery_settings(settings: Settings) -> dict[str, Any]:
     """Return what producers and workers must agree on."""
@@ -60,6 +63,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
             "socket_timeout": 30,
             "socket_connect_timeout": 5,
             "socket_keepalive": not settings.broker.startswith("redis+socket"),
+            "health_check_interval": _HEALTH_SECONDS,
             "queue_order_strategy": "priority",
         },
     }
@@ -96,7 +100,7 @@ def waiting(app: Celery, lane: Lane, settings: Settings) -> int:
     Raises:
         BrokerAway: Redis does not answer.
     """
-    with _translated(settings), app.connection_for_write() as connection:
+    with _translated(settings), app.pool.acquire(block=True) as connection:
         return int(connection.default_channel.client.llen(lane.value))
 
 

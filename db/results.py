@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from itertools import pairwise
@@ -165,9 +165,13 @@ def page(
     status: Status | None = None,
 ) -> list[sa.Row[Any]]:
     """Return the next visible results behind a cursor, in its order, with the questions."""
+    # A join would be planned by how many rows the batch is thought to have, which is none while
+    # it is new: PostgreSQL then read all of its questions for each result (docs/log.md).
+    asked = sa.select(q.c.text).where(
+        q.c.batch_id == visible.c.batch_id, q.c.position == visible.c.position
+    )
     query = (
-        sa.select(visible, q.c.text.label("question"))
-        .join(q, (q.c.batch_id == visible.c.batch_id) & (q.c.position == visible.c.position))
+        sa.select(visible, asked.scalar_subquery().label("question"))
         .where(visible.c.batch_id == batch_id, visible.c.cursor > after)
         .order_by(visible.c.cursor)
         .limit(limit)
@@ -190,3 +194,9 @@ def one(conn: sa.Connection, batch_id: int, position: int) -> sa.Row[Any] | None
     """Return a question's result as soon as it is committed."""
     query = sa.select(r).where(r.c.batch_id == batch_id, r.c.position == position)
     return conn.execute(query).first()
+
+
+def answered_asks(conn: sa.Connection, batch_ids: Iterable[int]) -> list[int]:
+    """Return those of the batches whose first question has its result."""
+    query = sa.select(r.c.batch_id).where(r.c.batch_id.in_(batch_ids), r.c.position == 1)
+    return list(conn.scalars(query))

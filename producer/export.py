@@ -17,6 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
 
+import sqlalchemy as sa
 from rich.cells import cell_len
 from rich.console import Console, OverflowMethod
 from rich.table import Table
@@ -70,7 +71,7 @@ def export(
 ) -> int | None:
     """Write the pages; return the last cursor, None when there was no result."""
     last = None
-    with _writer(stream, export_format, console) as write:
+    with writer(stream, export_format, console) as write:
         for page in pages:
             write(page)
             stream.flush()
@@ -79,9 +80,15 @@ def export(
     return last
 
 
-def _writer(
+def document(row: sa.Row[Any]) -> dict[str, Any]:
+    """Return a result as JSON lines write it."""
+    return dict(zip(COLUMNS, _plain(_values(row)), strict=True))
+
+
+def writer(
     stream: BinaryIO, export_format: ExportFormat, console: Console
 ) -> AbstractContextManager[Write]:
+    """Return what writes pages to the stream; the console is the table's."""
     if export_format is ExportFormat.TABLE:
         return _table(console)
     writers = {
@@ -121,8 +128,8 @@ def _csv(stream: BinaryIO) -> Iterator[Write]:
 def _jsonl(stream: BinaryIO) -> Iterator[Write]:
     def write(page: Page) -> None:
         for row in page:
-            found = dict(zip(COLUMNS, _plain(_values(row)), strict=True))
-            stream.write(json.dumps(found, ensure_ascii=False).encode() + b"\n")
+            line = json.dumps(document(row), ensure_ascii=False)
+            stream.write(line.encode() + b"\n")
 
     yield write
 

@@ -62,11 +62,13 @@ def submit(
     lane: Lane = Lane.BULK,
     deadline: timedelta | datetime | None = None,
     model: str | None = None,
+    origin: str | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
     on_away: Callable[[], None] = lambda: None,
 ) -> Submitted:
-    """Store and send what is not stored yet; lane, deadline and model are a new batch's.
+    """Store and send what is not stored yet; lane, deadline, model and origin are a new batch's.
 
+    `origin` is told as its source; unless given, the file's name.
     `on_progress` is told how many questions are stored; `on_away` once, when Redis goes away.
 
     Raises:
@@ -78,7 +80,7 @@ def submit(
     clock = DatabaseClock(engine)
     due = clock() + deadline if isinstance(deadline, timedelta) else deadline
     batch, made = _find_or_create(
-        engine, source, named, lane=lane, deadline=due, model=model, now=clock()
+        engine, source, named, lane=lane, deadline=due, model=model, origin=origin, now=clock()
     )
     if batch.state is not BatchState.OPEN:
         return Submitted(batch, batch.question_count, resumed=False, already=True)
@@ -96,6 +98,15 @@ def name_of(source: Checked, wanted: str | None = None) -> str:
     if wanted is None:
         stem = "".join(c for c in source.source.stem if c.isprintable())
         return f"{stem[: LONGEST_NAME // 2]}-{source.digest[:_DIGEST_SHOWN]}"
+    return checked_name(wanted)
+
+
+def checked_name(wanted: str) -> str:
+    """Return the name as it is.
+
+    Raises:
+        NameInvalid: no batch can have it.
+    """
     if not wanted.strip():
         raise NameInvalid(wanted, "it is blank")
     if len(wanted) > LONGEST_NAME:
@@ -115,13 +126,15 @@ def _find_or_create(
     lane: Lane,
     deadline: datetime | None,
     model: str | None,
+    origin: str | None,
     now: datetime,
 ) -> tuple[Batch, bool]:
     try:
         with transaction(engine) as conn:
             found = batches.named(conn, name)
             if found is None:
-                shown = "".join(c if c.isprintable() else "?" for c in source.source.shown)
+                told = origin or source.source.shown
+                shown = "".join(c if c.isprintable() else "?" for c in told)
                 made = batches.create(
                     conn,
                     name=name,

@@ -21,6 +21,8 @@ OWNERS = {
     "results": "producer.cli",
     "cancel": "producer.cli",
     "retry": "producer.cli",
+    "keys": "producer.keys_cli",
+    "web": "producer.web.cli",
     "metrics": "producer.exporter",
     "worker": "worker.cli",
     "model": "worker.lifecycle.cli",

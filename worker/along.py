@@ -102,8 +102,16 @@ class Line:
         try:
             self._answer_all(work, behind, progress)
         finally:
-            behind.end()
+            self._end(behind)
         return behind.summary()
+
+    def _end(self, behind: Behind) -> None:
+        try:
+            behind.end()
+        finally:
+            # Should anything have raised on the way, no job may stay ours for ever.
+            keeper = self._desk.keeper
+            keeper.let_go(keeper.held)
 
     def _take(self, job_id: int, lane: Lane | None) -> Work | None:
         # When nothing succeeds, the one try must not cost small jobs beside it an attempt.
@@ -243,7 +251,7 @@ class Behind:
         counts = Counter(answer.status.value for outcome in done for answer in outcome.answers)
         told: dict[str, object] = {**counts, "jobs": len(self._stored)}
         if failed:
-            told["failed_attempt"] = type(failed[-1].error).__name__
+            told["failed_attempt"] = failed[-1].error
         seconds = time.perf_counter() - self._started
         return told | {"questions_per_s": round(counts.total() / seconds, 1)}
 

@@ -5,8 +5,9 @@ of their lane. Each keeps its own lease and its own fence, and fails by itself: 
 model raises on several, each is answered alone.
 
 Knows neither Celery nor torch: the models are arguments. A fault of the database is
-waited out and burns no attempt; a fault of the model counts against the job. When a
-lease is lost on the way, nothing of that job is written and nothing is raised.
+waited out and burns no attempt. A fault of the model counts against the job, unless the
+model fails on a harmless question, too: then the job goes back unharmed. When a lease is
+lost on the way, nothing of that job is written and nothing is raised.
 What is done meanwhile, and in which order, is told by `worker.along`.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -44,6 +45,9 @@ EXPIRED = Answer(Status.EXPIRED)
 # Jobs that are answered together at most: each is one statement when they are stored.
 _TOGETHER = 64
 _ANY_SIZE = 1 << 62
+
+# A question that no model has a reason to fail on.
+_HARMLESS = "Hello?"
 
 outlast_the_database = tenacity.Retrying(
     retry=tenacity.retry_if_exception_type(DatabaseAway),
@@ -98,10 +102,15 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A job whose attempt died."""
+    """A job whose attempt died.
+
+    The exception itself is not kept: its traceback holds what the model had in memory.
+    """
 
     claimed: Claimed
-    error: Exception
+    error: str  # the exception's class
+    message: str  # may quote a question: it goes into SQL, never into the log
+    blameless: bool = False  # the model answers nothing at all
 
 
 Outcome = Answered | Failed
@@ -166,15 +175,26 @@ def _answer_together(desk: Desk, model: Model, work: Work, progress: Progress) -
     try:
         answers = iter(answer_questions(model, texts, desk.question_chars, progress))
     except Exception as error:  # noqa: BLE001 - whatever a model raises counts against the job
-        if len(work) == 1:
-            return [Failed(work[0], error)]
-        alone = (_answer_together(desk, model, [claimed], progress) for claimed in work)
-        return [outcome for outcomes in alone for outcome in outcomes]
-    seconds = time.perf_counter() - started
-    return [
-        Answered(claimed, [next(answers) for _ in claimed.questions], model.version, seconds)
-        for claimed in work
-    ]
+        failed = Failed(work[0], type(error).__name__, str(error))
+    else:
+        seconds = time.perf_counter() - started
+        return [
+            Answered(claimed, [next(answers) for _ in claimed.questions], model.version, seconds)
+            for claimed in work
+        ]
+    if len(work) == 1:
+        return [replace(failed, blameless=not _answers(model))]
+    alone = (_answer_together(desk, model, [claimed], progress) for claimed in work)
+    return [outcome for outcomes in alone for outcome in outcomes]
+
+
+def _answers(model: Model) -> bool:
+    """Tell whether a model that has just raised answers anything."""
+    try:
+        answer_texts(model, [_HARMLESS])
+    except Exception:  # noqa: BLE001 - whatever a model raises
+        return False
+    return True
 
 
 def answer_questions(
@@ -247,20 +267,23 @@ def _rows(outcome: Answered, now: datetime) -> list[Result]:
 
 
 def _fail(desk: Desk, outcome: Failed) -> bool:
-    # The message of an exception may quote a question: it goes into SQL, never into the log.
-    job, name = outcome.claimed.job, type(outcome.error).__name__
+    job = outcome.claimed.job
     try:
-        state = outlast_the_database(_store_failure, desk, job, f"{name}: {outcome.error}"[:500])
+        state = outlast_the_database(_store_failure, desk, outcome)
     except LeaseLost:
         state = None
     now = state.value if state else "lost"
-    log.error("attempt failed", job=job.id, attempt=job.attempt, error=name, now=now)
+    log.error("attempt failed", job=job.id, attempt=job.attempt, error=outcome.error, now=now)
     return state is not None
 
 
-def _store_failure(desk: Desk, job: Job, error: str) -> JobState:
+def _store_failure(desk: Desk, outcome: Failed) -> JobState:
+    job, error = outcome.claimed.job, f"{outcome.error}: {outcome.message}"[:500]
     with transaction(desk.engine) as conn:
-        return jobs.fail(conn, job, error=error, attempts=desk.attempts, now=desk.clock())
+        if not outcome.blameless:
+            return jobs.fail(conn, job, error=error, attempts=desk.attempts, now=desk.clock())
+        jobs.give_back(conn, job)
+        return JobState.QUEUED
 
 
 def _tell(outcome: Answered) -> None:

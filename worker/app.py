@@ -2,7 +2,7 @@
 
 The parent never imports torch: forking after torch has started its threads hangs. A
 child loads the model before it takes work; a message that arrives meanwhile waits for it.
-From then on the child follows what SQL says is in force.
+From then on it is the child's business: `worker.child`.
 """
 
 from __future__ import annotations
@@ -10,37 +10,22 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from functools import partial
 from multiprocessing import sharedctypes
 
-import sqlalchemy as sa
 import structlog
-from billiard import current_process
 from celery import Celery, signals
 
 from db import dialect, logs, queues, versions
 from db.config import Settings
-from db.entities import InForce, Lane, ModelVersion
+from db.entities import Lane, ModelVersion
 from db.errors import BrokerAway
-from db.messages import AnswerJob
-from db.session import DatabaseClock, open_engine, prepare, reading
-from worker import meters, tasks
-from worker.along import Line
-from worker.answer_cache import AnswerCache, Remembering
-from worker.answering import Desk
-from worker.attempts import Attempts
+from db.session import prepare, reading
+from worker import child, meters, tasks
 from worker.breaker import Breaker
-from worker.following import Following
-from worker.leases import LeaseKeeper
-from worker.memory import give_back
-from worker.meters import Metered, Meters
+from worker.child import Load
 from worker.model.place import require_bundle
 from worker.passes import Model
-from worker.sweep import Sweep, Sweeper
 from worker.threads import limit
-from worker.vitals import Vitals
 
 log = structlog.get_logger()
 
@@ -49,13 +34,6 @@ _LOAD_SECONDS = 600
 
 # How long after its limit a job that did not listen is killed.
 _KILL_AFTER = 15
-
-# How long a message's job takes others along; a tenth of the time limit at most, which is the
-# message's, so that the last one has most of it.
-_ALONG_SECONDS = 5.0
-
-
-Load = Callable[[Settings, ModelVersion], Model]
 
 
 def load_bundle(settings: Settings, version: ModelVersion) -> Model:
@@ -99,7 +77,7 @@ def create_app(
     # Celery calls this in each child, before the child takes its first task.
     def begin(**_: object) -> None:
         forked()
-        place.child = _begin_child(app, settings, load, breaker, lambda: bool(draining.value))
+        place.child = child.begin(app, settings, load, breaker, lambda: bool(draining.value))
 
     signals.worker_process_init.connect(begin, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
@@ -145,6 +123,8 @@ def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> 
     logs.configure(settings)
     threads = limit(settings.threads, settings.replicas)
     version, identity = _answering(settings)
+    if load is load_bundle:
+        require_bundle(settings, version)
     # A name that comes into production later must not leave the children without a choice.
     spec = settings.model or version.name
     chosen = settings.model_copy(update={"model": spec, "threads": threads})
@@ -167,7 +147,7 @@ def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> 
 
 
 def _answering(settings: Settings) -> tuple[ModelVersion, str]:
-    """Return the version that is in force, whose bundle is there, and the database's identity."""
+    """Return the version that is in force, and the database's identity."""
     if settings.store_url is not None:
         from worker.model import store
 
@@ -179,7 +159,6 @@ def _answering(settings: Settings) -> tuple[ModelVersion, str]:
             identity = dialect.database_identity(conn)
     finally:
         engine.dispose()  # connections must not be shared with children
-    require_bundle(settings, version)
     return version, identity
 
 
@@ -188,94 +167,3 @@ def _own(app: Celery, settings: Settings, identity: str) -> None:
         queues.own(app, settings, identity)
     except BrokerAway as error:
         log.warning("Redis is waited for", error=str(error))
-
-
-@dataclass(frozen=True, slots=True)
-class CeleryQueue:
-    """Redis as the sweep sees it."""
-
-    app: Celery
-    settings: Settings
-
-    def waiting(self, lane: Lane) -> int:
-        """Return how many messages of the lane wait."""
-        return queues.waiting(self.app, lane, self.settings)
-
-    def send(self, messages: Sequence[AnswerJob]) -> None:
-        """Send the messages."""
-        queues.send(self.app, messages, self.settings)
-
-
-def _begin_child(
-    app: Celery, settings: Settings, load: Load, breaker: Breaker, draining: Callable[[], bool]
-) -> tasks.Child:
-    slot = current_process().index
-    breaker.take_over(slot)
-    counts = Meters()
-    counts.heed_the_log()
-    try:
-        engine = open_engine(settings, ping=False)
-        following = _following(settings, engine, lambda s, v: Metered(load(s, v), counts))
-        model = following.begin()
-    except Exception:
-        log.exception("the model can't be loaded")
-        os._exit(1)  # Celery would swallow the error and hand this child work
-    clock = DatabaseClock(engine)
-    lease = timedelta(seconds=settings.lease_seconds)
-    keeper = LeaseKeeper(engine, clock, lease)
-    keeper.start()
-    queue = CeleryQueue(app, settings)
-    own = partial(queues.own, app, settings, _identity(engine))
-    sweep = Sweep(engine, clock, queue, settings.attempts, settings.high_water, own)
-    Sweeper(sweep, settings.sweep_seconds).start()
-    desk = Desk(
-        engine=engine,
-        clock=clock,
-        keeper=keeper,
-        owner=f"{socket.gethostname()}/{os.getpid()}",
-        lease=lease,
-        attempts=settings.attempts,
-        question_chars=settings.question_chars,
-        window=settings.job_size,
-        meters=counts,
-    )
-    lanes = [Lane(name) for name in app.amqp.queues.consume_from]
-    vitals = Vitals(
-        engine,
-        clock,
-        slot=slot,
-        lanes=lanes,
-        model_version=lambda: following.version,
-        failures=breaker.state,
-    )
-    log.info("model loaded", model=model)
-    following.start()
-    vitals.start()
-    line = Line(
-        desk,
-        Attempts(desk, following, vitals, breaker, slot).answer,
-        lanes=lanes,
-        seconds=min(_ALONG_SECONDS, settings.job_time_limit / 10),
-        enough=lambda: draining() or breaker.state()[1],
-    )
-    return tasks.Child(line, breaker)
-
-
-def _identity(engine: sa.Engine) -> str:
-    with reading(engine) as conn:
-        return dialect.database_identity(conn)
-
-
-def _following(settings: Settings, engine: sa.Engine, load: Load) -> Following:
-    cache = AnswerCache(settings.answer_cache)
-
-    def look() -> InForce:
-        with reading(engine) as conn:
-            return versions.in_force(conn, settings.model)
-
-    return Following(
-        look,
-        lambda version: Remembering(load(settings, version), cache),
-        seconds=settings.follow_seconds,
-        let_go=give_back,
-    )

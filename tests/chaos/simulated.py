@@ -2,7 +2,8 @@
 
 Run as a program it is `answermill worker` in all but the model. A text may be poison, and a
 version whose digest is BROKEN fails on every text. A file named after one of POINTS in the
-folder CHAOS_TRAPS kills the first process that comes to that point, with -9.
+folder CHAOS_TRAPS kills the first process that comes to that point, with -9; a file `clock`
+there holds by how many seconds the process's wall clock is wrong.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from worker.passes import PassBudget
 
 VERSION = "chaos@1"
 BROKEN = "broken"
+CLOCK = "clock"
 PASS_SECONDS = 0.03
-KILL_AFTER = 1  # seconds behind the time limit of a job; 15 would make tests long
+KILL_AFTER = 3  # seconds behind the time limit of a job; 15 would make tests long
 
 POINTS = ("claim", "pass", "before-commit", "after-commit", "before-ack")
 
@@ -97,7 +99,20 @@ def _trap_before(module, name: str, point: str) -> None:
     setattr(module, name, wrapped)
 
 
+def _let_the_clock_jump() -> None:
+    file, right = Path(os.environ["CHAOS_TRAPS"]) / CLOCK, time.time
+
+    def wrong() -> float:
+        try:
+            return right() + float(file.read_text() or 0)
+        except FileNotFoundError:
+            return right()
+
+    time.time = wrong
+
+
 def main() -> int:
+    _let_the_clock_jump()  # before anything takes the function by name
     from worker import app
     from worker.along import Line
 

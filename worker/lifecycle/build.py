@@ -20,12 +20,12 @@ from db.session import DatabaseClock, transaction
 from worker.lifecycle import convert
 from worker.lifecycle.calibrate import PRECISION_TARGET
 from worker.lifecycle.encoders import EncoderSource, read_pooling, write_encoder
-from worker.lifecycle.indexing import Indexed, Progress, Trial, make_index
+from worker.lifecycle.indexing import MOST_EXACT, Indexed, Progress, Trial, make_index
 from worker.lifecycle.labelled import Labelled
 from worker.lifecycle.tune import Tuned
 from worker.lifecycle.who import whoever_runs_this
 from worker.lifecycle.workplace import settle, workplace
-from worker.model import bundle
+from worker.model import bundle, graph
 from worker.model.bundle import Bundle, Entry, Manifest
 from worker.model.cascade import parameters
 from worker.model.cascade import write as write_cascade
@@ -59,6 +59,7 @@ def build(
     precision_target: float = PRECISION_TARGET,
     kind: Kind = convert.TORCH,
     cascade: bool = True,
+    most_exact: int = MOST_EXACT,
 ) -> Bundle:
     """Build a bundle and put it into the store.
 
@@ -74,12 +75,16 @@ def build(
         precision_target: what share of the answers shall be right.
         kind: the engine and the precision that answer with it.
         cascade: whether a cheap model may answer what it is surest of, if that is worth it.
+        most_exact: with more phrasings, questions are compared with a shortlist.
 
     Raises:
         ConversionDrifted: the encoder isn't the same in that kind.
         EncoderInvalid: the encoder can't be loaded.
         BundleInvalid: the store can't be written to.
+        ExtraMissing: there are that many phrasings, and faiss is not installed.
     """
+    if sum(len(entry.questions) for entry in entries) > most_exact:
+        graph.check_installed()
     pooling = read_pooling(source)
     source = tuned.source if tuned else source
     with workplace(store / name) as folder:
@@ -97,6 +102,7 @@ def build(
             precision_target=precision_target,
             on_progress=on_progress,
             cascade=cascade,
+            most_exact=most_exact,
         )
         _save(folder, made, entries)
         manifest = Manifest(
@@ -168,6 +174,8 @@ def _save(folder: Path, made: Indexed, entries: list[Entry]) -> None:
         bundle.save_array(folder, "head", made.index.head)
     if made.cascade.cascade is not None:
         write_cascade(folder, made.cascade.cascade)
+    if made.graph is not None:
+        made.graph.write(folder / graph.FILE)
 
 
 def _languages(entries: Sequence[Entry]) -> list[str]:

@@ -19,6 +19,7 @@ from worker.lifecycle.labelled import Labelled
 from worker.model import lexical
 from worker.model.bundle import Entry
 from worker.model.encoder import Encoder
+from worker.model.graph import Graph
 from worker.model.knowledge import Knowledge
 from worker.model.retrieval import Floats, Index, Ints
 from worker.model.text import normalise
@@ -30,6 +31,9 @@ Progress = Callable[[int, int], None]  # texts read, texts in all
 _HAS_AN_ENTRY = 0.7
 _NEAREST = 2  # the column of the features
 
+# Beyond so many phrasings each question is compared with a shortlist (docs/log.md).
+MOST_EXACT = 100_000
+
 
 @dataclass(frozen=True)
 class Indexed:
@@ -39,6 +43,7 @@ class Indexed:
     embeddings: Floats  # (rows, dimensions)
     calibration: Calibration
     cascade: Made
+    graph: Graph | None = None  # where there are too many rows to compare with each
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,12 @@ def make_index(
     precision_target: float,
     on_progress: Progress,
     cascade: bool = True,
+    most_exact: int = MOST_EXACT,
 ) -> Indexed:
     """Embed all that is known, fit the index, calibrate it; fit a cascade if wanted and worth it.
+
+    Calibration compares with every row, however many there are; with more phrasings than
+    `most_exact` a graph is made for those who answer.
 
     With a trial, whatever is chosen is chosen and calibrated by the trial's encoder on what
     was held out from it: the phrasings that an encoder was tuned on flatter it.
@@ -88,18 +97,22 @@ def make_index(
     expected = _expected(entries, labelled)
     cases = _cases(fitted, far, labelled, expected, read)
     calibration = calibrate(cases, precision_target)
+    large = index.head is None and rows.phrasings > most_exact
+    graph = Graph.of(rows.embeddings) if large else None
+    if not cascade:
+        return Indexed(index, rows.embeddings, calibration, Made.unwanted(), graph)
     exam = Exam(
-        rows=read.rows,
-        held_out=trial.held_out if trial else None,
-        fitted=fitted,
-        cases=cases,
-        index=calibration,
+        read.rows,
+        trial.held_out if trial else None,
+        fitted,
+        cases,
+        calibration,
         far=[normalise(read.far_questions[place]) for place in are_far],
         labelled=[normalise(question.question) for question in labelled],
         expected=expected,
     )
-    made = make_cascade(exam, precision_target) if cascade else Made.unwanted()
-    return Indexed(index, rows.embeddings, calibration, made)
+    made = make_cascade(exam, precision_target)
+    return Indexed(index, rows.embeddings, calibration, made, graph)
 
 
 def _read(

@@ -9,6 +9,7 @@
     head.npy                  (rows, entries) float32; missing where the vote decides
     codes.npy, idf.npy        the lexicon
     cascade_*.npy             the cascade's grams and weights: `worker.model.cascade`
+    graph.faiss               of a large knowledge base: `worker.model.graph`
 
 The digest names the version: the sha256 of the files' hashes and of the parameters. When,
 under which name and from where it was built is no part of it, so the same inputs on the

@@ -17,11 +17,13 @@ from worker.model.cascade import Cascade
 from worker.model.cascade import read as read_cascade
 from worker.model.confidence import Confidence, Curve
 from worker.model.encoder import Encoder, open_encoder
+from worker.model.graph import FILE, Graph
 from worker.model.knowledge import Knowledge, is_small_talk
 from worker.model.language import language
 from worker.model.lexical import Lexicon, unseen_weight
 from worker.model.reasons import Reason
 from worker.model.retrieval import Floats, Index, Retrieval
+from worker.model.shortlist import Shortlist
 from worker.model.text import Script, normalise, sentences
 from worker.model.verdict import Verdict, verdicts
 from worker.passes import PassBudget
@@ -36,7 +38,7 @@ class LoadedModel:
     version: str  # NAME@NUMBER
     kind: str  # of encoder: its engine and its precision
     encoder: Encoder
-    index: Index
+    index: Index | Shortlist
     knowledge: Knowledge
     confidence: Confidence
     threshold: float
@@ -181,6 +183,7 @@ def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) ->
 
     Raises:
         BundleInvalid: an array of it has the wrong shape.
+        ExtraMissing: it is a large one, and faiss is not installed.
         EncoderInvalid: its encoder is none that we can run.
     """
     manifest = bundle.manifest
@@ -206,20 +209,24 @@ def _cascade(bundle: Bundle, knowledge: Knowledge) -> Cascade | None:
     return read_cascade(bundle, phrasings, knowledge.entry_of)
 
 
-def _index(bundle: Bundle, knowledge: Knowledge) -> Index:
+def _index(bundle: Bundle, knowledge: Knowledge) -> Index | Shortlist:
     rows = len(knowledge.rows)
     codes = bundle.array("codes")
     idf = bundle.array("idf", len(codes))
     head = bundle.array("head", rows, len(knowledge.entries)) if bundle.has("head") else None
-    return Index.of(
+    dimensions = bundle.manifest.dimensions
+    index = Index.of(
         parameters=_parameters(bundle),
         entry_of=knowledge.row_entries,
         texts=[normalise(text) for text in knowledge.rows],
         phrasings=len(knowledge.phrasings),
-        embeddings=bundle.array("embeddings", rows, bundle.manifest.dimensions),
+        embeddings=bundle.array("embeddings", rows, dimensions),
         lexicon=Lexicon(codes, idf, unseen_weight(len(knowledge.phrasings))),
         head=head,
     )
+    if FILE not in bundle.manifest.files:
+        return index
+    return Shortlist(index, Graph.read(bundle.path / FILE, rows, dimensions))
 
 
 def _parameters(bundle: Bundle) -> Retrieval:

@@ -233,6 +233,17 @@ def test_a_message_whose_job_was_taken_along_takes_the_next_one_instead(engine, 
     assert set(states(engine, other)) == {JobState.QUEUED}
 
 
+def test_no_job_stays_held_when_the_attempt_raises(desk, engine):
+    batch = stored_batch(engine, texts("a", "b", "c"), job_size=1)
+
+    def raising(*_):
+        raise RuntimeError("our bug")
+
+    with pytest.raises(RuntimeError):
+        Line(desk, raising).answer(queued_ids(engine, batch)[0], quiet)
+    assert not desk.keeper.held
+
+
 def test_jobs_that_the_model_answers_at_once_are_claimed_together_once_that_is_known(engine, desk):
     batch = stored_batch(engine, texts(*"abcdefghijkl"), job_size=2)
     model = Echo()

@@ -230,3 +230,19 @@ def test_progress_is_told_after_each_pass(desk):
     assert heard[-1] == (20, 20)
     assert heard == sorted(heard)
     assert len(heard) > 1
+
+
+def test_a_model_that_answers_nothing_burns_no_attempt(desk):
+    class Broken(Echo):
+        def decide(self, *_):
+            raise RuntimeError("broken")
+
+    batch, job = submit(desk, ["a"])
+    for _ in range(2 * desk.attempts):
+        answer_job(desk, Broken(), job, quiet)
+    assert stored(desk.engine, batch) == []
+
+    answer_job(desk, Echo(), job, quiet)
+
+    (row,) = stored(desk.engine, batch)
+    assert row.status == "answered"

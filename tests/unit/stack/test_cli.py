@@ -18,6 +18,8 @@ EVERY_COMMAND = [
     "results",
     "cancel",
     "retry",
+    "keys",
+    "web",
     "metrics",
     "worker",
     "model",
