@@ -27,6 +27,8 @@ from worker.lifecycle.who import whoever_runs_this
 from worker.lifecycle.workplace import settle, workplace
 from worker.model import bundle, cells
 from worker.model.bundle import Bundle, Entry, Manifest
+from worker.model.cascade import parameters
+from worker.model.cascade import write as write_cascade
 from worker.model.encoder import Kind
 from worker.model.language import languages
 from worker.model.place import bundle_path
@@ -56,6 +58,7 @@ def build(
     labelled: Sequence[Labelled] = (),
     precision_target: float = PRECISION_TARGET,
     kind: Kind = convert.TORCH,
+    cascade: bool = True,
     most_exact: int = MOST_EXACT,
 ) -> Bundle:
     """Build a bundle and put it into the store.
@@ -71,6 +74,7 @@ def build(
         labelled: questions to calibrate with, beside the phrasings.
         precision_target: what share of the answers shall be right.
         kind: the engine and the precision that answer with it.
+        cascade: whether a cheap model may answer what it is surest of, if that is worth it.
         most_exact: with more phrasings, questions are compared with a shortlist.
 
     Raises:
@@ -97,6 +101,7 @@ def build(
             labelled=labelled,
             precision_target=precision_target,
             on_progress=on_progress,
+            cascade=cascade,
             most_exact=most_exact,
         )
         _save(folder, made, entries)
@@ -114,7 +119,8 @@ def build(
             confidence=asdict(made.calibration.confidence),
             threshold=made.calibration.threshold,
             precision_target=precision_target,
-            metrics=made.calibration.metrics,
+            metrics=made.calibration.metrics | {"cascade": made.cascade.figures},
+            cascade=parameters(made.cascade.cascade),
             tuning=tuned.figures() if tuned else None,
             entries=len(entries),
             phrasings=made.index.phrasings,
@@ -166,6 +172,8 @@ def _save(folder: Path, made: Indexed, entries: list[Entry]) -> None:
     bundle.save_array(folder, "idf", made.index.lexicon.idf)
     if made.index.head is not None:
         bundle.save_array(folder, "head", made.index.head)
+    if made.cascade.cascade is not None:
+        write_cascade(folder, made.cascade.cascade)
     if made.cells is not None:
         made.cells.write(folder / cells.FILE)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,6 +70,7 @@ class _How:
     labelled: list[Labelled]
     precision_target: float
     kind: Kind
+    cascade: bool
 
 
 @app.command(cls=_BareTune)
@@ -94,6 +95,10 @@ def build(
         float,
         typer.Option(min=0.5, max=0.999, help="The share of the answers that shall be right."),
     ] = 0.95,
+    cascade: Annotated[
+        bool,
+        typer.Option(help="Let a cheap model answer what it is surest of, if that is as good."),
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Build a model version from a knowledge base; the first one goes into production."""
@@ -113,7 +118,7 @@ def build(
     labelled = read_labelled(calibrate, known) if calibrate else []
     database = prepare(settings)
     started = time.perf_counter()
-    how = _How(encoder, tune, labelled, precision_target, Kind(engine, precision))
+    how = _How(encoder, tune, labelled, precision_target, Kind(engine, precision), cascade)
     built = _built(settings, database, name, entries, how)
     display.show_built(built, time.perf_counter() - started, as_json=as_json)
 
@@ -152,6 +157,7 @@ def _built(
                 labelled=how.labelled,
                 precision_target=how.precision_target,
                 kind=how.kind,
+                cascade=how.cascade,
             )
     publish.publish(settings, made)
     return building.register(database, made, tuned)
@@ -180,6 +186,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE.html", help="Also write a page; it quotes questions."),
     ] = None,
+    cascade: Annotated[bool, typer.Option(help="Use the version's cascade, if it has one.")] = True,
     as_json: Json = False,
 ) -> None:
     """Measure a model version on labelled questions."""
@@ -201,6 +208,8 @@ def evaluate(
     from worker.model.loaded import load as load_bundle
 
     model = load_bundle(bundle, str(found), threads)
+    if not cascade:
+        model = replace(model, cascade=None)
     with display.progress("Answering questions") as hear:
         answers, measured = evaluating.evaluate_each(
             model, labelled, settings.question_chars, lambda done: hear(done, len(labelled))

@@ -35,6 +35,7 @@ _MEANINGS = {
     "ece": "calibration error",
     "threshold": "threshold",
     "questions_per_second": "questions a second",
+    "cascade_share": "answered by the cascade",
 }
 _SHARES = {
     "accuracy",
@@ -43,6 +44,7 @@ _SHARES = {
     "handoff_recall",
     "handoff_recall_near",
     "handoff_recall_far",
+    "cascade_share",
 }
 _WORST = 10  # entries that are shown
 _SHARED = 5  # phrasings of two entries that are named
@@ -88,6 +90,7 @@ def show_built(built: Built, seconds: float, *, as_json: bool) -> None:
         if built.tuned:
             terminal.out.print(_tuning(built.tuned))
         terminal.out.print(_expected(manifest))
+        terminal.out.print(_cascade(manifest.metrics["cascade"]))
         if manifest.conversion:
             terminal.out.print(_drift(manifest.conversion))
     else:
@@ -132,6 +135,16 @@ def _drift(conversion: dict[str, Any]) -> str:
     if last["accuracy_before"] is None:
         return f"{told}."
     return f"{told}; accuracy {last['accuracy_before']:.4f}, now {last['accuracy_after']:.4f}."
+
+
+def _cascade(figures: dict[str, Any]) -> str:
+    if "off" in figures:
+        return f"No cascade: {figures['off']}."
+    return (
+        f"A cascade answers {figures['share']:.0%} of such phrasings without the encoder,"
+        f" {figures['accuracy']:.1%} right; the encoder on the same:"
+        f" {figures['encoder_accuracy']:.1%}."
+    )
 
 
 def _tuning(tuned: Tuned) -> str:

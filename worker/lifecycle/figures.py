@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from db.entities import Answer, Status
+from db.entities import Answer, Status, Via
 from worker.lifecycle.labelled import Labelled, Scope
 
 Flags = NDArray[np.bool_]
@@ -54,6 +54,7 @@ class Report:
     ece: float | None  # expected calibration error of the best entry being right, 15 bins
     threshold: float
     questions_per_second: float | None
+    cascade_share: float | None = None  # answered without the encoder, by the cascade
     handoff_recall_near: float | None = None  # of those without that are labelled near
     handoff_recall_far: float | None = None
     entries: list[EntryFigures] = field(default_factory=list)  # by id
@@ -119,6 +120,7 @@ def measure(
         ece=_calibration_error(bins(found)),
         threshold=threshold,
         questions_per_second=rate,
+        cascade_share=_share(np.array([answer.via is Via.CASCADE for answer in answers], bool)),
         handoff_recall_near=_share(handed_off[scopes == Scope.NEAR]),
         handoff_recall_far=_share(handed_off[scopes == Scope.FAR]),
         entries=list(_by_entry(labelled, answers)),

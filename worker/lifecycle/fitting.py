@@ -84,6 +84,8 @@ class Fitted:
     index: Index
     known: Asked  # the phrasing was left out
     missing: Asked  # so was the rest of its entry: it must be handed off
+    known_rows: Ints  # which phrasings the known ones are
+    missing_rows: Ints
 
 
 def fit(rows: Rows, lexicon: Lexicon) -> Fitted:
@@ -123,7 +125,8 @@ def try_out(rows: Rows, lexicon: Lexicon, held_out: Flags) -> Fitted:
     index = fit_index(rows.some(np.r_[np.flatnonzero(~held_out), answers]), lexicon)
     expected = [frozenset({int(entry)}) for entry in asked.entry_of]
     known = ask(index, asked.texts, asked.embeddings, expected)
-    return Fitted(index, known, _ask_without_entry(index, asked))
+    rows_asked = np.flatnonzero(held_out)
+    return Fitted(index, known, _ask_without_entry(index, asked), rows_asked, rows_asked)
 
 
 def _ask_without_entry(index: Index, asked: Rows) -> Asked:
@@ -146,16 +149,17 @@ def _ask_the_head(index: Index, rows: Rows) -> Fitted:
     several = asked[np.bincount(index.entry_of)[index.entry_of[asked]] > 1]
     known = _ask(index, several, inverse.without_row(), without_entry=False)
     if index.entries == 1:
-        return Fitted(index, known, Asked.join([]))
+        return Fitted(index, known, Asked.join([]), several, asked[:0])
     missing = _ask(index, asked, inverse.without_entry(), without_entry=True)
-    return Fitted(index, known, missing)
+    return Fitted(index, known, missing, several, asked)
 
 
 def _ask_the_vote(index: Index, rows: Rows) -> Fitted:
     asked = rows.unique()
     asked = asked[np.linspace(0, len(asked) - 1, min(_ASKED, len(asked))).astype(np.int64)]
     known = _ask(index, asked, None, without_entry=False)
-    return Fitted(index, known, _ask(index, asked, None, without_entry=True))
+    missing = _ask(index, asked, None, without_entry=True)
+    return Fitted(index, known, missing, asked, asked)
 
 
 def _ask(index: Index, asked: Ints, scores: Floats | None, *, without_entry: bool) -> Asked:

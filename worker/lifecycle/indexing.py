@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from worker.lifecycle.calibrate import Calibration, Cases, calibrate
+from worker.lifecycle.cascading import Exam, Made, make_cascade
 from worker.lifecycle.far_questions import read_far_questions
 from worker.lifecycle.fitting import Asked, Fitted, Flags, Rows, ask, fit, fit_index, try_out
 from worker.lifecycle.labelled import Labelled
@@ -20,7 +21,7 @@ from worker.model.bundle import Entry
 from worker.model.cells import Cells
 from worker.model.encoder import Encoder
 from worker.model.knowledge import Knowledge
-from worker.model.retrieval import Floats, Index
+from worker.model.retrieval import Floats, Index, Ints
 from worker.model.text import normalise
 from worker.passes import form_passes
 
@@ -41,6 +42,7 @@ class Indexed:
     index: Index
     embeddings: Floats  # (rows, dimensions)
     calibration: Calibration
+    cascade: Made
     cells: Cells | None = None  # where there are too many rows to compare with each
 
 
@@ -70,9 +72,10 @@ def make_index(
     labelled: Sequence[Labelled] = (),
     precision_target: float,
     on_progress: Progress,
+    cascade: bool = True,
     most_exact: int = MOST_EXACT,
 ) -> Indexed:
-    """Embed all that is known, fit the index, calibrate it.
+    """Embed all that is known, fit the index, calibrate it; fit a cascade if wanted and worth it.
 
     Calibration compares with every row, however many there are; with more phrasings than
     `most_exact` cells are made for those who answer.
@@ -90,11 +93,26 @@ def make_index(
         fitted = try_out(read.rows, lexicon, trial.held_out)
         rows = _rows(knowledge, embed(encoder, knowledge.rows, on_progress))
         index = fit_index(rows, lexicon, fitted.index.parameters)
-    cases = _cases(fitted, entries, labelled, read)
+    far, are_far = _far(fitted, read.far_questions, read.far)
+    expected = _expected(entries, labelled)
+    cases = _cases(fitted, far, labelled, expected, read)
     calibration = calibrate(cases, precision_target)
     large = index.head is None and rows.phrasings > most_exact
     cells = Cells.of(rows.embeddings) if large else None
-    return Indexed(index, rows.embeddings, calibration, cells)
+    if not cascade:
+        return Indexed(index, rows.embeddings, calibration, Made.unwanted(), cells)
+    exam = Exam(
+        read.rows,
+        trial.held_out if trial else None,
+        fitted,
+        cases,
+        calibration,
+        far=[normalise(read.far_questions[place]) for place in are_far],
+        labelled=[normalise(question.question) for question in labelled],
+        expected=expected,
+    )
+    made = make_cascade(exam, precision_target)
+    return Indexed(index, rows.embeddings, calibration, made, cells)
 
 
 def _read(
@@ -120,13 +138,18 @@ def _rows(knowledge: Knowledge, embeddings: Floats) -> Rows:
 
 
 def _cases(
-    fitted: Fitted, entries: list[Entry], labelled: Sequence[Labelled], read: _Read
+    fitted: Fitted,
+    far: Asked,
+    labelled: Sequence[Labelled],
+    expected: Sequence[frozenset[int]],
+    read: _Read,
 ) -> Cases:
+    texts = [normalise(question.question) for question in labelled]
     return Cases(
         known=fitted.known,
         near=fitted.missing,
-        far=_far(fitted, read.far_questions, read.far),
-        labelled=_labelled(fitted, entries, labelled, read.labelled),
+        far=far,
+        labelled=ask(fitted.index, texts, read.labelled, expected),
         labelled_in_scope=np.array([bool(question.expected) for question in labelled], bool),
     )
 
@@ -143,17 +166,14 @@ def embed(encoder: Encoder, texts: Sequence[str], on_progress: Progress) -> Floa
     return embeddings
 
 
-def _far(fitted: Fitted, texts: Sequence[str], embeddings: Floats) -> Asked:
+def _far(fitted: Fitted, texts: Sequence[str], embeddings: Floats) -> tuple[Asked, Ints]:
+    """Ask the far questions; return what came of those that are far, and their places."""
     nothing: list[frozenset[int]] = [frozenset()] * len(texts)
     asked = ask(fitted.index, [normalise(text) for text in texts], embeddings, nothing)
-    far = asked.features[:, _NEAREST] < _HAS_AN_ENTRY
-    return Asked(asked.features[far], asked.right[far])
+    far = np.flatnonzero(asked.features[:, _NEAREST] < _HAS_AN_ENTRY)
+    return Asked(asked.features[far], asked.right[far]), far
 
 
-def _labelled(
-    fitted: Fitted, entries: list[Entry], labelled: Sequence[Labelled], embeddings: Floats
-) -> Asked:
+def _expected(entries: list[Entry], labelled: Sequence[Labelled]) -> list[frozenset[int]]:
     place = {entry.id: i for i, entry in enumerate(entries)}
-    expected = [frozenset(place[id_] for id_ in question.expected) for question in labelled]
-    texts = [normalise(question.question) for question in labelled]
-    return ask(fitted.index, texts, embeddings, expected)
+    return [frozenset(place[id_] for id_ in question.expected) for question in labelled]

@@ -8,6 +8,7 @@
                               the entries, then every entry's answer text
     head.npy                  (rows, entries) float32; missing where the vote decides
     codes.npy, idf.npy        the lexicon
+    cascade_*.npy             the cascade's grams and weights: `worker.model.cascade`
     cells.faiss               of a large knowledge base: `worker.model.cells`
 
 The digest names the version: the sha256 of the files' hashes and of the parameters. When,
@@ -71,12 +72,15 @@ class Manifest:
     phrasings: int
     files: dict[str, str]  # path: sha256
     conversion: dict[str, Any] | None = None  # from which encoder, and how far it drifts
+    cascade: dict[str, Any] | None = None  # its cut and its curves; None: there is none
     format: int = FORMAT
 
     @property
     def digest(self) -> str:
         """What tells this version from every other."""
         parameters = {k: v for k, v in asdict(self).items() if k not in _DESCRIPTION}
+        if self.cascade is None:  # as in bundles of before there were any
+            del parameters["cascade"]
         return _sha256(_canonical({"files": self.files, "parameters": parameters}))
 
 

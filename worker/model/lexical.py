@@ -39,7 +39,7 @@ class Lexicon:
 
     def vectors(self, texts: Sequence[str]) -> Any:  # noqa: ANN401 - scipy is untyped
         """Return one row of length 1 or less per normalised text: (texts, runs), CSR."""
-        rows, codes = _runs(texts)
+        rows, codes = runs(texts)
         columns, known = self._columns(codes)
         keys, counts = np.unique(rows[known] * len(self.codes) + columns[known], return_counts=True)
         row_of, column_of = np.divmod(keys, len(self.codes))
@@ -59,7 +59,7 @@ class Lexicon:
 
 def learn(texts: Sequence[str]) -> Lexicon:
     """Return the runs of the normalised texts, at least one of which is not empty."""
-    rows, codes = _runs(texts)
+    rows, codes = runs(texts)
     known, columns = np.unique(codes, return_inverse=True)
     held = np.unique(rows * len(known) + columns) % len(known)
     phrasings = np.bincount(held, minlength=len(known))
@@ -73,7 +73,7 @@ def unseen_weight(phrasings: int) -> float:
     return float(np.log(1 + phrasings) + 1)
 
 
-def _runs(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+def runs(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """Return every run of every text: the text it is in, and its characters in one number."""
     # Where words are spaced, how one begins and ends tells something.
     padded = [text if script(text) is Script.CJK else f" {text} " for text in texts]

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from db.entities import Answer, RunnerUp, Status, Via
 from worker.model.bundle import Bundle
+from worker.model.cascade import Cascade
+from worker.model.cascade import read as read_cascade
 from worker.model.cells import FILE, Cells
 from worker.model.confidence import Confidence, Curve
 from worker.model.encoder import Encoder, open_encoder
@@ -22,22 +22,13 @@ from worker.model.knowledge import Knowledge, is_small_talk
 from worker.model.language import language
 from worker.model.lexical import Lexicon, unseen_weight
 from worker.model.reasons import Reason
-from worker.model.retrieval import Evidence, Floats, Index, Retrieval
+from worker.model.retrieval import Floats, Index, Retrieval
 from worker.model.shortlist import Shortlist
 from worker.model.text import Script, normalise, sentences
+from worker.model.verdict import Verdict, verdicts
 from worker.passes import PassBudget
 
 _EVENS = 0.5
-_SCORE_DECIMALS = 4  # so that the noise of the arithmetic cannot show
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the index says of one text."""
-
-    ranked: list[tuple[int, int, float]]  # entry, its nearest phrasing, score; the best first
-    sure: float
-    scope: float
 
 
 @dataclass(frozen=True)
@@ -53,12 +44,20 @@ class LoadedModel:
     threshold: float
     languages: frozenset[str]  # ISO 639-1, that the knowledge base speaks
     budget: PassBudget
+    cascade: Cascade | None = None
     runners_up: int = 0  # stored with every result
     rates: Mapping[int, float] = field(default_factory=dict)  # measured: `worker.model.pace`
 
     def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
         """Return the answers that need no pass, None for the other texts."""
-        return [self._at_once(text) for text in texts]
+        answers = [self._at_once(text) for text in texts]
+        left = [place for place, answer in enumerate(answers) if answer is None]
+        if self.cascade is not None and left:
+            told = self.cascade.judge([normalise(texts[i]) for i in left], self._ranks)
+            for place, verdict in zip(left, told, strict=True):
+                if verdict.sure >= max(self.cascade.cut, self.threshold):
+                    answers[place] = replace(self._answer(verdict), via=Via.CASCADE)
+        return answers
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text, the longest texts cut."""
@@ -75,11 +74,12 @@ class LoadedModel:
 
     def judge(self, texts: Sequence[str], embeddings: Floats) -> list[Verdict]:
         """Return what the index says of each text and its embedding."""
-        ranks = 1 + max(1, self.runners_up)
-        evidence = self.index.judge([normalise(text) for text in texts], embeddings, ranks)
-        sure, scope = self.confidence.judge(evidence)
-        columns = _ranked(evidence), sure.tolist(), scope.tolist()
-        return [Verdict(*row) for row in zip(*columns, strict=True)]
+        evidence = self.index.judge([normalise(text) for text in texts], embeddings, self._ranks)
+        return verdicts(evidence, *self.confidence.judge(evidence))
+
+    @property
+    def _ranks(self) -> int:
+        return 1 + max(1, self.runners_up)
 
     def _at_once(self, text: str) -> Answer | None:
         equal = self._equal(text)
@@ -172,14 +172,6 @@ class LoadedModel:
         return tuple(named.values()) or None
 
 
-def _ranked(evidence: Evidence) -> list[list[tuple[int, int, float]]]:
-    scores = evidence.scores.astype(np.float64)  # float32 can't be round to so few decimals
-    scores = scores.round(_SCORE_DECIMALS)
-    columns = evidence.entries, evidence.phrasings, scores
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [list(zip(*row, strict=True)) for row in rows]
-
-
 def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) -> LoadedModel:
     """Load a verified bundle.
 
@@ -207,8 +199,14 @@ def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) ->
         threshold=manifest.threshold,
         languages=frozenset(manifest.languages),
         budget=encoder.budgets[0],
+        cascade=_cascade(bundle, knowledge),
         runners_up=runners_up,
     )
+
+
+def _cascade(bundle: Bundle, knowledge: Knowledge) -> Cascade | None:
+    phrasings = [normalise(text) for text in knowledge.phrasings]
+    return read_cascade(bundle, phrasings, knowledge.entry_of)
 
 
 def _index(bundle: Bundle, knowledge: Knowledge) -> Index | Shortlist:

@@ -60,6 +60,7 @@ def test_the_life_of_a_model(run, build, knowledge: Path, tmp_path: Path):
         "ece",
         "threshold",
         "questions_per_second",
+        "cascade_share",
         "handoff_recall_near",
         "handoff_recall_far",
         "entries",

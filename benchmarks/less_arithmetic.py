@@ -1,0 +1,93 @@
+"""How much arithmetic do the cascade and the answer cache spare?
+
+Measures, in turns in one process, a built version over jobs of 128 questions: as it is
+without its cascade, with it, and with the cache as well when every question has been asked
+once before. Favours us: no queue and no database. The cache's row is its best case, in which
+every question comes again; without repeated questions it spares nothing.
+
+    python benchmarks/less_arithmetic.py [--model NAME] [--questions FILE.csv] [--rounds 3]
+
+Without --model, the sample that ships is built; it is too small for a cascade.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import _mill
+from end_to_end import COMMAND, JOB, SAMPLE, read
+
+from db.config import load
+from db.session import prepare
+from worker.answer_cache import AnswerCache, Remembering
+from worker.passes import Model, answer_texts
+from worker.threads import limit
+
+
+def main() -> None:
+    """Measure and tell."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model")
+    parser.add_argument("--questions", type=Path, default=SAMPLE / "questions.csv")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    texts = list(dict.fromkeys(read(options.questions)))
+    if options.model:
+        measure(options.model, texts, options.rounds)
+        return
+    with tempfile.TemporaryDirectory(prefix="am-", ignore_cleanup_errors=True) as home:
+        os.environ["ANSWERMILL_HOME"] = home
+        knowledge = str(SAMPLE / "knowledge.jsonl")
+        build = ["model", "build", "--name", "bench", "--knowledge", knowledge]
+        subprocess.run([*COMMAND, *build], check=True, stdout=subprocess.DEVNULL)
+        measure("bench", texts, options.rounds)
+
+
+def measure(name: str, texts: Sequence[str], rounds: int) -> None:
+    settings, threads = load(), limit()
+    from worker.model.registry import load_model  # the engine comes after its settings
+
+    model = load_model(settings, name, prepare(settings), threads)
+    cached = Remembering(model, AnswerCache(len(texts)))
+    ways: dict[str, Model] = {
+        "without": replace(model, cascade=None),
+        "cascade": model,
+        "cascade_and_cache": cached,
+    }
+    answered(cached, texts)
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(rounds):
+        for way, one in ways.items():
+            rates[way].append(answered(one, texts))
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+    medians = {way: statistics.median(found) for way, found in rates.items()}
+    at_once = model.without_pass(list(texts))
+    spared = sum(answer is not None for answer in at_once) / len(texts)
+    title = f"{len(texts)} different questions, {model.kind}, {spared:.1%} need no pass"
+    rows = [(way, rate, f"{rate / medians['without']:.2f}") for way, rate in medians.items()]
+    _mill.tell(title, ["", "questions/s", "times"], rows)
+    figures = {f"{way}_questions_per_second": round(rate, 1) for way, rate in medians.items()}
+    _mill.tell_json(
+        "less_arithmetic", questions=len(texts), without_pass=round(spared, 4), **figures
+    )
+
+
+def answered(model: Model, texts: Sequence[str]) -> float:
+    """Return questions/s."""
+    started = time.perf_counter()
+    for start in range(0, len(texts), JOB):
+        answer_texts(model, texts[start : start + JOB])
+    return len(texts) / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()

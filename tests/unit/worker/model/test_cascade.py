@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db.entities import Status, Via
+from tests.unit.worker.conftest import ENTRIES
+from worker.lifecycle.linear import Bench
+from worker.model import cascade as cascades
+from worker.model import grams
+from worker.model.bundle import Bundle, hash_files
+from worker.model.cascade import Cascade
+from worker.model.confidence import Confidence, Curve
+from worker.model.knowledge import Knowledge
+from worker.model.loaded import LoadedModel, load
+from worker.model.text import normalise
+from worker.passes import answer_texts
+
+KNOWLEDGE = Knowledge.of(ENTRIES)
+TEXTS = [normalise(text) for text in KNOWLEDGE.phrasings]
+# As sure as the lead of the best entry says.
+BY_LEAD = Confidence(scope=Curve(9.0, [0.0] * 5), right=Curve(-2.0, [0.0, 6.0, 0.0, 0.0, 0.0]))
+ASKED = st.lists(st.text(alphabet="abcdefr eunmoyhi 您机器人", min_size=1, max_size=40), max_size=9)
+
+
+@pytest.fixture(scope="module")
+def cascade() -> Cascade:
+    entry_of = np.array(KNOWLEDGE.entry_of)
+    bench = Bench(grams.learn(TEXTS), TEXTS, entry_of)
+    return Cascade(bench.fit(np.ones(len(TEXTS), bool)), BY_LEAD, cut=0.8)
+
+
+@pytest.fixture
+def model(tiny_bundle: Bundle, cascade: Cascade) -> LoadedModel:
+    return replace(load(tiny_bundle, "tiny@1"), cascade=cascade)
+
+
+class Broken:
+    """An encoder that nobody may ask."""
+
+    def tokenize(self, texts):
+        raise AssertionError(texts)
+
+
+def test_what_the_cascade_is_sure_of_is_answered_without_the_encoder(model: LoadedModel):
+    (answer,) = answer_texts(replace(model, encoder=Broken()), ["please, where is my refund"])
+    assert (answer.status, answer.entry_id) == (Status.ANSWERED, "refund")
+    assert answer.matched == "Where is my refund?"
+    assert answer.via is Via.CASCADE
+    assert answer.confidence >= 0.8
+
+
+def test_what_it_is_not_sure_of_goes_to_the_encoder(model: LoadedModel):
+    (answer,) = answer_texts(model, ["how are you today"])
+    assert answer.via is Via.PASS
+    assert answer == answer_texts(replace(model, cascade=None), ["how are you today"])[0]
+
+
+def test_it_never_answers_below_the_threshold_of_the_version(model: LoadedModel):
+    strict = replace(model, threshold=0.9999)
+    assert answer_texts(strict, ["please, where is my refund"])[0].via is Via.PASS
+
+
+@given(texts=ASKED)
+def test_no_bit_of_what_it_says_depends_on_neighbours(cascade: Cascade, texts: list[str]):
+    together = cascade.judge(texts, 3)
+    assert together == [cascade.judge([text], 3)[0] for text in texts]
+
+
+def test_texts_beyond_a_block_are_judged_too(cascade: Cascade, monkeypatch: pytest.MonkeyPatch):
+    whole = cascade.judge(TEXTS, 2)
+    monkeypatch.setattr(cascades, "_BLOCK", 3)
+    assert cascade.judge(TEXTS, 2) == whole
+
+
+def test_a_bundle_brings_its_cascade_along(tiny_bundle: Bundle, cascade: Cascade, tmp_path: Path):
+    cascades.write(tmp_path, cascade)
+    written = cascades.parameters(cascade)
+    files = hash_files(tmp_path)
+    bundle = Bundle(tmp_path, replace(tiny_bundle.manifest, cascade=written, files=files))
+    read = cascades.read(bundle, TEXTS, KNOWLEDGE.entry_of)
+    assert read is not None
+    asked = ["refund late", "who are you", "机器人"]
+    assert read.judge(asked, 3) == cascade.judge(asked, 3)
+    assert bundle.manifest.digest != replace(bundle.manifest, cascade=None).digest
+
+
+def test_a_bundle_without_a_cascade_has_none(tiny_bundle: Bundle):
+    assert tiny_bundle.manifest.cascade is None
+    assert cascades.read(tiny_bundle, TEXTS, KNOWLEDGE.entry_of) is None

@@ -1,0 +1,138 @@
+"""The cascade: a cheap model of a version, which answers what it is surest of without the encoder.
+
+It is linear in the grams of a text. What it is sure enough of was settled when the version was
+built (`worker.lifecycle.cascading`); every other question goes to the encoder. It decides
+each question by itself, with no number that depends on neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worker.model.bundle import Bundle, save_array
+from worker.model.confidence import Confidence, Curve, Doubles
+from worker.model.grams import Grams
+from worker.model.lexical import unseen_weight
+from worker.model.retrieval import Floats, Ints, largest
+from worker.model.verdict import Verdict, verdicts
+
+_BLOCK = 128  # texts whose similarities to every phrasing are in memory at once
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the cheap model says of texts: a row each, the best entries first."""
+
+    entries: Ints  # (texts, ranks)
+    phrasings: Ints  # (texts, ranks): the nearest phrasing of each entry
+    scores: Floats  # (texts, ranks)
+    features: Doubles  # (texts, FEATURES)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The cheap model, before it is known how far to trust it."""
+
+    grams: Grams
+    weights: Floats  # (grams, entries)
+    bias: Floats  # (entries,)
+    entry_of: Ints  # (phrasings,)
+    phrasings: Any  # scipy CSR, (grams, phrasings): their vectors
+
+    @classmethod
+    def of(
+        cls, grams: Grams, weights: Floats, bias: Floats, texts: Sequence[str], entry_of: Ints
+    ) -> Linear:
+        """Put it together from the normalised phrasings and their entries."""
+        return cls(grams, weights, bias, entry_of, grams.vectors(texts).T.tocsr())
+
+    def judge(self, texts: Sequence[str], ranks: int = 2) -> Found:
+        """Return what it says of normalised texts."""
+        blocks = [texts[i : i + _BLOCK] for i in range(0, len(texts), _BLOCK)] or [[]]
+        found = [self._judge(block, ranks) for block in blocks]
+        return Found(
+            np.concatenate([part.entries for part in found]),
+            np.concatenate([part.phrasings for part in found]),
+            np.concatenate([part.scores for part in found]),
+            np.concatenate([part.features for part in found]),
+        )
+
+    def _judge(self, texts: Sequence[str], ranks: int) -> Found:
+        vectors = self.grams.vectors(texts)
+        entries, scores = largest(vectors @ self.weights + self.bias, ranks)
+        similarities = (vectors @ self.phrasings).toarray()
+        nearest = [
+            np.where(self.entry_of == entries[:, [rank]], similarities, np.float32(-1))
+            for rank in range(entries.shape[1])
+        ]
+        runner_up = scores[:, min(1, scores.shape[1] - 1)]
+        squares = vectors.multiply(vectors).sum(axis=1)
+        columns = [
+            scores[:, 0],
+            scores[:, 0] - runner_up,
+            nearest[0].max(axis=1),
+            np.sqrt(squares),  # how much of the text is known
+            np.log1p(np.diff(vectors.indptr)),  # how much of it there is
+        ]
+        phrasings = np.stack([own.argmax(axis=1) for own in nearest], axis=1)
+        return Found(entries, phrasings, scores, np.stack(columns, axis=1).astype(np.float64))
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """The cheap model, and from which confidence on it answers."""
+
+    linear: Linear
+    confidence: Confidence
+    cut: float
+
+    def judge(self, texts: Sequence[str], ranks: int) -> list[Verdict]:
+        """Return what the cheap model says of normalised texts, and how sure it is."""
+        found = self.linear.judge(texts, ranks)
+        return verdicts(found, *self.confidence.chances(found.features))
+
+
+def parameters(cascade: Cascade | None) -> dict[str, Any] | None:
+    """Return what a manifest says of it."""
+    return None if cascade is None else {"cut": cascade.cut, **asdict(cascade.confidence)}
+
+
+def write(folder: Path, cascade: Cascade) -> None:
+    """Write its arrays into a bundle's folder."""
+    grams = cascade.linear.grams
+    save_array(folder, "cascade_codes", grams.codes)
+    save_array(folder, "cascade_idf", grams.idf)
+    save_array(folder, "cascade_weights", cascade.linear.weights)
+    save_array(folder, "cascade_bias", cascade.linear.bias)
+
+
+def read(bundle: Bundle, texts: Sequence[str], entry_of: Sequence[int]) -> Cascade | None:
+    """Return a bundle's cascade, if it has one.
+
+    Args:
+        bundle: a verified bundle.
+        texts: its phrasings, normalised.
+        entry_of: the entry of each.
+
+    Raises:
+        BundleInvalid: an array of it has the wrong shape.
+    """
+    written = bundle.manifest.cascade
+    if written is None:
+        return None
+    codes, entries = bundle.array("cascade_codes"), bundle.manifest.entries
+    grams = Grams(codes, bundle.array("cascade_idf", len(codes)), unseen_weight(len(texts)))
+    linear = Linear.of(
+        grams,
+        bundle.array("cascade_weights", len(codes), entries),
+        bundle.array("cascade_bias", entries),
+        texts,
+        np.asarray(entry_of, np.int64),
+    )
+    curves = {name: Curve(**written[name]) for name in ("scope", "right")}
+    return Cascade(linear, Confidence(**curves), written["cut"])

@@ -1,0 +1,82 @@
+"""What the cascade reads of a text: runs of characters, words, and words side by side, as TF-IDF.
+
+The runs are those of `worker.model.lexical`; as there, one that no phrasing holds counts in
+the length of the text's vector, so that what is unknown is told by what is missing of it. No
+number of a row depends on the other rows.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from worker.model.lexical import COMMON_FLOOR, COMMON_SHARE, runs, unseen_weight
+from worker.model.retrieval import Floats, Ints
+
+_WORD = np.uint64(1 << 63)  # runs take 63 bits, so no word collides with one
+_PAIR = 1 << 32
+_FEWEST = 2  # phrasings that a word must be in
+
+
+@dataclass(frozen=True)
+class Grams:
+    """The known grams, ascending, and what each weighs; 0 for a common run."""
+
+    codes: NDArray[np.uint64]
+    idf: Floats
+    unseen: float  # what a run weighs that no phrasing holds
+
+    def vectors(self, texts: Sequence[str]) -> Any:  # noqa: ANN401 - scipy is untyped
+        """Return one row of length 1 or less per normalised text: (texts, grams), CSR."""
+        rows, codes = _grams(texts)
+        columns = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
+        known = self.codes[columns] == codes
+        keys, counts = np.unique(rows[known] * len(self.codes) + columns[known], return_counts=True)
+        row_of, column_of = np.divmod(keys, len(self.codes))
+        weights = (1 + np.log(counts)) * self.idf[column_of]
+        unseen = np.bincount(rows[~known & (codes < _WORD)], minlength=len(texts))
+        squares = np.bincount(row_of, weights**2, len(texts)) + unseen * self.unseen**2
+        kept = weights > 0
+        row_of, column_of = row_of[kept], column_of[kept].astype(np.int32)
+        data = (weights[kept] / np.sqrt(squares[row_of])).astype(np.float32)
+        ends = np.searchsorted(row_of, np.arange(len(texts) + 1)).astype(np.int32)
+        return sp.csr_array((data, column_of, ends), shape=(len(texts), len(self.codes)))
+
+
+def learn(texts: Sequence[str]) -> Grams:
+    """Return the grams of normalised texts, at least one of which is not empty."""
+    rows, codes = _grams(texts)
+    known, columns = np.unique(codes, return_inverse=True)
+    held = np.unique(rows * len(known) + columns) % len(known)
+    phrasings = np.bincount(held, minlength=len(known))
+    idf = np.log((1 + len(texts)) / (1 + phrasings)) + 1
+    is_run = known < _WORD
+    idf[is_run & (phrasings > max(COMMON_FLOOR, COMMON_SHARE * len(texts)))] = 0
+    kept = is_run | (phrasings >= _FEWEST)
+    return Grams(known[kept], idf[kept].astype(np.float32), unseen_weight(len(texts)))
+
+
+def _grams(texts: Sequence[str]) -> tuple[Ints, NDArray[np.uint64]]:
+    """Return every gram of every text: the text it is in, and its code."""
+    rows, codes = runs(texts)
+    pairs = [(row, code) for row, text in enumerate(texts) for code in _words(text)]
+    places, words = zip(*pairs, strict=True) if pairs else ((), ())
+    return (
+        np.concatenate([rows, np.array(places, np.int64)]),
+        np.concatenate([codes, np.array(words, np.uint64) | _WORD]),
+    )
+
+
+def _words(text: str) -> Iterator[int]:
+    before = ""
+    for word in text.split():
+        yield zlib.crc32(word.encode())
+        if before:
+            yield _PAIR | zlib.crc32(f"{before} {word}".encode())
+        before = word
