@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up secrets test chaos check format bench bench-peers lock clean
+.PHONY: help demo up secrets test test-compose base-images chaos check format bench bench-peers lock clean
 
 help: ## tell what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,8 +24,15 @@ up: $(INSTALLED) ## run the embedded stack until Ctrl-C
 secrets: ## make every password that docker-compose.yml wants, once, in ./secrets
 	sh deploy/secrets
 
-test: $(INSTALLED) ## run every test
-	$(BIN)/python -m pytest
+test: $(INSTALLED) ## run every test but those of the containers
+	$(BIN)/python -m pytest --ignore tests/compose
+
+test-compose: $(INSTALLED) ## run the whole of it in containers; needs Docker and Compose
+	$(BIN)/python -m pytest tests/compose
+
+base-images: ## tell which images ours are made from
+	@sed -n 's/^ARG PYTHON=//p' deploy/Dockerfile
+	@sed -n 's/^    image: \([a-z]*:.*\)/\1/p' docker-compose.yml | sort -u
 
 chaos: SECONDS := 60
 chaos: SEED := 1
