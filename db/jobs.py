@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from db import batches, results
 from db.entities import Answer, Batch, BatchState, Job, JobState, Lane, Result, Status
 from db.errors import LeaseLost
+from db.failures import GAVE_UP
 from db.messages import AnswerJob
 from db.tables import batches as b
 from db.tables import jobs as j
@@ -153,7 +154,7 @@ def _give_up(conn: sa.Connection, job: Job, failures: int, error: str, now: date
         finished_at=now,
         **_FREE,
     )
-    failed = Answer(Status.FAILED, error=f"gave up after {failures} failed attempts: {error}")
+    failed = Answer(Status.FAILED, error=GAVE_UP.format(failures=failures, error=error))
     ended = results.end_unanswered(
         conn, job.batch_id, job.first_position, job.last_position, answer=failed, now=now
     )
@@ -229,53 +230,6 @@ def _close(conn: sa.Connection, job: Job, status: Status, now: datetime) -> None
             | _FREE
         )
     )
-
-
-def retry(
-    conn: sa.Connection,
-    batch: Batch,
-    statuses: Sequence[Status],
-    *,
-    limit: int,
-    now: datetime,
-    since: datetime | None = None,
-) -> int:
-    """Queue again some ended jobs with results of these statuses; return how many questions.
-
-    Jobs queued since `since` are passed over, so that whoever calls until nothing is left
-    comes to an end, though some fail again in the meantime.
-
-    Raises:
-        BatchClosed: the batch was cancelled or has expired.
-    """
-    batches.hold(conn, batch.id, "run again")
-    wanted = sum((j.c[s.value] for s in statuses), start=sa.literal(0))
-    found = conn.execute(
-        sa.select(*_JOB, wanted.label("wanted"))
-        .where(
-            j.c.batch_id == batch.id,
-            j.c.state.in_((JobState.DONE, JobState.DEAD)),
-            sa.true() if since is None else j.c.created_at < since,
-            wanted > 0,
-        )
-        .order_by(j.c.id)
-        .limit(limit)
-        .with_for_update()
-    ).all()
-    for row in found:
-        results.forget(conn, batch.id, row.first_position, row.last_position, statuses)
-    conn.execute(
-        j.update()
-        .where(j.c.id.in_([row.id for row in found]))
-        .values(
-            {"state": JobState.QUEUED, "failures": 0, "error": None, "sent_at": None}
-            | {"finished_at": None, "created_at": now}
-            | {s.value: 0 for s in statuses}
-        )
-    )
-    if found:
-        batches.reopen(conn, batch.id)
-    return int(sum(row.wanted for row in found))
 
 
 def _move(conn: sa.Connection, job: Job, **values: Any) -> None:  # noqa: ANN401 - columns' values

@@ -102,17 +102,6 @@ def texts(
     return [(row.position, row.key, row.text) for row in conn.execute(query)]
 
 
-def forget(
-    conn: sa.Connection, batch_id: int, first: int, last: int, statuses: Sequence[Status]
-) -> None:
-    """Delete the range's results of these statuses, so that their questions run again."""
-    conn.execute(
-        r.delete().where(
-            r.c.batch_id == batch_id, r.c.position.between(first, last), r.c.status.in_(statuses)
-        )
-    )
-
-
 def page(
     conn: sa.Connection,
     batch_id: int,

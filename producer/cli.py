@@ -122,11 +122,17 @@ def status(
     ] = None,
     *,
     watch: Watch = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="What failed, by class of error.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show where a batch stands, or the newest batches."""
     from producer.status import newest, standing
 
+    if failed:
+        _show_failed(batch, as_json=as_json)
+        return
     if batch is not None and watch:
         _watch(batch, show_end=True, as_json=as_json)
         return
@@ -140,6 +146,19 @@ def status(
         print_json(found[0].document())
     else:
         display.standings(out, found, as_list=batch is None)
+
+
+def _show_failed(batch: str | None, *, as_json: bool) -> None:
+    from producer.status import failed, newest_failed
+
+    with database(load()) as engine:
+        found = [failed(engine, batch)] if batch else newest_failed(engine, _BATCHES_SHOWN)
+    if not as_json:
+        display.failures(out, found)
+    elif batch is None:
+        print_json({"batches": [one.document() for one in found]})
+    else:
+        print_json(found[0].document())
 
 
 def _watch(batch: str, *, show_end: bool, as_json: bool = False) -> None:
@@ -201,13 +220,28 @@ def retry(
     *,
     failed: Annotated[bool, typer.Option("--failed", help="What failed: the default.")] = False,
     handed_off: Annotated[bool, typer.Option("--handed-off", help="What was handed off.")] = False,
+    error: Annotated[
+        str | None,
+        typer.Option(metavar="CLASS", help="Of what failed, this class, as `status --failed` says"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many it would be, and change nothing.")
+    ] = False,
 ) -> None:
     """Let questions of a batch run again."""
     from producer.retry import retry as run
+    from producer.retry import would_retry
 
+    if error is not None and handed_off:
+        raise typer.BadParameter("--error is of what failed, not of what was handed off")
     statuses = [Status.HANDED_OFF] if handed_off else []
     if failed or not handed_off:
         statuses.append(Status.FAILED)
     settings = load()
+    if dry_run:
+        with database(settings) as engine:
+            out.print(display.retried(would_retry(engine, batch, statuses, only=error)))
+        return
     with both(settings) as (engine, client):
-        out.print(display.retried(run(engine, client, settings, batch, statuses)))
+        done = run(engine, client, settings, batch, statuses, only=error)
+    out.print(display.retried(done))

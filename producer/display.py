@@ -13,12 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from db.entities import Status
+from db.terminal import one_line
 
 if TYPE_CHECKING:
     from producer.ask import Asked
     from producer.cancel import Cancelled
     from producer.retry import Retried
-    from producer.status import Standing
+    from producer.status import Failed, Standing
     from producer.submit import Submitted
 
 # What is shown, how many questions are done, how many there are if that is known.
@@ -105,7 +106,8 @@ def retried(done: Retried) -> str:
     """Return the sentence that ends `retry`."""
     if not done.questions:
         return f"batch {done.batch.id}: it has no such results, so nothing runs again"
-    return f"batch {done.batch.id}: {_questions(done.questions)} to run again"
+    what = "would run again" if done.dry_run else "to run again"
+    return f"batch {done.batch.id}: {_questions(done.questions)} {what}"
 
 
 def _questions(count: int) -> str:
@@ -136,6 +138,22 @@ def asked(done: Asked) -> str:
     why = found.reason or found.error or ""
     nearest = f"\n(nearest: {source})" if found.entry_id else ""
     return f"{found.status.replace('_', ' ')}: {why}{nearest}"
+
+
+def failures(console: Console, found: list[Failed]) -> None:
+    """Print what failed, a line for each class of error."""
+    if not any(one.errors for one in found):
+        console.print("nothing has failed")
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("batch", justify="right")
+    table.add_column("questions", justify="right")
+    table.add_column("error")
+    for one in found:
+        for error, count in one.errors.items():
+            shown = Text(one_line(error), no_wrap=True, overflow="ellipsis")
+            table.add_row(str(one.batch.id), f"{count:,}", shown)
+    console.print(table, soft_wrap=False)
 
 
 def standings(console: Console, found: list[Standing], *, as_list: bool = False) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from db import batches, jobs
+from db import batches, failures, jobs
 from db.config import Settings
 from db.entities import Batch, Status
 from db.errors import BatchClosed
 from db.session import DatabaseClock, reading, transaction
 from producer.broker import Sender, check
+from producer.room import Room
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -24,41 +25,66 @@ _JOBS = 50  # queued in one transaction: long ones keep workers from writing
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """A batch, and how many of its questions run again."""
+    """A batch, and how many of its questions run again, or would."""
 
     batch: Batch
     questions: int
+    dry_run: bool = False
 
 
 def retry(
-    engine: sa.Engine, app: Celery, settings: Settings, ref: str, statuses: Sequence[Status]
+    engine: sa.Engine,
+    app: Celery,
+    settings: Settings,
+    ref: str,
+    statuses: Sequence[Status],
+    *,
+    only: str | None = None,
 ) -> Retried:
     """Forget the results of these statuses and queue their questions again.
+
+    `only`: of those that failed, the ones with this class of error.
 
     Raises:
         BatchUnknown: there is no such batch.
         BatchClosed: it was cancelled or has expired.
-        ServiceAway: the database or Redis can't be reached.
+        ServiceAway: the database or Redis can't be reached, or too many questions wait; what
+            runs again already stays so.
+    """
+    found = would_retry(engine, ref, statuses, only=only)
+    check(app, settings)
+    batch, clock = found.batch, DatabaseClock(engine)
+    room = Room(engine, settings, batch.lane, clock)
+    since = clock()
+    total = 0
+    while total < found.questions:
+        room.take(min(found.questions - total, _JOBS * settings.job_size, room.most))
+        with transaction(engine) as conn:
+            count = failures.retry(
+                conn, batch, statuses, limit=_JOBS, now=clock(), since=since, only=only
+            )
+        if not count:
+            break  # somebody else retries them, too
+        total += count
+    _send(engine, Sender(app, settings), batch, clock())
+    return replace(found, questions=total, dry_run=False)
+
+
+def would_retry(
+    engine: sa.Engine, ref: str, statuses: Sequence[Status], *, only: str | None = None
+) -> Retried:
+    """Tell how many questions `retry` would run again.
+
+    Raises:
+        BatchUnknown: there is no such batch.
+        BatchClosed: it was cancelled or has expired.
     """
     with reading(engine) as conn:
         batch = batches.find(conn, ref)
-    if batch.state in batches.STOPPED:
-        raise BatchClosed(batch.id, batch.state, "run again")
-    check(app, settings)
-    clock = DatabaseClock(engine)
-    since = clock()
-    total = 0
-    while count := _queue_some(engine, batch, statuses, since, clock()):
-        total += count
-    _send(engine, Sender(app, settings), batch, clock())
-    return Retried(batch, total)
-
-
-def _queue_some(
-    engine: sa.Engine, batch: Batch, statuses: Sequence[Status], since: datetime, now: datetime
-) -> int:
-    with transaction(engine) as conn:
-        return jobs.retry(conn, batch, statuses, limit=_JOBS, now=now, since=since)
+        if batch.state in batches.STOPPED:
+            raise BatchClosed(batch.id, batch.state, "run again")
+        count = failures.count(conn, batch.id, statuses, only)
+    return Retried(batch, count, dry_run=True)
 
 
 def _send(engine: sa.Engine, sender: Sender, batch: Batch, now: datetime) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db import batches
+from db import batches, failures
 from db.entities import Batch, Progress
 from db.session import DatabaseClock, reading
 
@@ -94,6 +94,43 @@ def newest(engine: sa.Engine, limit: int) -> list[Standing]:
     with reading(engine) as conn:
         found = batches.newest(conn, limit)
         return [Standing(batch, batches.progress(conn, batch.id, now), now) for batch in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What failed of a batch."""
+
+    batch: Batch
+    errors: dict[str, int]  # questions by class of error, the most frequent first
+
+    def document(self) -> dict[str, Any]:
+        """Return what `status --failed --json` prints."""
+        return {
+            "batch": self.batch.id,
+            "name": self.batch.name,
+            "failed": sum(self.errors.values()),
+            "errors": self.errors,
+        }
+
+
+def failed(engine: sa.Engine, ref: str) -> Failed:
+    """Tell what failed of a batch, by class of error.
+
+    Raises:
+        BatchUnknown: there is no such batch.
+    """
+    with reading(engine) as conn:
+        batch = batches.find(conn, ref)
+        return Failed(batch, failures.classes(conn, batch.id))
+
+
+def newest_failed(engine: sa.Engine, limit: int) -> list[Failed]:
+    """Tell what failed of the batches that were made last, newest first, if anything did."""
+    with reading(engine) as conn:
+        found = [
+            Failed(batch, failures.classes(conn, batch.id)) for batch in batches.newest(conn, limit)
+        ]
+    return [one for one in found if one.errors]
 
 
 def watch(engine: sa.Engine, ref: str, on_change: Callable[[Standing], None]) -> Standing:

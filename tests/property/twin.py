@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from db import batches, jobs, results, tables
+from db import batches, failures, jobs, results, tables
 from db.entities import Batch, BatchState, Job, JobState, Lane, Status
 from db.errors import BatchClosed, LeaseLost
 from db.messages import AnswerJob
@@ -202,10 +202,10 @@ class Twin:
         again = {"statuses": sorted(statuses), "limit": limit, "now": self.now}
         if batch in self.model.stopped():
             with pytest.raises(BatchClosed), transaction(self.engine) as conn:
-                jobs.retry(conn, self.batches[batch.id], **again)
+                failures.retry(conn, self.batches[batch.id], **again)
             return
         with transaction(self.engine) as conn:
-            count = jobs.retry(conn, self.batches[batch.id], **again)
+            count = failures.retry(conn, self.batches[batch.id], **again)
         before = set(self.model.results)
         assert count == self.model.retry(batch, statuses, limit, self.now)
         self.forgotten = before - set(self.model.results)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from db import batches, jobs, results
+from db import batches, failures, jobs, results
 from db.entities import BatchState, Status
 from db.session import open_engine, reading, transaction
 from tests.factories import (
@@ -84,7 +84,7 @@ def test_a_poller_sees_the_result_of_a_retry(engine, other_engine, retried):
     with transaction(engine) as conn:
         batches.close_finished(conn, NOW)
         batches.reopen(conn, batch.id)
-        jobs.retry(conn, batch, [Status.FAILED], limit=1, now=NOW)
+        failures.retry(conn, batch, [Status.FAILED], limit=1, now=NOW)
     finish(engine, running_job(engine, batch), [result(retried)])
     poller.drain()
     assert poller.seen == [1, 2, retried]

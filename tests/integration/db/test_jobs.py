@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 import sqlalchemy as sa
 
-from db import batches, jobs
+from db import batches, failures, jobs
 from db.entities import JOB_MOVES, BatchState, JobState, Lane, Status
 from db.errors import LeaseLost
 from db.session import reading, transaction
@@ -253,7 +253,7 @@ def test_only_listed_moves_happen(engine):
             elif step == "finish":
                 jobs.finish(conn, job, results_of(job, Status.FAILED), now=NOW)
             elif step == "retry":
-                jobs.retry(conn, batch, [Status.FAILED], limit=1, now=NOW)
+                failures.retry(conn, batch, [Status.FAILED], limit=1, now=NOW)
             else:
                 jobs.fail(conn, job, error="boom", attempts=3, now=NOW)
         note()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from db import batches, jobs
+from db import batches, failures, jobs
 from db.entities import BatchState, JobState, Lane, Status
 from db.session import transaction
 from tests.factories import (
@@ -37,7 +37,7 @@ def _retry(engine, batch, *statuses, limit=100, **values):
     with transaction(engine) as conn:
         batches.close_finished(conn, NOW, batch.id)
         batches.reopen(conn, batch.id)
-        return jobs.retry(conn, batch, statuses, limit=limit, **{"now": later(100), **values})
+        return failures.retry(conn, batch, statuses, limit=limit, **{"now": later(100), **values})
 
 
 @pytest.mark.parametrize(

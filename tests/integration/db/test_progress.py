@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from db import batches, jobs
+from db import batches, failures
 from db.entities import Status
 from db.session import reading, transaction
 from tests.factories import (
@@ -78,7 +78,7 @@ def test_progress_adds_up_while_a_partly_retried_job_is_split(engine):
     with transaction(engine) as conn:
         batches.close_finished(conn, NOW)
         batches.reopen(conn, batch.id)
-        assert jobs.retry(conn, batch, [Status.FAILED], limit=9, now=NOW) == 2
+        assert failures.retry(conn, batch, [Status.FAILED], limit=9, now=NOW) == 2
     assert (_progress(engine, batch).queued, _progress(engine, batch).final) == (2, 3)
     for _ in range(2):
         fail(engine, running_job(engine, batch))

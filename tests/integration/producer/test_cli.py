@@ -10,7 +10,7 @@ import pytest
 from db import batches
 from db.entities import Lane, Status
 from db.session import reading, transaction
-from tests.factories import NOW, finish, result, running_job, stored_batch
+from tests.factories import NOW, answer, finish, result, running_job, stored_batch
 
 
 def _batch(engine, ref):
@@ -141,3 +141,34 @@ def test_retry_runs_what_failed_unless_told_otherwise(words, count, cli, engine)
     assert cli("retry", "tickets", *words) == (0, f"batch 1: {count} {noun} to run again\n", "")
     document = json.loads(cli("status", "tickets", "--json")[1])
     assert (document["queued"], document["state"]) == (count, "sealed")
+
+
+def test_what_failed_is_told_by_class_of_error_and_one_class_is_run_again(cli, engine):
+    assert cli("status", "--failed") == (0, "nothing has failed\n", "")
+    batch = stored_batch(engine, 3, job_size=4, name="july")
+    errors = ["RuntimeError: a", "RuntimeError: b", "empty question"]
+    ends = [
+        result(n, answer=answer(Status.FAILED, error=error)) for n, error in enumerate(errors, 1)
+    ]
+    finish(engine, running_job(engine, batch), ends)
+    _end(engine, batch)
+    told = {
+        "batch": 1,
+        "name": "july",
+        "failed": 3,
+        "errors": {"RuntimeError": 2, "empty question": 1},
+    }
+    assert json.loads(cli("status", "july", "--failed", "--json")[1]) == told
+    assert json.loads(cli("status", "--failed", "--json")[1]) == {"batches": [told]}
+    lines = cli("status", "--failed")[1].splitlines()
+    assert [line.strip().split(None, 2) for line in lines[1:]] == [
+        ["1", "2", "RuntimeError"],
+        ["1", "1", "empty question"],
+    ]
+    words = ("retry", "july", "--error", "RuntimeError")
+    dry = "batch 1: 2 questions would run again\n"
+    assert cli(*words, "--dry-run") == (0, dry, "")
+    assert json.loads(cli("status", "july", "--json")[1])["failed"] == 3
+    assert cli(*words) == (0, "batch 1: 2 questions to run again\n", "")
+    assert json.loads(cli("status", "july", "--json")[1])["failed"] == 1
+    assert cli(*words, "--handed-off")[0] == 2

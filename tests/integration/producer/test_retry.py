@@ -4,12 +4,12 @@ import pytest
 
 from db import batches
 from db.entities import BatchState, Lane, Status
-from db.errors import BatchClosed, BatchUnknown, BrokerAway
+from db.errors import BatchClosed, BatchUnknown, BrokerAway, SystemFull
 from db.session import reading, transaction
 from producer import retry as module
 from producer.broker import open_broker
 from producer.cancel import cancel
-from producer.retry import retry
+from producer.retry import retry, would_retry
 from tests.factories import NOW, all_results, finish, job_rows, result, running_job, stored_batch
 
 ENDS = {
@@ -77,6 +77,28 @@ def test_many_jobs_are_queued_in_several_transactions(engine, client, settings, 
     again = retry(engine, client, settings, "tickets", [Status.FAILED])
     assert again.questions == 2
     assert [row.state for row in job_rows(engine, batch)] == ["queued", "queued", "done"]
+
+
+def test_a_dry_run_tells_how_many_it_would_be_and_changes_nothing(engine, batch):
+    told = would_retry(engine, "tickets", [Status.FAILED])
+    assert (told.questions, told.dry_run) == (2, True)
+    assert would_retry(engine, "tickets", [Status.FAILED], only="no such").questions == 0
+    assert _kept(engine, batch) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.usefixtures("batch")
+def test_one_class_of_error_runs_again(engine, client, settings):
+    assert retry(engine, client, settings, "1", [Status.FAILED], only="no such").questions == 0
+    again = retry(engine, client, settings, "1", [Status.FAILED], only="the model raised")
+    assert (again.questions, again.dry_run) == (2, False)
+
+
+def test_a_full_system_takes_no_retry(engine, client, settings, batch):
+    stored_batch(engine, 5, name="other")
+    full = settings.model_copy(update={"max_waiting_bulk": 5})
+    with pytest.raises(SystemFull):
+        retry(engine, client, full, "tickets", [Status.FAILED])
+    assert _kept(engine, batch) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_cancelled_batch_does_not_run_again(engine, client, settings):
