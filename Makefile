@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up secrets test chaos check format bench lock clean
+.PHONY: help demo up secrets test chaos check format bench bench-peers lock clean
 
 help: ## tell what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -44,11 +44,20 @@ format: $(INSTALLED) ## format the code
 	$(BIN)/ruff check --fix .
 
 bench: $(INSTALLED) ## run every benchmark; each ends in one JSON line
-	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out benchmarks/peers.py,$(wildcard benchmarks/[a-z]*.py)); do \
+	  $(BIN)/python $$file || exit 1; done
+
+.venv-%/.installed: benchmarks/%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+bench-peers: $(INSTALLED) .venv-peers/.installed .venv-peers-arq/.installed ## compare with other queues, each in its environment
+	$(BIN)/python benchmarks/peers.py
 
 lock: ## pin anew what is installed here, for reviewing the difference
 	{ echo '# Every dependency of every extra, as tested. Made by `make lock`.'; \
 	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -77,9 +77,12 @@ def named(conn: sa.Connection, name: str) -> Batch | None:
     return None if row is None else _entity(row)
 
 
-def newest(conn: sa.Connection, limit: int) -> list[Batch]:
-    """Return the batches that were made last, newest first."""
-    return [_entity(row) for row in conn.execute(sa.select(b).order_by(b.c.id.desc()).limit(limit))]
+def newest(conn: sa.Connection, limit: int, before: int | None = None) -> list[Batch]:
+    """Return the batches that were made last, newest first; those before an id, if given."""
+    query = sa.select(b).order_by(b.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(b.c.id < before)
+    return [_entity(row) for row in conn.execute(query)]
 
 
 def append(

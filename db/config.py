@@ -12,12 +12,20 @@ import difflib
 import os
 import re
 import sys
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    IPvAnyAddress,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db.errors import SettingsInvalid
@@ -73,6 +81,11 @@ class Settings(BaseSettings):
         default=None,
         description="URL of Redis or Valkey. Unset: the embedded Redis under HOME.",
     )
+    embedded: bool = Field(
+        default=True,
+        description="Whether a database or a Redis without a URL is the embedded one. Off, as in"
+        " the images: a URL that is missing is a fault.",
+    )
     model_store: Path | SecretStr | None = Field(
         default=None,
         description="Folder, or URL that fsspec speaks (s3://…), of the model bundles. Unset:"
@@ -117,6 +130,11 @@ class Settings(BaseSettings):
         description="The same for both lanes together. Unset: each lane's own limit is all.",
     )
 
+    answer_cache: Annotated[int, Field(ge=0)] = Field(
+        default=10_000,
+        description="Answers that each replica remembers, for questions that come again. More:"
+        " more memory, about 1 KB each. 0: none.",
+    )
     runners_up: Annotated[int, Field(ge=0, le=20)] = Field(
         default=0,
         description="Next best entries, with scores, that are stored with every result. More:"
@@ -179,6 +197,36 @@ class Settings(BaseSettings):
         default=None,
         description="USER:PASSWORD that Flower asks for. Unset: it asks for none, and serves"
         " loopback alone.",
+    )
+    web_port: Annotated[int, Field(ge=1, le=65_535)] = Field(
+        default=8000, description="Port of the HTTP front."
+    )
+    web_threads: Annotated[int, Field(gt=3)] = Field(
+        default=128,
+        description="Requests that each process of the HTTP front serves at once; three in four"
+        " may wait for an answer. More: more memory, more clients that wait.",
+    )
+    web_processes: PositiveCount = Field(
+        default=2,
+        description="Processes of the HTTP front. More: more memory, more cores used by uploads.",
+    )
+    web_rate: PositiveCount = Field(
+        default=6_000,
+        description="Requests a minute that each API key may make. More: one caller may take more"
+        " of the HTTP front from the others.",
+    )
+    web_upload_bytes: PositiveCount = Field(
+        default=1 << 30,
+        description="Largest upload. More: more room needed in the temporary folder.",
+    )
+
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        default=0,
+        description="Port at which a worker serves what it counts and times to Prometheus; those of"
+        " `up` take this one and the next ones. 0: none.",
+    )
+    metrics_address: IPvAnyAddress = Field(
+        default=IPv4Address("127.0.0.1"), description="Address of that port."
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
@@ -243,18 +291,34 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """SQLAlchemy's URL of the database, password included: never show it."""
+        """SQLAlchemy's URL of the database, password included: never show it.
+
+        Raises:
+            SettingsInvalid: there is none, and nothing is embedded.
+        """
         if self.database_url is None:
+            self._require_embedded("DATABASE_URL")
             return f"sqlite:///{self.home / 'answermill.db'}"
         url = self.database_url.get_secret_value()
         return url.replace("postgresql://", "postgresql+psycopg://", 1)
 
     @property
     def broker(self) -> str:
-        """Celery's URL of the broker, password included: never show it."""
+        """Celery's URL of the broker, password included: never show it.
+
+        Raises:
+            SettingsInvalid: there is none, and nothing is embedded.
+        """
         if self.broker_url is None:
+            self._require_embedded("BROKER_URL")
             return f"redis+socket://{self.redis_socket}"
         return self.broker_url.get_secret_value()
+
+    def _require_embedded(self, name: str) -> None:
+        if not self.embedded:
+            secret = SECRETS / f"{PREFIX}{name}".lower()
+            fault = f"not set, nor is there a secret {secret}, and nothing is embedded here"
+            raise SettingsInvalid([f"{PREFIX}{name}: {fault}"])
 
     @property
     def store_url(self) -> str | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +25,16 @@ from db.tables import result_rows
 
 # The low bits number the rows of one transaction, the high bits order the transactions.
 CURSOR_BITS = 20
+
+# One transaction may add the rows of several jobs, one after the other: count on behind them.
+_NEXT_CURSOR = sa.text(f"""
+    SELECT greatest(x.first, 1 + (
+        SELECT max(cursor) FROM result_rows
+        WHERE batch_id = ANY(:batches)
+          AND cursor >= x.first AND cursor < x.first + (1::bigint << {CURSOR_BITS})
+    ))
+    FROM (SELECT pg_current_xact_id()::text::bigint << {CURSOR_BITS} AS first) AS x
+""")  # noqa: S608 - a number of our own
 
 
 def is_postgresql(conn: sa.Connection) -> bool:
@@ -47,32 +58,24 @@ def insert_many(
     )
 
 
-def first_cursor(conn: sa.Connection, batch: int) -> int:
-    """Return the cursor of the first row that the caller adds to the batch."""
-    tick = _transaction_id(conn) if is_postgresql(conn) else _next_tick(conn, batch)
-    first = tick << CURSOR_BITS
-    last = _last_cursor(conn, batch, below=(tick + 1) << CURSOR_BITS)
-    # One transaction may add the rows of several jobs: count on behind them.
-    return max(first, last + 1)
+def first_cursor(conn: sa.Connection, batches: Sequence[int]) -> int:
+    """Return the cursor of the first row that the caller adds to these batches."""
+    if is_postgresql(conn):
+        return int(conn.scalar(_NEXT_CURSOR, {"batches": list(batches)}) or 0)
+    return _next_tick(conn, batches) << CURSOR_BITS
 
 
-def _transaction_id(conn: sa.Connection) -> int:
-    return int(conn.scalar(sa.text("SELECT pg_current_xact_id()::text::bigint")) or 0)
-
-
-def _next_tick(conn: sa.Connection, batch: int) -> int:
+def _next_tick(conn: sa.Connection, batches: Sequence[int]) -> int:
     # A retry deletes rows, the last ones perhaps, and a cursor must not be given out twice:
     # user_version is a number in the file's header that transactions cover and we are free to use.
     used = int(conn.scalar(sa.text("PRAGMA user_version")) or 0)
-    tick = max(used, _last_cursor(conn, batch) >> CURSOR_BITS) + 1
+    tick = max(used, *(_last_cursor(conn, batch) >> CURSOR_BITS for batch in batches)) + 1
     conn.exec_driver_sql(f"PRAGMA user_version = {tick}")
     return tick
 
 
-def _last_cursor(conn: sa.Connection, batch: int, below: int | None = None) -> int:
+def _last_cursor(conn: sa.Connection, batch: int) -> int:
     query = sa.select(sa.func.max(result_rows.c.cursor)).where(result_rows.c.batch_id == batch)
-    if below is not None:
-        query = query.where(result_rows.c.cursor < below)
     return int(conn.scalar(query) or 0)
 
 
@@ -122,3 +125,17 @@ def _sqlite_values(row: Sequence[Any], json_at: list[int]) -> list[Any]:
             utc = value.astimezone(UTC).replace(tzinfo=None)
             values[i] = utc.isoformat(sep=" ", timespec="microseconds")
     return values
+
+
+def database_identity(conn: sa.Connection) -> str:
+    """Return what tells this database from every other, the same from wherever it is asked."""
+    if not is_postgresql(conn):
+        file = Path(str(conn.engine.url.database)).stat()
+        return f"sqlite:{file.st_dev}:{file.st_ino}"
+    found = conn.execute(
+        sa.text(
+            "SELECT system_identifier, oid FROM pg_control_system(), pg_database"
+            " WHERE datname = current_database()"
+        )
+    ).one()
+    return f"postgresql:{found.system_identifier}:{found.oid}"

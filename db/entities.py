@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -129,6 +129,7 @@ class Job:
 
     `attempt` is the fence: it grows with every claim, and what a worker writes must
     name the attempt that it claimed. `failures` counts the attempts that died.
+    `deadline` is its batch's, told to whoever claims it.
     """
 
     id: int
@@ -138,11 +139,26 @@ class Job:
     failures: int
     first_position: int
     last_position: int
+    deadline: datetime | None = field(default=None, compare=False)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether this is its first attempt, so that no question of it has a result."""
+        return self.attempt == 1 and self.failures == 0
 
     @property
     def size(self) -> int:
         """Questions in it."""
         return self.last_position - self.first_position + 1
+
+
+class Via(StrEnum):
+    """How an answer came about."""
+
+    PHRASING = "phrasing"  # the question equals a known one
+    CASCADE = "cascade"  # the cheap model of the version was sure enough
+    PASS = "pass"  # noqa: S105 - the encoder read it
+    CACHE = "cache"  # this process had answered the same text before
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +184,7 @@ class Answer:
     url: str | None = None  # where the entry can be read
     runners_up: tuple[RunnerUp, ...] | None = None  # the best first; None: not asked for
     scope: float | None = None  # 0 to 1: the chance that any entry fits; not stored
+    via: Via | None = field(default=None, compare=False)  # not stored
 
 
 @dataclass(frozen=True, slots=True)

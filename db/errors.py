@@ -7,8 +7,11 @@
     │   ├── KnowledgeInvalid      a knowledge base can't be read as one
     │   ├── NameInvalid           a batch can't have that name
     │   ├── OutputInvalid         results can't be written there
+    │   ├── KeyInvalid            an API key can't be made or changed as asked
     │   ├── BatchUnknown          no batch has that id or name
+    │   ├── FileUnknown           no uploaded file, and no batch of one, has that id
     │   ├── BatchClosed           the batch takes no such change any more
+    │   ├── CountDiffers          a batch has another number of questions than is thought
     │   ├── SourceChanged         a name is taken by a batch of other questions
     │   ├── ModelUnknown          no model version has that name
     │   ├── BundleInvalid         a model bundle is damaged or incomplete
@@ -20,6 +23,7 @@
     │   │   └── ConversionDrifted its answers would change too much
     │   ├── BatchTooLarge         more questions than may wait at once
     │   ├── SchemaMissing         the database lacks this release's tables
+    │   ├── BrokerTaken           Redis is another stack's
     │   ├── ExtraMissing          a command needs a package that is not installed
     │   └── StackRunning          another stack runs on the same ANSWERMILL_HOME
     ├── ServiceAway               exit status 3: try again when it is back
@@ -95,6 +99,14 @@ class OutputInvalid(UserError):
         super().__init__(f"{target}: {problem}")
 
 
+class KeyInvalid(UserError):
+    """An API key can't be made or changed as asked."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name, self.problem = name, problem
+        super().__init__(f"API key {name[:40]!r}: {problem}")
+
+
 class BatchUnknown(UserError):
     """No batch has that id or name."""
 
@@ -103,12 +115,28 @@ class BatchUnknown(UserError):
         super().__init__(f"no batch has the id or name {batch!r}; `answermill status` lists them")
 
 
+class FileUnknown(UserError):
+    """No uploaded file, and no batch made of one, has that id."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        super().__init__(f"there is no {file[:80]!r}")
+
+
 class BatchClosed(UserError):
     """The batch takes no such change any more."""
 
     def __init__(self, batch: int, state: str, wanted: str) -> None:
         self.batch, self.state = batch, state
         super().__init__(f"batch {batch} is {state}: it can't be {wanted}")
+
+
+class CountDiffers(UserError):
+    """A batch has another number of questions than the caller thinks."""
+
+    def __init__(self, batch: int, count: int, thought: int) -> None:
+        self.batch, self.count, self.thought = batch, count, thought
+        super().__init__(f"batch {batch} has {count} questions, not {thought}")
 
 
 class SourceChanged(UserError):
@@ -206,6 +234,17 @@ class ConversionDrifted(ConversionRefused):
     def __init__(self, version: str, to: str, faults: list[str]) -> None:
         self.faults = faults
         super().__init__(version, to, f"it drifts, {'; '.join(faults)}; nothing was stored")
+
+
+class BrokerTaken(UserError):
+    """Redis is another stack's, whose messages would go astray among ours."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        super().__init__(
+            f"Redis {url}: workers on another database use it;"
+            " give each stack a Redis of its own, or another number behind the last /"
+        )
 
 
 class ExtraMissing(UserError):

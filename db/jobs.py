@@ -6,7 +6,9 @@ WHERE matches no row, `LeaseLost` is raised and nothing is written.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -35,32 +37,105 @@ _JOB = (
 _FREE = {"owner": None, "lease_until": None}
 
 
+# Built once: to build such a statement takes longer than to run it (docs/log.md).
+def _taking(chosen: sa.ColumnElement[bool]) -> sa.sql.dml.ReturningUpdate[Any]:
+    due = sa.select(b.c.deadline).where(b.c.id == j.c.batch_id).scalar_subquery()
+    return (
+        j.update()
+        .where(chosen)
+        .values(
+            state=JobState.RUNNING,
+            owner=sa.bindparam("worker"),
+            lease_until=sa.bindparam("until"),
+            attempt=j.c.attempt + 1,
+        )
+        .returning(*_JOB, due.label("deadline"))
+    )
+
+
+def _live(jobs: sa.FromClause) -> sa.ColumnElement[bool]:
+    return sa.exists().where(
+        b.c.id == jobs.c.batch_id,
+        b.c.state.in_((BatchState.OPEN, BatchState.SEALED)),
+        sa.or_(b.c.deadline.is_(None), b.c.deadline > sa.bindparam("now")),
+    )
+
+
+def _next_queued() -> sa.Select[Any]:
+    queued = j.alias("next")
+    return (
+        sa.select(queued.c.id)
+        .where(
+            queued.c.lane == sa.bindparam("of_lane"),
+            queued.c.state == sa.literal_column(f"'{JobState.QUEUED}'"),
+            queued.c.failures == 0,
+            queued.c.last_position - queued.c.first_position < sa.bindparam("room"),
+            _live(queued),
+        )
+        .order_by(queued.c.id)
+        .limit(sa.bindparam("most", type_=sa.Integer))
+        .with_for_update(skip_locked=True, of=queued)
+    )
+
+
+_CLAIM = _taking(sa.and_(j.c.id == sa.bindparam("wanted"), j.c.state == JobState.QUEUED, _live(j)))
+_CLAIM_NEXT = _taking(j.c.id.in_(sa.select(_next_queued().cte("chosen").c.id)))
+_FINISH = (
+    j.update()
+    .where(
+        j.c.id == sa.bindparam("wanted"),
+        j.c.attempt == sa.bindparam("claimed"),
+        j.c.state == JobState.RUNNING,
+    )
+    .values(
+        {"state": JobState.DONE, "finished_at": sa.bindparam("now"), "error": None}
+        | _FREE
+        | {s.value: j.c[s.value] + sa.bindparam(f"more_{s.value}") for s in Status}
+    )
+)
+
+
 def claim(
     conn: sa.Connection, job_id: int, *, owner: str, lease: timedelta, now: datetime
 ) -> Job | None:
     """Take a queued job of a live batch; None when there is nothing to take."""
-    live = sa.exists().where(
-        b.c.id == j.c.batch_id,
-        b.c.state.in_((BatchState.OPEN, BatchState.SEALED)),
-        sa.or_(b.c.deadline.is_(None), b.c.deadline > now),
-    )
-    row = conn.execute(
-        j.update()
-        .where(j.c.id == job_id, j.c.state == JobState.QUEUED, live)
-        .values(
-            state=JobState.RUNNING,
-            owner=owner,
-            lease_until=now + lease,
-            attempt=j.c.attempt + 1,
-        )
-        .returning(*_JOB)
-    ).first()
-    return None if row is None else _entity(row)
+    values = {"wanted": job_id, "worker": owner, "until": now + lease, "now": now}
+    row = conn.execute(_CLAIM, values).one_or_none()
+    return None if row is None else _claimed(row)
 
 
-def deadline(conn: sa.Connection, job: Job) -> datetime | None:
-    """Return the deadline of the job's batch."""
-    return conn.scalar(sa.select(b.c.deadline).where(b.c.id == job.batch_id))
+def claim_next(
+    conn: sa.Connection,
+    lane: Lane,
+    *,
+    room: int,
+    limit: int,
+    owner: str,
+    lease: timedelta,
+    now: datetime,
+) -> list[Job]:
+    """Take the lane's oldest queued jobs that never failed, `limit` at most, oldest first.
+
+    One that failed may take its worker along when it fails again, and with that worker's other
+    jobs: it is claimed by itself alone.
+
+    Args:
+        conn: the transaction.
+        lane: whose.
+        room: a job with more questions is passed over.
+        limit: how many jobs.
+        owner: the worker.
+        lease: for how long.
+        now: the time.
+    """
+    values = {"of_lane": lane, "room": room, "most": limit}
+    values |= {"worker": owner, "until": now + lease, "now": now}
+    taken = map(_claimed, conn.execute(_CLAIM_NEXT, values))
+    return sorted(taken, key=lambda job: job.id)
+
+
+def _claimed(row: Any) -> Job:  # noqa: ANN401 - a Row of _JOB and the deadline
+    return replace(_entity(row), deadline=row.deadline)
 
 
 def renew(conn: sa.Connection, job: Job, *, lease: timedelta, now: datetime) -> None:
@@ -78,10 +153,35 @@ def finish(conn: sa.Connection, job: Job, answers: Sequence[Result], *, now: dat
     Raises:
         LeaseLost: it is not ours any more; nothing was written.
     """
-    counts = {s.value: sum(x.answer.status is s for x in answers) for s in Status}
-    added = {name: j.c[name] + n for name, n in counts.items() if n}
-    _move(conn, job, state=JobState.DONE, finished_at=now, error=None, **_FREE, **added)
-    results.insert(conn, job.batch_id, answers)
+    if finish_all(conn, [(job, answers)], now=now):
+        raise LeaseLost(job.id, job.attempt)
+
+
+def finish_all(
+    conn: sa.Connection, work: Sequence[tuple[Job, Sequence[Result]]], *, now: datetime
+) -> list[Job]:
+    """Store the results of several jobs and end them; return those that are not ours any more.
+
+    Of these nothing was written.
+    """
+    lost, rows = [], []
+    for job, answers in work:
+        try:
+            _end(conn, job, answers, now)
+        except LeaseLost:
+            lost.append(job)
+        else:
+            rows += [(job.batch_id, answer) for answer in answers]
+    results.insert(conn, rows)
+    return lost
+
+
+def _end(conn: sa.Connection, job: Job, answers: Sequence[Result], now: datetime) -> None:
+    counts = Counter(answer.answer.status for answer in answers)
+    values = {"wanted": job.id, "claimed": job.attempt, "now": now}
+    values |= {f"more_{s.value}": counts[s] for s in Status}
+    if conn.execute(_FINISH, values).rowcount == 0:
+        raise LeaseLost(job.id, job.attempt)
 
 
 def give_back(conn: sa.Connection, job: Job) -> None:

@@ -7,21 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import KombuError, OperationalError
+from redis import Redis
 from redis.exceptions import RedisError
 
 from db.config import Settings, redact
 from db.entities import Lane
-from db.errors import BrokerAway
+from db.errors import BrokerAway, BrokerTaken
 from db.messages import TASK, AnswerJob
 
 if TYPE_CHECKING:
     from celery import Celery
 
+_PREFIX = "answermill:"
+
+# Whose workers use this Redis. Renewed by every sweep; a stack that is gone is soon forgotten.
+_OWNER = f"{_PREFIX}stack"
+_OWNED_SECONDS = 120
+
 # Messages of one pipelined write; a slice of a batch has fewer.
 _PIPELINE = 500
+
+# A connection whose other end has gone without a word is found dead after twice as long.
+_HEALTH_SECONDS = 4
 
 
 def celery_settings(settings: Settings) -> dict[str, Any]:
@@ -42,7 +53,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "enable_utc": True,
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": {
-            "global_keyprefix": "answermill:",
+            "global_keyprefix": _PREFIX,
             # A message is only a hint and the sweep sends again what matters, so this needs
             # to be no shorter than the longest job; see docs/reference/settings.md.
             "visibility_timeout": settings.job_time_limit + 600,
@@ -52,6 +63,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
             "socket_timeout": 30,
             "socket_connect_timeout": 5,
             "socket_keepalive": not settings.broker.startswith("redis+socket"),
+            "health_check_interval": _HEALTH_SECONDS,
             "queue_order_strategy": "priority",
         },
     }
@@ -88,8 +100,61 @@ def waiting(app: Celery, lane: Lane, settings: Settings) -> int:
     Raises:
         BrokerAway: Redis does not answer.
     """
-    with _translated(settings), app.connection_for_write() as connection:
+    with _translated(settings), app.pool.acquire(block=True) as connection:
         return int(connection.default_channel.client.llen(lane.value))
+
+
+def owner(app: Celery, settings: Settings) -> str | None:
+    """Return the identity of the database whose workers use Redis; None: there are none.
+
+    Raises:
+        BrokerAway: Redis does not answer.
+    """
+    with _plain_client(app, settings) as client:
+        found = client.get(_OWNER)
+    return found.decode() if isinstance(found, bytes) else None
+
+
+def own(app: Celery, settings: Settings, identity: str) -> None:
+    """Say for a while that Redis belongs to the workers of a database.
+
+    Raises:
+        BrokerAway: Redis does not answer.
+        BrokerTaken: it belongs to those of another one.
+    """
+    with _plain_client(app, settings) as client:
+        if client.set(_OWNER, identity, nx=True, ex=_OWNED_SECONDS):
+            return
+        found = client.get(_OWNER)
+        if isinstance(found, bytes) and found.decode() != identity:
+            raise BrokerTaken(redact(settings.broker))
+        client.expire(_OWNER, _OWNED_SECONDS)
+
+
+@contextmanager
+def _plain_client(app: Celery, settings: Settings) -> Iterator[Redis]:
+    # kombu's own client puts the prefix before the keys of some commands only.
+    with _translated(settings), app.connection_for_write() as connection:
+        yield Redis(connection_pool=connection.default_channel.client.connection_pool)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How much memory Redis uses, in bytes."""
+
+    used: int
+    limit: int  # 0: none is set
+
+
+def memory(app: Celery, settings: Settings) -> Memory:
+    """Return how much memory Redis uses.
+
+    Raises:
+        BrokerAway: Redis does not answer, or does not tell this user.
+    """
+    with _translated(settings), app.connection_for_write() as connection:
+        told = connection.default_channel.client.info("memory")
+        return Memory(int(told["used_memory"]), int(told["maxmemory"]))
 
 
 @contextmanager

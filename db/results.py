@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
 
 from db import dialect
-from db.entities import Answer, Result, Status
+from db.entities import Answer, Job, Result, Status
 from db.tables import questions as q
 from db.tables import result_rows as r
 from db.tables import results as visible
@@ -18,16 +20,16 @@ from db.tables import results as visible
 _COLUMNS = tuple(column.name for column in r.columns)
 
 
-def insert(conn: sa.Connection, batch_id: int, results: Sequence[Result]) -> None:
-    """Add the final rows of questions that have none."""
+def insert(conn: sa.Connection, results: Sequence[tuple[int, Result]]) -> None:
+    """Add the final rows of questions that have none: each with its batch."""
     if not results:
         return
-    cursor = dialect.first_cursor(conn, batch_id)
+    cursor = dialect.first_cursor(conn, sorted({batch_id for batch_id, _ in results}))
     dialect.insert_many(
         conn,
         r,
         _COLUMNS,
-        [_row(batch_id, cursor + n, result) for n, result in enumerate(results)],
+        [_row(batch_id, cursor + n, result) for n, (batch_id, result) in enumerate(results)],
     )
 
 
@@ -57,10 +59,10 @@ def end_unanswered(
 ) -> int:
     """Give every question of the range that has no result this one; return how many."""
     ends = [
-        Result(position, key, answer, None, now)
+        (batch_id, Result(position, key, answer, None, now))
         for position, key, _ in unanswered(conn, batch_id, first, last)
     ]
-    insert(conn, batch_id, ends)
+    insert(conn, ends)
     return len(ends)
 
 
@@ -76,17 +78,58 @@ def counts(conn: sa.Connection, batch_id: int, first: int, last: int) -> dict[st
     }
 
 
+def of_jobs(conn: sa.Connection, jobs: Sequence[Job]) -> list[list[tuple[int, str, str]]]:
+    """Return position, key and text of the questions of each job that have no result."""
+    found: list[list[tuple[int, str, str]]] = []
+    for run in _adjacent(jobs):
+        query = _ASKED if run[0].fresh else _UNANSWERED
+        rows = _read(conn, query, run[0].batch_id, run[0].first_position, run[-1].last_position)
+        starts = [bisect_left(rows, (job.first_position,)) for job in run]
+        found += [rows[i:k] for i, k in pairwise([*starts, len(rows)])]
+    return found
+
+
+def _adjacent(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Put jobs whose questions lie behind each other, all of them without results, together."""
+    runs: list[list[Job]] = []
+    for job in jobs:
+        last = runs[-1][-1] if runs else None
+        if (
+            last is not None
+            and (last.batch_id, last.last_position + 1) == (job.batch_id, job.first_position)
+            and last.fresh
+            and job.fresh
+        ):
+            runs[-1].append(job)
+        else:
+            runs.append([job])
+    return runs
+
+
 def unanswered(
     conn: sa.Connection, batch_id: int, first: int, last: int
 ) -> list[tuple[int, str, str]]:
     """Return position, key and text of the range's questions that have no result."""
-    final = sa.exists().where(r.c.batch_id == q.c.batch_id, r.c.position == q.c.position)
-    query = (
-        sa.select(q.c.position, q.c.key, q.c.text)
-        .where(q.c.batch_id == batch_id, q.c.position.between(first, last), ~final)
-        .order_by(q.c.position)
-    )
-    return [(row.position, row.key, row.text) for row in conn.execute(query)]
+    return _read(conn, _UNANSWERED, batch_id, first, last)
+
+
+def _in_range(table: sa.Table) -> sa.ColumnElement[bool]:
+    within = table.c.position.between(sa.bindparam("first"), sa.bindparam("last"))
+    return sa.and_(table.c.batch_id == sa.bindparam("batch"), within)
+
+
+# Built once: to build a statement takes longer than to run it.
+_ASKED = sa.select(q.c.position, q.c.key, q.c.text).where(_in_range(q)).order_by(q.c.position)
+# Bound by itself, not by a join: while a batch was being cancelled, PostgreSQL took thirty
+# times as long for a NOT EXISTS (docs/log.md).
+_UNANSWERED = _ASKED.where(q.c.position.not_in(sa.select(r.c.position).where(_in_range(r))))
+
+
+def _read(
+    conn: sa.Connection, query: sa.Select[Any], batch_id: int, first: int, last: int
+) -> list[tuple[int, str, str]]:
+    rows = conn.execute(query, {"batch": batch_id, "first": first, "last": last})
+    return [tuple(row) for row in rows]
 
 
 def texts(
@@ -111,9 +154,13 @@ def page(
     status: Status | None = None,
 ) -> list[sa.Row[Any]]:
     """Return the next visible results behind a cursor, in its order, with the questions."""
+    # A join would be planned by how many rows the batch is thought to have, which is none while
+    # it is new: PostgreSQL then read all of its questions for each result (docs/log.md).
+    asked = sa.select(q.c.text).where(
+        q.c.batch_id == visible.c.batch_id, q.c.position == visible.c.position
+    )
     query = (
-        sa.select(visible, q.c.text.label("question"))
-        .join(q, (q.c.batch_id == visible.c.batch_id) & (q.c.position == visible.c.position))
+        sa.select(visible, asked.scalar_subquery().label("question"))
         .where(visible.c.batch_id == batch_id, visible.c.cursor > after)
         .order_by(visible.c.cursor)
         .limit(limit)
@@ -136,3 +183,9 @@ def one(conn: sa.Connection, batch_id: int, position: int) -> sa.Row[Any] | None
     """Return a question's result as soon as it is committed."""
     query = sa.select(r).where(r.c.batch_id == batch_id, r.c.position == position)
     return conn.execute(query).first()
+
+
+def answered_asks(conn: sa.Connection, batch_ids: Iterable[int]) -> list[int]:
+    """Return those of the batches whose first question has its result."""
+    query = sa.select(r.c.batch_id).where(r.c.batch_id.in_(batch_ids), r.c.position == 1)
+    return list(conn.scalars(query))

@@ -25,13 +25,26 @@ from db.tables import REVISION
 # A writer waits this long for another one to finish; SQLite has one writer at a time.
 _BUSY_SECONDS = 30
 _CONNECT_SECONDS = 5
+# A server that has gone without a word, restarted or cut off, is noticed within ten seconds; by
+# default a worker that waits for its answer would wait for two hours.
+_NOTICE_SILENCE = {
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+}
 _SWITCH_PAUSE_SECONDS = 0.01
 _LOCK_MILLISECONDS = 30_000
 _READING = "answermill_reading"
 
 
-def open_engine(settings: Settings) -> sa.Engine:
+def open_engine(settings: Settings, *, ping: bool = True) -> sa.Engine:
     """Return an engine; nothing is connected to yet.
+
+    Args:
+        settings: read once.
+        ping: whether each transaction first asks PostgreSQL if it is still there. Without, one
+            fails after a restart of the database: for callers that try again anyway.
 
     Raises:
         SettingsInvalid: the URL is not one.
@@ -44,13 +57,14 @@ def open_engine(settings: Settings) -> sa.Engine:
         return _sqlite_engine(url)
     return sa.create_engine(
         url,
-        pool_pre_ping=True,
+        pool_pre_ping=ping,
         pool_size=4,
         connect_args={
             "connect_timeout": _CONNECT_SECONDS,
             "options": f"-c timezone=UTC -c lock_timeout={_LOCK_MILLISECONDS}",
             "application_name": "answermill",
             "client_encoding": "utf8",  # a server set up without a locale says SQL_ASCII
+            **_NOTICE_SILENCE,
         },
     )
 

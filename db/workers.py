@@ -65,6 +65,11 @@ def on_host(conn: sa.Connection, host: str) -> list[Worker]:
     return [_entity(row) for row in conn.execute(query)]
 
 
+def listed(conn: sa.Connection) -> list[Worker]:
+    """Return every replica that was heard of within the last hour, by name."""
+    return [_entity(row) for row in conn.execute(sa.select(w).order_by(w.c.name))]
+
+
 def waiting_since(conn: sa.Connection, lanes: Sequence[Lane], now: datetime) -> datetime | None:
     """Return since when the oldest job of live batches waits in these lanes."""
     since: datetime | None = conn.scalar(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from db import batches, results
 from db.config import Settings
 from db.entities import Batch, Lane, Question
-from db.errors import SourceInvalid
+from db.errors import BatchUnknown, SourceChanged, SourceInvalid
 from db.session import DatabaseClock, reading, transaction
 from producer.broker import Sender, check
 from producer.room import Room
@@ -35,6 +37,7 @@ _TOLD = (
     "url",
     "runners_up",
 )
+PREFIX = "ask-"  # of the names of batches that are one question
 _SHORTEST_POLL, _LONGEST_POLL, _SLOWER = 0.01, 0.1, 1.3  # seconds, seconds, factor
 
 
@@ -57,27 +60,72 @@ def ask(engine: sa.Engine, app: Celery, settings: Settings, text: str, *, wait: 
 
     Raises:
         SourceInvalid: it is blank or can't be stored.
-        ServiceAway: the database or Redis can't be reached.
-        SystemFull: too many questions wait already.
+        ServiceAway: the database or Redis can't be reached, or too many questions wait.
+    """
+    until = time.monotonic() + wait.total_seconds()
+    batch = put(engine, app, settings, text)
+    return Asked(batch, _wait(engine, batch, until))
+
+
+def put(
+    engine: sa.Engine,
+    app: Celery,
+    settings: Settings,
+    text: str,
+    *,
+    source: str = "ask",
+    token: str | None = None,
+) -> Batch:
+    """Submit the question without waiting.
+
+    Two calls with the same `token` submit once.
+
+    Raises:
+        SourceInvalid: it is blank or can't be stored.
+        SourceChanged: the token came with another question before.
+        ServiceAway: the database or Redis can't be reached, or too many questions wait.
     """
     problem = "it is blank" if not text.strip() else question_fault(text)
     if problem:
         raise SourceInvalid("the question", problem)
     check(app, settings)
-    until = time.monotonic() + wait.total_seconds()
-    clock = DatabaseClock(engine)
-    Room(engine, settings, Lane.INTERACTIVE, clock).take(1)
-    batch = _submit(engine, Sender(app, settings), text, clock())
-    return Asked(batch, _wait(engine, batch, until))
+    Room(engine, settings, Lane.INTERACTIVE, DatabaseClock(engine)).take(1)
+    name = PREFIX + (token or uuid.uuid4().hex)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    try:
+        return _submit(engine, Sender(app, settings), text, name=name, source=source, digest=digest)
+    except IntegrityError:  # the token's second time
+        with reading(engine) as conn:
+            found = batches.find(conn, name)
+    if found.idempotency_key != digest:
+        raise SourceChanged(name, found.id)
+    return found
 
 
-def _submit(engine: sa.Engine, sender: Sender, text: str, now: datetime) -> Batch:
+def answered(engine: sa.Engine, name: str) -> Asked:
+    """Look up a question by the name of its batch.
+
+    Raises:
+        BatchUnknown: no question was asked under that name.
+    """
+    if not name.startswith(PREFIX):
+        raise BatchUnknown(name)
+    with reading(engine) as conn:
+        batch = batches.find(conn, name)
+        if (batch.lane, batch.question_count) != (Lane.INTERACTIVE, 1):
+            raise BatchUnknown(name)
+        return Asked(batch, results.one(conn, batch.id, 1))
+
+
+def _submit(
+    engine: sa.Engine, sender: Sender, text: str, *, name: str, source: str, digest: str
+) -> Batch:
+    now = DatabaseClock(engine)()
     sent = sender.room(Lane.INTERACTIVE) > 0
-    name = f"ask-{uuid.uuid4().hex[:12]}"
     question = Question(position=1, key="1", text=text)
     with transaction(engine) as conn:
         batch = batches.create(
-            conn, name=name, idempotency_key=name, lane=Lane.INTERACTIVE, source="ask", now=now
+            conn, name=name, idempotency_key=digest, lane=Lane.INTERACTIVE, source=source, now=now
         )
         messages = batches.append(conn, batch, [question], job_size=1, sent=sent, now=now)
         batches.seal(conn, batch, now)

@@ -17,12 +17,14 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
 
+import sqlalchemy as sa
 from rich.cells import cell_len
 from rich.console import Console, OverflowMethod
 from rich.table import Table
 
 from db.terminal import one_line
 from producer.results import Page
+from producer.rows import parquet_library
 
 COLUMNS = (
     "key",
@@ -69,7 +71,7 @@ def export(
 ) -> int | None:
     """Write the pages; return the last cursor, None when there was no result."""
     last = None
-    with _writer(stream, export_format, console) as write:
+    with writer(stream, export_format, console) as write:
         for page in pages:
             write(page)
             stream.flush()
@@ -78,9 +80,15 @@ def export(
     return last
 
 
-def _writer(
+def document(row: sa.Row[Any]) -> dict[str, Any]:
+    """Return a result as JSON lines write it."""
+    return dict(zip(COLUMNS, _plain(_values(row)), strict=True))
+
+
+def writer(
     stream: BinaryIO, export_format: ExportFormat, console: Console
 ) -> AbstractContextManager[Write]:
+    """Return what writes pages to the stream; the console is the table's."""
     if export_format is ExportFormat.TABLE:
         return _table(console)
     writers = {
@@ -120,8 +128,8 @@ def _csv(stream: BinaryIO) -> Iterator[Write]:
 def _jsonl(stream: BinaryIO) -> Iterator[Write]:
     def write(page: Page) -> None:
         for row in page:
-            found = dict(zip(COLUMNS, _plain(_values(row)), strict=True))
-            stream.write(json.dumps(found, ensure_ascii=False).encode() + b"\n")
+            line = json.dumps(document(row), ensure_ascii=False)
+            stream.write(line.encode() + b"\n")
 
     yield write
 
@@ -137,9 +145,7 @@ def _plain(values: tuple[Any, ...]) -> Iterator[Any]:
 
 @contextmanager
 def _parquet(stream: BinaryIO) -> Iterator[Write]:
-    import pyarrow as pa
-    from pyarrow.parquet import ParquetWriter
-
+    pa, parquet = parquet_library()
     special = {
         "confidence": pa.float64(),
         "answered_at": pa.timestamp("us", tz="UTC"),
@@ -151,7 +157,7 @@ def _parquet(stream: BinaryIO) -> Iterator[Write]:
     }
     schema = pa.schema([(name, special.get(name, pa.string())) for name in COLUMNS])
     held: list[tuple[Any, ...]] = []
-    with ParquetWriter(stream, schema) as writer:
+    with parquet.ParquetWriter(stream, schema) as writer:
 
         def write_group() -> None:
             columns = [list(column) for column in zip(*held, strict=True)] or [[]] * len(COLUMNS)

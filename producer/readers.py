@@ -72,10 +72,12 @@ def questions(path: Path, shown: str, layout: Layout) -> Iterator[tuple[int, Que
     Raises:
         SourceInvalid: with the row of the first fault.
     """
-    readers = {FileFormat.JSONL: _read_jsonl, FileFormat.PARQUET: _read_parquet}
-    found = readers.get(layout.format, _read_csv)(path, shown, layout)
+    if layout.format in (FileFormat.CSV, FileFormat.TSV):
+        yield from _csv_questions(path, shown, layout)
+        return
+    read = _read_jsonl if layout.format is FileFormat.JSONL else _read_parquet
     keyed = layout.key is not None
-    for position, (row, text, key, language, metadata) in enumerate(found, 1):
+    for position, (row, text, key, language, metadata) in enumerate(read(path, shown, layout), 1):
         problem = texts.question_fault(text)
         if keyed and not problem:
             key, problem = texts.key_of(key)  # noqa: PLW2901 - as written, then as stored
@@ -86,7 +88,8 @@ def questions(path: Path, shown: str, layout: Layout) -> Iterator[tuple[int, Que
         yield row, Question(position, key if keyed else str(position), text, language, metadata)
 
 
-def _read_csv(path: Path, shown: str, layout: Layout) -> Iterator[_Raw]:
+def _csv_questions(path: Path, shown: str, layout: Layout) -> Iterator[tuple[int, Question]]:
+    # Whatever reading CSV lets through can be stored and is no longer than a question may be.
     with rows.opened(path, shown) as stream:
         found = rows.csv_rows(stream, shown, layout.format.separator)
         _, header = next(found)
@@ -95,9 +98,13 @@ def _read_csv(path: Path, shown: str, layout: Layout) -> Iterator[_Raw]:
         key, language = (
             header.index(name) if name else len(header) for name in (layout.key, layout.language)
         )
-        for row, fields in found:
+        keyed = layout.key is not None
+        for position, (row, fields) in enumerate(found, 1):
             fields.append("")
-            yield row, fields[text], fields[key], fields[language] or None, None
+            name = fields[key] if keyed else str(position)
+            if not 0 < len(name) <= texts.LONGEST_KEY:
+                raise SourceInvalid(shown, str(texts.key_of(name)[1]), row=row)
+            yield row, Question(position, name, fields[text], fields[language] or None)
 
 
 def _read_jsonl(path: Path, shown: str, layout: Layout) -> Iterator[_Raw]:

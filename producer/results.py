@@ -48,3 +48,18 @@ def pages(
         if ended or not waits:
             return
         time.sleep(_POLL_SECONDS)
+
+
+def page_of(
+    engine: sa.Engine, ref: str, *, since: int, status: Status | None, limit: int
+) -> tuple[Page, bool]:
+    """Read at most so many results behind a cursor; tell whether there will be no more.
+
+    Raises:
+        BatchUnknown: there is no such batch.
+    """
+    with reading(engine) as conn:
+        batch = batches.find(conn, ref)
+        page = results.page(conn, batch.id, after=since, limit=limit, status=status)
+        complete = batch.finished_at is not None and results.all_visible(conn, batch.id)
+    return page, complete and len(page) < limit

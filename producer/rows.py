@@ -8,17 +8,18 @@ Parquet, both counted from 1. What the values may be is not checked here.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from db.errors import SourceInvalid
+from db.errors import ExtraMissing, SourceInvalid
 from producer.texts import LONGEST_QUESTION, unstorable
 
 _LONGEST_LINE = 16 << 20  # characters; a question may be all escapes
+_BLOCK = 1 << 16  # characters
 _SEPARATORS = ",;\t"
 _PARQUET_STEP = 256  # rows: few, as each may be as long as a question gets
 
@@ -39,9 +40,33 @@ def reason(error: OSError) -> str:
 
 
 def _lines(stream: TextIO, shown: str) -> Iterator[str]:
-    for number, line in enumerate(iter(partial(stream.readline, _LONGEST_LINE), ""), 1):
+    number = 1
+    for lines in _blocks(stream):
+        longest = max(map(len, lines))
+        if longest >= _LONGEST_LINE or unstorable("".join(lines)) is not None:
+            yield from _checked(lines, number, shown)
+        else:
+            yield from lines
+        number += len(lines)
+
+
+def _blocks(stream: TextIO) -> Iterator[list[str]]:
+    """Read whole lines, many at once: one by one, half of the time would go into it."""
+    rest = ""
+    while block := stream.read(_BLOCK):
+        lines = list(io.StringIO(rest + block, newline=""))
+        # The last one may go on; a carriage return may be half of a line's end.
+        rest = lines.pop() if len(lines[-1]) < _LONGEST_LINE else ""
+        if lines:
+            yield lines
+    if rest:
+        yield [rest]
+
+
+def _checked(lines: list[str], first: int, shown: str) -> Iterator[str]:
+    for number, line in enumerate(lines, first):
         problem = unstorable(line)
-        if len(line) == _LONGEST_LINE:
+        if len(line) >= _LONGEST_LINE:
             problem = f"the line has {_LONGEST_LINE:,} characters or more"
         if problem is not None:
             raise SourceInvalid(shown, problem, row=number)
@@ -115,15 +140,27 @@ def _refuse(name: str) -> NoReturn:
     raise ValueError(msg)
 
 
+def parquet_library() -> tuple[Any, Any]:
+    """Import PyArrow, which is large and not everywhere, and its Parquet module.
+
+    Raises:
+        ExtraMissing: it is not installed.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise ExtraMissing("pyarrow", "parquet") from error
+    return pa, parquet
+
+
 @contextmanager
 def parquet(path: Path, shown: str) -> Iterator[Any]:
     """Open a Parquet file as PyArrow's ParquetFile."""
-    import pyarrow as pa
-    from pyarrow.parquet import ParquetFile
-
+    pa, library = parquet_library()
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what it was given
     try:
-        with ParquetFile(path, buffer_size=1 << 18, pre_buffer=False) as file:
+        with library.ParquetFile(path, buffer_size=1 << 18, pre_buffer=False) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
         problem = (str(error).splitlines() or ["it can't be read"])[0]

@@ -92,13 +92,17 @@ def opened(
     text: str | None = None,
     key: str | None = None,
     file_format: FileFormat | None = None,
+    called: str | None = None,
 ) -> Iterator[Source]:
     """Find the file, its format and its columns; `-` is standard input.
+
+    `called` is what the caller knows it by, if that is no path.
 
     Raises:
         SourceInvalid: there is no such file, or it lacks a column.
     """
-    with _readable(ref) as (shown, stem, path):
+    with _readable(ref) as (named, stem, path):
+        shown = called or named
         try:
             form = file_format or _format(path, ref, shown)
             layout = _layout(path, shown, form, text, key)

@@ -88,11 +88,11 @@ def standing(engine: sa.Engine, ref: str, clock: DatabaseClock | None = None) ->
         return Standing(batch, batches.progress(conn, batch.id, now), now)
 
 
-def newest(engine: sa.Engine, limit: int) -> list[Standing]:
-    """Tell where the batches stand that were made last, newest first."""
+def newest(engine: sa.Engine, limit: int, before: int | None = None) -> list[Standing]:
+    """Tell where the batches stand that were made last (before an id, if given), newest first."""
     now = DatabaseClock(engine)()
     with reading(engine) as conn:
-        found = batches.newest(conn, limit)
+        found = batches.newest(conn, limit, before)
         return [Standing(batch, batches.progress(conn, batch.id, now), now) for batch in found]
 
 

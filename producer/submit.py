@@ -20,6 +20,7 @@ from db.config import Settings
 from db.entities import Batch, BatchState, Lane, Question
 from db.errors import NameInvalid, SourceChanged, SourceInvalid, SystemFull
 from db.session import DatabaseClock, reading, transaction
+from producer.ahead import read_ahead
 from producer.broker import Sender, check
 from producer.room import Room, WhenFull
 from producer.source import Checked
@@ -63,12 +64,14 @@ def submit(
     deadline: timedelta | datetime | None = None,
     model: str | None = None,
     when_full: WhenFull = WhenFull.WAIT,
+    origin: str | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
     on_away: Callable[[], None] = lambda: None,
     on_full: Callable[[SystemFull], None] = lambda _: None,
 ) -> Submitted:
-    """Store and send what is not stored yet; lane, deadline and model are a new batch's.
+    """Store and send what is not stored yet; lane, deadline, model and origin are a new batch's.
 
+    `origin` is told as its source; unless given, the file's name.
     `on_progress` is told how many questions are stored; `on_away` once, when Redis goes away;
     `on_full` when it begins to wait for room.
 
@@ -87,7 +90,7 @@ def submit(
         room.require(left)
     due = clock() + deadline if isinstance(deadline, timedelta) else deadline
     batch, made = _find_or_create(
-        engine, source, named, lane=lane, deadline=due, model=model, now=clock()
+        engine, source, named, lane=lane, deadline=due, model=model, origin=origin, now=clock()
     )
     if batch.state is not BatchState.OPEN:
         return Submitted(batch, batch.question_count, resumed=False, already=True)
@@ -120,6 +123,15 @@ def name_of(source: Checked, wanted: str | None = None) -> str:
     if wanted is None:
         stem = "".join(c for c in source.source.stem if c.isprintable())
         return f"{stem[: LONGEST_NAME // 2]}-{source.digest[:_DIGEST_SHOWN]}"
+    return checked_name(wanted)
+
+
+def checked_name(wanted: str) -> str:
+    """Return the name as it is.
+
+    Raises:
+        NameInvalid: no batch can have it.
+    """
     if not wanted.strip():
         raise NameInvalid(wanted, "it is blank")
     if len(wanted) > LONGEST_NAME:
@@ -149,13 +161,15 @@ def _find_or_create(
     lane: Lane,
     deadline: datetime | None,
     model: str | None,
+    origin: str | None,
     now: datetime,
 ) -> tuple[Batch, bool]:
     try:
         with transaction(engine) as conn:
             found = batches.named(conn, name)
             if found is None:
-                shown = "".join(c if c.isprintable() else "?" for c in source.source.shown)
+                told = origin or source.source.shown
+                shown = "".join(c if c.isprintable() else "?" for c in told)
                 made = batches.create(
                     conn,
                     name=name,
@@ -209,7 +223,7 @@ def _unchanged(source: Checked, batch: Batch, size: int) -> Iterator[list[Questi
     change = SourceInvalid(source.source.shown, f"it changed while it was read; {hint}")
     last = batch.question_count
     try:
-        for questions in _slices(source.questions(behind=last), size):
+        for questions in read_ahead(_slices(source.questions(behind=last), size)):
             if source.changed:
                 break
             last = questions[-1].position

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import sqlalchemy as sa
 import typer
 
-from db import migrate, versions
+from db import dialect, migrate, queues, versions
 from db.config import Settings, load, redact
 from db.entities import InForce
-from db.errors import AnswermillError
+from db.errors import AnswermillError, BrokerTaken
 from db.session import check_schema, make_home, open_engine, reading, revision
+from db.tables import REVISION
 from db.terminal import err, out
 from producer.services import database as opened
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 app = typer.Typer(pretty_exceptions_enable=False)
 database = typer.Typer(help="The database's schema.", no_args_is_help=True)
@@ -117,6 +122,9 @@ def upgrade() -> None:
     """Bring the database to this release's schema."""
     with _unchecked(load()) as engine:
         before = revision(engine)
+        if before is not None and before > REVISION:
+            out.print(f"the schema is at {_later(before)}; it is left as it is")
+            return
         migrate.upgrade(engine)
         after = revision(engine)
     was = "" if before == after else f", was {f'at {before}' if before else 'without tables'}"
@@ -128,7 +136,19 @@ def check_database() -> None:
     """Tell whether the database has this release's schema."""
     with _unchecked(load()) as engine:
         check_schema(engine)
-        out.print(f"the schema is at {revision(engine)}, as this release needs it")
+        out.print(f"the schema is at {_checked(engine)}")
+
+
+def _checked(engine: sa.Engine) -> str:
+    """Return the revision of a schema that will do."""
+    found = revision(engine)
+    if found is not None and found > REVISION:
+        return _later(found)
+    return f"{found}, as this release needs it"
+
+
+def _later(found: str) -> str:
+    return f"{found}, later than this release's {REVISION}, which one release of skew allows"
 
 
 @app.command()
@@ -148,23 +168,45 @@ def check() -> None:
 
 def _check_database(settings: Settings) -> str:
     with opened(settings) as engine:
-        return f"schema {revision(engine)}"
+        return f"schema {_checked(engine)}"
 
 
 def _check_broker(settings: Settings) -> str:
     from producer.broker import check as check_broker
     from producer.broker import open_broker
 
-    check_broker(open_broker(settings), settings)
+    client = open_broker(settings)
+    check_broker(client, settings)
+    _check_owner(client, settings)
     return "Redis answers"
+
+
+def _check_owner(client: Celery, settings: Settings) -> None:
+    """Refuse a Redis that workers on another database use; ours may be the one that is away."""
+    ours = None
+    with contextlib.suppress(AnswermillError), opened(settings) as engine, reading(engine) as conn:
+        ours = dialect.database_identity(conn)
+    if ours is not None and queues.owner(client, settings) not in (None, ours):
+        raise BrokerTaken(redact(settings.broker))
 
 
 def _check_model(settings: Settings) -> str:
     found = _in_force(settings)
+    _check_bundles(settings, found)
     told = f"workers would answer with {found.version}"
     if found.canary is None:
         return told
     return f"{told}, {found.canary.canary_share:.1%} of the jobs with {found.canary}"
+
+
+def _check_bundles(settings: Settings, found: InForce) -> None:
+    """Look into the store where there may be a worker; a producer needs none."""
+    if importlib.util.find_spec("safetensors") is None:
+        return
+    from worker.model.place import require_bundle
+
+    for version in filter(None, (found.version, found.canary)):
+        require_bundle(settings, version)
 
 
 def _check_store(settings: Settings) -> str:

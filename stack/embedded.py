@@ -21,6 +21,7 @@ from db.config import Settings
 from db.errors import BrokerAway, SettingsInvalid, StackRunning, UserError
 from db.session import make_home, prepare
 from stack.processes import Service
+from worker.threads import share
 
 # The longest job plus a margin: a worker that is asked to stop finishes what it has.
 _WORKER_GRACE = 30.0
@@ -64,12 +65,18 @@ def running(settings: Settings, workers: int, model: str | None = None) -> Itera
             at_exit.callback(services[0].stop)
             _start_redis(services[0], settings)
         port = _free_port(settings.flower_port)
-        rest = [worker_service(settings, n, model) for n in range(1, workers + 1)]
+        shared = settings.model_copy(update={"threads": _threads(settings, workers)})
+        rest = [worker_service(shared, n, model) for n in range(1, workers + 1)]
         rest.append(flower_service(settings, port))
         at_exit.callback(_stop_all, rest)
         for service in rest:
             service.start()
         yield Stack(settings, [*services, *rest], f"http://{_LOOPBACK}:{port}")
+
+
+def _threads(settings: Settings, workers: int) -> int:
+    # A worker does not know of the others.
+    return settings.threads or share(workers * settings.replicas)
 
 
 def _stop_all(services: list[Service]) -> None:
@@ -128,12 +135,17 @@ def redis_service(settings: Settings) -> Service:
 
 
 def worker_service(settings: Settings, number: int, model: str | None) -> Service:
-    """Describe one worker process."""
+    """Describe one worker process, which takes its threads from the settings."""
+    told = {"ANSWERMILL_THREADS": str(settings.threads)}
+    if model:
+        told["ANSWERMILL_MODEL"] = model
+    if settings.metrics_port:
+        told["ANSWERMILL_METRICS_PORT"] = str(settings.metrics_port + number - 1)
     return Service(
         f"worker {number}",
         [sys.executable, "-m", "stack", "worker"],
         log=_log(settings, f"worker-{number}"),
-        environment=_environment(settings) | ({"ANSWERMILL_MODEL": model} if model else {}),
+        environment=_environment(settings) | told,
         grace_seconds=_WORKER_GRACE,
     )
 

@@ -8,6 +8,7 @@ without a password: its pages name batches and machines.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import sys
@@ -19,19 +20,27 @@ from db.terminal import call
 from producer.broker import open_broker
 
 _LOOPBACK = "127.0.0.1"
+_NO_PORT = (errno.EACCES, errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 
 
 def main(address: str = _LOOPBACK, port: str = "", folder: str | None = None) -> None:
     """Serve until stopped.
 
     Raises:
-        SettingsInvalid: it would be open to everybody.
+        SettingsInvalid: it would be open to everybody, or it can't have the port.
     """
     settings = load()
     guard(settings, address)
     logs.configure(settings)
     app = open_broker(settings)
-    app.start(arguments(address, port or str(settings.flower_port), folder))
+    port = port or str(settings.flower_port)
+    try:
+        app.start(arguments(address, port, folder))
+    except OSError as error:
+        if error.errno not in _NO_PORT:
+            raise
+        fault = f"Flower can't have port {port} of {address}: {os.strerror(error.errno)}"
+        raise SettingsInvalid([f"ANSWERMILL_FLOWER_PORT: {fault}"]) from error
 
 
 def arguments(address: str, port: str, folder: str | None) -> list[str]:

@@ -1,40 +1,55 @@
-"""The use case: claim a job, answer its questions, store their results.
+"""The use case: claim jobs, answer their questions, store their results.
 
-Knows neither Celery nor torch: the model is an argument. A fault of the database is
-waited out and burns no attempt; a fault of the model counts against the job. When the
-lease is lost on the way, nothing is written and nothing is raised.
+Jobs that are small are topped up: claimed, read, answered and stored together with others
+of their lane. Each keeps its own lease and its own fence, and fails by itself: when the
+model raises on several, each is answered alone.
+
+Knows neither Celery nor torch: the models are arguments. A fault of the database is
+waited out and burns no attempt. A fault of the model counts against the job, unless the
+model fails on a harmless question, too: then the job goes back unharmed. When a lease is
+lost on the way, nothing of that job is written and nothing is raised.
+What is done meanwhile, and in which order, is told by `worker.along`.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol, TypeVar
+from itertools import groupby
+from typing import Protocol
 
 import sqlalchemy as sa
 import structlog
 import tenacity
 
 from db import batches, jobs, results
-from db.entities import Answer, Job, JobState, Result, Status
+from db.entities import Answer, Job, JobState, Lane, Result, Status
 from db.errors import DatabaseAway, LeaseLost
 from db.session import transaction
+from worker.following import Held
 from worker.leases import LeaseKeeper
-from worker.model.confidence import Reason
+from worker.meters import Meters, Stage
+from worker.model.reasons import Reason
 from worker.passes import Model, answer_texts
 
 log = structlog.get_logger()
-T = TypeVar("T")
 
 EMPTY = Answer(Status.FAILED, error="empty question")
 TOO_LONG = Answer(Status.HANDED_OFF, reason=Reason.TOO_LONG)
 EXPIRED = Answer(Status.EXPIRED)
 
-_outlast_the_database = tenacity.Retrying(
+# Jobs that are answered together at most: each is one statement when they are stored.
+_TOGETHER = 64
+_ANY_SIZE = 1 << 62
+
+# A question that no model has a reason to fail on.
+_HARMLESS = "Hello?"
+
+outlast_the_database = tenacity.Retrying(
     retry=tenacity.retry_if_exception_type(DatabaseAway),
     wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
     before_sleep=lambda _: log.warning("database away, waiting"),
@@ -60,57 +75,126 @@ class Desk:
     lease: timedelta
     attempts: int  # of a single question, before it is given up
     question_chars: int
+    window: int = 128  # questions up to which jobs are claimed together
+    meters: Meters = field(default_factory=Meters)
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Claimed:
     """A claimed job with its unanswered questions: position, key and text each."""
 
     job: Job
     questions: list[tuple[int, str, str]]
-    deadline: datetime | None
 
 
-def answer_job(desk: Desk, model: Model, job_id: int, progress: Progress) -> dict[str, object]:
-    """Answer a queued job; a job that is not queued any more costs one query.
+Work = list[Claimed]  # what is answered together; never empty
 
-    Returns:
-        What Flower shows: questions by status and the rate, or why there was nothing to do.
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A job with an answer to each of its questions, to be stored."""
+
+    claimed: Claimed
+    answers: list[Answer]
+    model_version: str
+    seconds: float  # that the model took for all that it was answered with
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A job whose attempt died.
+
+    The exception itself is not kept: its traceback holds what the model had in memory.
     """
-    started = time.perf_counter()
-    work = _outlast_the_database(_take, desk, job_id)
-    if work is None:
-        return {"idle": "the job was not queued any more"}
-    job = work.job
-    with desk.keeper.holding(job):
-        try:
-            answers = _answer(desk, model, work, progress)
-        except Exception as error:  # noqa: BLE001 - whatever a model raises counts against the job
-            return _fail(desk, job, error)
-        try:
-            _outlast_the_database(_store, desk, model.version, work, answers)
-        except LeaseLost:
-            log.warning("lease lost, nothing written", job=job.id, attempt=job.attempt)
-            return {"idle": "the lease was lost"}
-    _outlast_the_database(_close_batch, desk, job)
-    return _summary(job, answers, time.perf_counter() - started)
+
+    claimed: Claimed
+    error: str  # the exception's class
+    message: str  # may quote a question: it goes into SQL, never into the log
+    blameless: bool = False  # the model answers nothing at all
 
 
-def _take(desk: Desk, job_id: int) -> Work | None:
-    with transaction(desk.engine) as conn:
+Outcome = Answered | Failed
+
+
+def take(desk: Desk, job_id: int) -> Work | None:
+    """Claim a queued job, topped up if it is small; None when it is not queued any more."""
+    with desk.meters.timing(Stage.CLAIM), transaction(desk.engine) as conn:
         now = desk.clock()
         job = jobs.claim(conn, job_id, owner=desk.owner, lease=desk.lease, now=now)
-        if job is None:
-            return None
-        first, last = job.first_position, job.last_position
-        questions = results.unanswered(conn, job.batch_id, first, last)
-        return Work(job, questions, jobs.deadline(conn, job))
+        return None if job is None else _topped_up(desk, conn, job, now)
 
 
-def _answer(desk: Desk, model: Model, work: Work, progress: Progress) -> list[Answer]:
-    return answer_questions(
-        model, [text for _, _, text in work.questions], desk.question_chars, progress
+def take_next(desk: Desk, lane: Lane) -> Work | None:
+    """Claim the lane's oldest job, topped up if it is small; None when none is queued."""
+    with desk.meters.timing(Stage.CLAIM), transaction(desk.engine) as conn:
+        now = desk.clock()
+        first = _claim_next(desk, conn, lane, room=_ANY_SIZE, limit=1, now=now)
+        return _topped_up(desk, conn, first[0], now) if first else None
+
+
+def _claim_next(
+    desk: Desk, conn: sa.Connection, lane: Lane, *, room: int, limit: int, now: datetime
+) -> list[Job]:
+    return jobs.claim_next(
+        conn, lane, room=room, limit=limit, owner=desk.owner, lease=desk.lease, now=now
     )
+
+
+def _topped_up(desk: Desk, conn: sa.Connection, first: Job, now: datetime) -> Work:
+    taken = [first]
+    # As many as fit if each is as large as the first; what is larger than that waits.
+    more = min(desk.window // first.size, _TOGETHER) - 1
+    if more > 0 and first.failures == 0:
+        taken += _claim_next(desk, conn, first.lane, room=first.size, limit=more, now=now)
+    asked = results.of_jobs(conn, taken)
+    return [Claimed(job, questions) for job, questions in zip(taken, asked, strict=True)]
+
+
+def answer(desk: Desk, models: Held, work: Work, progress: Progress) -> list[Outcome]:
+    """Answer what was claimed; whatever the model raises becomes the outcome of its job.
+
+    Args:
+        desk: the rules.
+        models: of which each job has one, the same at every attempt.
+        work: the claimed jobs.
+        progress: hears how many questions are answered, for each model anew.
+    """
+    told: list[Outcome] = []
+    version_of = {claimed.job.id: models.for_job(claimed.job.id) for claimed in work}
+    by_version = sorted(work, key=lambda claimed: version_of[claimed.job.id].version)
+    for _, same in groupby(by_version, key=lambda claimed: version_of[claimed.job.id].version):
+        together = list(same)
+        model = version_of[together[0].job.id]
+        told += _answer_together(desk, model, together, progress)
+    return told
+
+
+def _answer_together(desk: Desk, model: Model, work: Work, progress: Progress) -> list[Outcome]:
+    started = time.perf_counter()
+    texts = [text for claimed in work for _, _, text in claimed.questions]
+    try:
+        answers = iter(answer_questions(model, texts, desk.question_chars, progress))
+    except Exception as error:  # noqa: BLE001 - whatever a model raises counts against the job
+        failed = Failed(work[0], type(error).__name__, str(error))
+    else:
+        seconds = time.perf_counter() - started
+        return [
+            Answered(claimed, [next(answers) for _ in claimed.questions], model.version, seconds)
+            for claimed in work
+        ]
+    if len(work) == 1:
+        return [replace(failed, blameless=not _answers(model))]
+    alone = (_answer_together(desk, model, [claimed], progress) for claimed in work)
+    return [outcome for outcomes in alone for outcome in outcomes]
+
+
+def _answers(model: Model) -> bool:
+    """Tell whether a model that has just raised answers anything."""
+    try:
+        answer_texts(model, [_HARMLESS])
+    except Exception:  # noqa: BLE001 - whatever a model raises
+        return False
+    return True
 
 
 def answer_questions(
@@ -143,41 +227,91 @@ def _unfit(text: str, question_chars: int) -> Answer | None:
     return TOO_LONG if len(text) > question_chars else None
 
 
-def _store(desk: Desk, model_version: str, work: Work, answers: list[Answer]) -> None:
+def store(desk: Desk, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Store how the jobs ended; return those whose lease was not lost.
+
+    Waits for a database that is away.
+    """
+    answered = [outcome for outcome in outcomes if isinstance(outcome, Answered)]
+    with desk.meters.timing(Stage.STORE):
+        lost = set(outlast_the_database(_store, desk, answered)) if answered else set()
+    for outcome in outcomes:
+        if isinstance(outcome, Failed) and not _fail(desk, outcome):
+            lost.add(outcome.claimed.job)
+    for job in lost:
+        log.warning("lease lost, nothing written", job=job.id, attempt=job.attempt)
+    kept = [outcome for outcome in outcomes if outcome.claimed.job not in lost]
+    for outcome in kept:
+        if isinstance(outcome, Answered):
+            desk.meters.count_answers(outcome.answers, outcome.model_version)
+            _tell(outcome)
+    return kept
+
+
+def _store(desk: Desk, answered: Sequence[Answered]) -> list[Job]:
     with transaction(desk.engine) as conn:
         now = desk.clock()
-        late = work.deadline is not None and now > work.deadline
-        rows = [
-            Result(position, key, EXPIRED if late else answer, model_version, now)
-            for (position, key, _), answer in zip(work.questions, answers, strict=True)
-        ]
-        jobs.finish(conn, work.job, rows, now=now)
+        work = [(outcome.claimed.job, _rows(outcome, now)) for outcome in answered]
+        return jobs.finish_all(conn, work, now=now)
 
 
-def _close_batch(desk: Desk, job: Job) -> None:
-    with transaction(desk.engine) as conn:
-        batches.close_finished(conn, desk.clock(), job.batch_id)
+def _rows(outcome: Answered, now: datetime) -> list[Result]:
+    deadline = outcome.claimed.job.deadline
+    late = deadline is not None and now > deadline
+    return [
+        Result(position, key, EXPIRED if late else answer, outcome.model_version, now)
+        for (position, key, _), answer in zip(
+            outcome.claimed.questions, outcome.answers, strict=True
+        )
+    ]
 
 
-def _fail(desk: Desk, job: Job, error: Exception) -> dict[str, object]:
-    # The message of an exception may quote a question: it goes into SQL, never into the log.
-    name = type(error).__name__
-    log.error("attempt failed", job=job.id, attempt=job.attempt, error=name)
+def _fail(desk: Desk, outcome: Failed) -> bool:
+    job = outcome.claimed.job
     try:
-        state = _outlast_the_database(_store_failure, desk, job, f"{name}: {error}"[:500])
+        state = outlast_the_database(_store_failure, desk, outcome)
     except LeaseLost:
-        return {"idle": "the lease was lost"}
-    _outlast_the_database(_close_batch, desk, job)
-    return {"failed_attempt": name, "job": state.value}
+        state = None
+    now = state.value if state else "lost"
+    log.error("attempt failed", job=job.id, attempt=job.attempt, error=outcome.error, now=now)
+    return state is not None
 
 
-def _store_failure(desk: Desk, job: Job, error: str) -> JobState:
+def _store_failure(desk: Desk, outcome: Failed) -> JobState:
+    job, error = outcome.claimed.job, f"{outcome.error}: {outcome.message}"[:500]
     with transaction(desk.engine) as conn:
-        return jobs.fail(conn, job, error=error, attempts=desk.attempts, now=desk.clock())
+        if not outcome.blameless:
+            return jobs.fail(conn, job, error=error, attempts=desk.attempts, now=desk.clock())
+        jobs.give_back(conn, job)
+        return JobState.QUEUED
 
 
-def _summary(job: Job, answers: list[Answer], seconds: float) -> dict[str, object]:
-    counts = Counter(answer.status.value for answer in answers)
-    rate = round(len(answers) / seconds, 1)
-    log.info("job done", job=job.id, batch=job.batch_id, seconds=round(seconds, 3), **counts)
-    return {**counts, "questions_per_s": rate}
+def _tell(outcome: Answered) -> None:
+    job, seconds = outcome.claimed.job, round(outcome.seconds, 3)
+    counts = Counter(answer.status.value for answer in outcome.answers)
+    counts.update(answer.via.value for answer in outcome.answers if answer.via)
+    log.info("job done", job=job.id, batch=job.batch_id, seconds=seconds, **counts)
+
+
+def close_batches(desk: Desk, ids: Iterable[int]) -> None:
+    """Note the end of those of these batches that have no job left."""
+    for batch_id in sorted(set(ids)):
+        outlast_the_database(_close_batch, desk, batch_id)
+
+
+def _close_batch(desk: Desk, batch_id: int) -> None:
+    with transaction(desk.engine) as conn:
+        batches.close_finished(conn, desk.clock(), batch_id)
+
+
+def give_back(desk: Desk, work: Work) -> None:
+    """Queue claimed jobs again that were not begun; a fault is left to their leases' end."""
+    for claimed in work:
+        job = claimed.job
+        try:
+            with transaction(desk.engine) as conn:
+                jobs.give_back(conn, job)
+        except (LeaseLost, DatabaseAway) as error:
+            log.warning("job not given back", job=job.id, error=str(error))
+        else:
+            log.info("job given back", job=job.id)

@@ -2,36 +2,30 @@
 
 The parent never imports torch: forking after torch has started its threads hangs. A
 child loads the model before it takes work; a message that arrives meanwhile waits for it.
-From then on the child follows what SQL says is in force.
+From then on it is the child's business: `worker.child`.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from multiprocessing import sharedctypes
 
-import sqlalchemy as sa
 import structlog
-from billiard import current_process
 from celery import Celery, signals
 
-from db import logs, queues, versions
+from db import dialect, logs, queues, versions
 from db.config import Settings
-from db.entities import InForce, Lane, ModelVersion
-from db.messages import AnswerJob
-from db.session import DatabaseClock, open_engine, prepare, reading
-from worker import tasks
-from worker.answering import Desk
+from db.entities import Lane, ModelVersion
+from db.errors import BrokerAway
+from db.session import prepare, reading
+from worker import child, meters, tasks
 from worker.breaker import Breaker
-from worker.following import Following
-from worker.leases import LeaseKeeper
-from worker.memory import give_back
-from worker.sweep import Sweep, Sweeper
+from worker.child import Load
+from worker.model.place import require_bundle
+from worker.passes import Model
 from worker.threads import limit
-from worker.vitals import Vitals
 
 log = structlog.get_logger()
 
@@ -42,20 +36,51 @@ _LOAD_SECONDS = 600
 _KILL_AFTER = 15
 
 
-def create_app(settings: Settings) -> Celery:
-    """Build the Celery app with its task; nothing is connected to or loaded yet."""
+def load_bundle(settings: Settings, version: ModelVersion) -> Model:
+    """Fetch, verify and load a version's bundle."""
+    from worker.model.registry import load_version  # may import torch: only ever in a child
+
+    model = load_version(settings, version)
+    log.info(
+        "passes measured",
+        model=model.version,
+        encoder=model.kind,
+        threads=settings.threads,
+        questions=model.budget.questions,
+        questions_per_s=dict(model.rates),
+    )
+    return model
+
+
+def create_app(
+    settings: Settings, load: Load = load_bundle, forked: Callable[[], None] = lambda: None
+) -> Celery:
+    """Build the Celery app with its task; nothing is connected to or loaded yet.
+
+    Args:
+        settings: read once.
+        load: makes a model of a version.
+        forked: closes in each child what belongs to the parent.
+    """
     app = Celery("answermill")
     app.conf.update(queues.celery_settings(settings) | _worker_settings(settings))
     place = tasks.Place()
     tasks.register(app, place)
-    # Made before any fork: its memory is shared with every child.
+    # Made before any fork: the breaker's count is shared with every child, and children see
+    # here what the parent alone is told.
     breaker = Breaker(settings.breaker_failures, settings.breaker_seconds, settings.replicas)
+    draining = sharedctypes.RawValue("b", 0)
+
+    def drain(**_: object) -> None:
+        draining.value = 1
 
     # Celery calls this in each child, before the child takes its first task.
     def begin(**_: object) -> None:
-        place.child = _begin_child(app, settings, breaker)
+        forked()
+        place.child = child.begin(app, settings, load, breaker, lambda: bool(draining.value))
 
     signals.worker_process_init.connect(begin, weak=False)
+    signals.worker_shutting_down.connect(drain, weak=False)
     signals.setup_logging.connect(lambda **_: logs.configure(settings), weak=False)
     return app
 
@@ -80,36 +105,49 @@ def _worker_settings(settings: Settings) -> dict[str, object]:
     }
 
 
-def run(settings: Settings, lanes: Sequence[Lane]) -> int:
+def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> int:
     """Work until a signal says stop; return the exit status.
 
+    A Redis that is away is waited for.
+
+    Args:
+        settings: read once.
+        lanes: which to take work from, the first one first.
+        load: makes a model of a version, in each child.
+
     Raises:
-        UserError: the schema, the model or what speaks to its store is not there.
+        UserError: the schema, the model or what speaks to its store is not there; or Redis is
+            another stack's.
         DatabaseAway: the database can't be reached.
     """
     logs.configure(settings)
     threads = limit(settings.threads, settings.replicas)
-    version = _answering(settings)
+    version, identity = _answering(settings)
+    if load is load_bundle:
+        require_bundle(settings, version)
     # A name that comes into production later must not leave the children without a choice.
     spec = settings.model or version.name
     chosen = settings.model_copy(update={"model": spec, "threads": threads})
     log.info("worker starting", model=str(version), replicas=settings.replicas, threads=threads)
-    app = create_app(chosen)
-    app.worker_main(
-        [
-            "worker",
-            "--events",
-            "--without-gossip",
-            "--without-mingle",
-            f"--queues={','.join(lanes)}",
-            f"--hostname={os.getpid()}@{socket.gethostname()}",
-            "--loglevel=WARNING",
-        ]
-    )
+    with meters.served(chosen) as counts:
+        app = create_app(chosen, load, counts.let_go)
+        _own(app, settings, identity)
+        app.worker_main(
+            [
+                "worker",
+                "--events",
+                "--without-gossip",
+                "--without-mingle",
+                f"--queues={','.join(lanes)}",
+                f"--hostname={os.getpid()}@{socket.gethostname()}",
+                "--loglevel=WARNING",
+            ]
+        )
     return 0
 
 
-def _answering(settings: Settings) -> ModelVersion:
+def _answering(settings: Settings) -> tuple[ModelVersion, str]:
+    """Return the version that is in force, and the database's identity."""
     if settings.store_url is not None:
         from worker.model import store
 
@@ -117,79 +155,15 @@ def _answering(settings: Settings) -> ModelVersion:
     engine = prepare(settings)
     try:
         with reading(engine) as conn:
-            return versions.in_force(conn, settings.model).version
+            version = versions.in_force(conn, settings.model).version
+            identity = dialect.database_identity(conn)
     finally:
         engine.dispose()  # connections must not be shared with children
+    return version, identity
 
 
-@dataclass(frozen=True, slots=True)
-class CeleryQueue:
-    """Redis as the sweep sees it."""
-
-    app: Celery
-    settings: Settings
-
-    def waiting(self, lane: Lane) -> int:
-        """Return how many messages of the lane wait."""
-        return queues.waiting(self.app, lane, self.settings)
-
-    def send(self, messages: Sequence[AnswerJob]) -> None:
-        """Send the messages."""
-        queues.send(self.app, messages, self.settings)
-
-
-def _begin_child(app: Celery, settings: Settings, breaker: Breaker) -> tasks.Child:
-    slot = current_process().index
-    breaker.take_over(slot)
+def _own(app: Celery, settings: Settings, identity: str) -> None:
     try:
-        engine = open_engine(settings)
-        following = _following(settings, engine)
-        model = following.begin()
-    except Exception:
-        log.exception("the model can't be loaded")
-        os._exit(1)  # Celery would swallow the error and hand this child work
-    clock = DatabaseClock(engine)
-    lease = timedelta(seconds=settings.lease_seconds)
-    keeper = LeaseKeeper(engine, clock, lease)
-    keeper.start()
-    queue = CeleryQueue(app, settings)
-    Sweeper(
-        Sweep(engine, clock, queue, settings.attempts, settings.high_water), settings.sweep_seconds
-    ).start()
-    desk = Desk(
-        engine=engine,
-        clock=clock,
-        keeper=keeper,
-        owner=f"{socket.gethostname()}/{os.getpid()}",
-        lease=lease,
-        attempts=settings.attempts,
-        question_chars=settings.question_chars,
-    )
-    lanes = [Lane(name) for name in app.amqp.queues.consume_from]
-    vitals = Vitals(
-        engine,
-        clock,
-        slot=slot,
-        lanes=lanes,
-        model_version=lambda: following.version,
-        failures=breaker.state,
-    )
-    log.info("model loaded", model=model)
-    following.start()
-    vitals.start()
-    return tasks.Child(desk, following, vitals, breaker, slot)
-
-
-def _following(settings: Settings, engine: sa.Engine) -> Following:
-    from worker.model.registry import load_version  # imports torch: only ever in a child
-
-    def look() -> InForce:
-        with reading(engine) as conn:
-            return versions.in_force(conn, settings.model)
-
-    return Following(
-        look,
-        lambda version: load_version(settings, version),
-        seconds=settings.follow_seconds,
-        let_go=give_back,
-    )
+        queues.own(app, settings, identity)
+    except BrokerAway as error:
+        log.warning("Redis is waited for", error=str(error))

@@ -89,6 +89,10 @@ class Breaker:
         if failures >= self._most:
             log.info("work resumed", failures=failures)
 
+    def forgive(self) -> None:
+        """Be closed: from now on another model answers, which has failed on nothing."""
+        self.succeeded()
+
     def _stay_open(self) -> float:
         """Let no job be taken for a while; return for how long."""
         doublings: int = min(self._count.value - self._most, 16)

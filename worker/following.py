@@ -16,9 +16,9 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import structlog
 
@@ -27,7 +27,6 @@ from db.errors import AnswermillError
 from worker.passes import Model
 
 log = structlog.get_logger()
-T = TypeVar("T")
 
 _LONGEST_PAUSE = 300.0
 _HASH_BYTES = 8
@@ -110,10 +109,11 @@ class Following:
         self._stop.set()
         self._thread.join()
 
-    def answer(self, job_id: int, work: Callable[[Model], T]) -> T:
-        """Do the work of a job with the one model that answers it."""
+    @contextmanager
+    def at_work(self) -> Iterator[Held]:
+        """Hand the models over, and keep them from being swapped until the block ends."""
         with self._at_work:
-            return work(self._holding().for_job(job_id))
+            yield self._holding()
 
     def follow(self) -> None:
         """Look once, and swap if something has moved."""

@@ -1,14 +1,13 @@
-"""Renewing the lease of the job in work, from a thread of its own.
+"""Renewing the leases of the jobs that a process holds, from a thread of its own.
 
-Covers one process that works on one job at a time. A lease that can't be renewed is
-left to run out; whether it was lost is decided by the fence when results are stored.
+A lease that can't be renewed is left to run out; whether it was lost is decided by the
+fence when results are stored.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -26,11 +25,12 @@ _RENEWALS_PER_LEASE = 3
 
 
 class LeaseKeeper:
-    """Renews the lease of the job that is held, until it is let go."""
+    """Renews the leases of the jobs that are held, until they are let go."""
 
     def __init__(self, engine: sa.Engine, clock: Callable[[], datetime], lease: timedelta) -> None:
         self._engine, self._clock, self._lease = engine, clock, lease
-        self._held: Job | None = None
+        self._held: frozenset[Job] = frozenset()
+        self._lock = threading.Lock()  # of changes to what is held
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
@@ -43,20 +43,25 @@ class LeaseKeeper:
         self._stop.set()
         self._thread.join()
 
-    @contextmanager
-    def holding(self, job: Job) -> Iterator[None]:
-        """Renew this job's lease until the block ends."""
-        self._held = job
-        try:
-            yield
-        finally:
-            self._held = None
+    @property
+    def held(self) -> frozenset[Job]:
+        """The jobs whose leases are renewed."""
+        return self._held
+
+    def hold(self, held: Iterable[Job]) -> None:
+        """Renew these jobs' leases, too."""
+        with self._lock:
+            self._held |= frozenset(held)
+
+    def let_go(self, held: Iterable[Job]) -> None:
+        """Renew these jobs' leases no more."""
+        with self._lock:
+            self._held -= frozenset(held)
 
     def _run(self) -> None:
         pause = self._lease.total_seconds() / _RENEWALS_PER_LEASE
         while not self._stop.wait(pause):
-            job = self._held
-            if job is not None:
+            for job in self._held:
                 self._renew(job)
 
     def _renew(self, job: Job) -> None:
@@ -65,7 +70,7 @@ class LeaseKeeper:
                 jobs.renew(conn, job, lease=self._lease, now=self._clock())
         except LeaseLost:
             # It may just have been finished; if not, the fence will refuse the results.
-            if self._held == job:
+            if job in self._held:
                 log.warning("lease lost", job=job.id, attempt=job.attempt)
         except ServiceAway as error:
             log.warning("lease not renewed", job=job.id, error=str(error))

@@ -6,9 +6,11 @@ Pure: the model is an argument, and nothing here knows how it computes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from worker.model.text import tidy
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +37,9 @@ class Model(Protocol):
     @property
     def budget(self) -> PassBudget:
         """What it computes fastest."""
+
+    def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
+        """Return the answers that need no pass, None for the other texts."""
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text, the longest texts cut."""
@@ -75,15 +80,34 @@ def answer_texts(
     """
     places: dict[str, list[int]] = {}
     for place, text in enumerate(texts):
-        places.setdefault(text.strip(), []).append(place)
-    unique = list(places)
-    tokens = model.tokenize(unique)
+        places.setdefault(tidy(text), []).append(place)
     answers: dict[int, Answer] = {}
-    for members in form_passes([len(ids) for ids in tokens], model.budget):
-        embeddings = model.encode([tokens[i] for i in members])
-        decided = model.decide([unique[i] for i in members], embeddings)
-        for i, answer in zip(members, decided, strict=True):
-            answers.update(dict.fromkeys(places[unique[i]], answer))
+
+    def settle(found: Iterable[tuple[str, Answer]]) -> None:
+        for text, answer in found:
+            answers.update(dict.fromkeys(places[text], answer))
         if on_pass:
             on_pass(len(answers))
+
+    unique = list(places)
+    known = zip(unique, model.without_pass(unique), strict=True)
+    at_once = {text: answer for text, answer in known if answer is not None}
+    if at_once:
+        settle(at_once.items())
+    for found in _in_passes(model, [text for text in unique if text not in at_once]):
+        settle(found)
     return [answers[place] for place in range(len(texts))]
+
+
+def answer_in_passes(model: Model, texts: Sequence[str]) -> None:
+    """Answer different texts, each in a pass, though it might need none: to time the passes."""
+    for _ in _in_passes(model, texts):
+        pass
+
+
+def _in_passes(model: Model, texts: Sequence[str]) -> Iterator[list[tuple[str, Answer]]]:
+    tokens = model.tokenize(texts) if texts else []
+    for members in form_passes([len(ids) for ids in tokens], model.budget):
+        embeddings = model.encode([tokens[i] for i in members])
+        asked = [texts[i] for i in members]
+        yield list(zip(asked, model.decide(asked, embeddings), strict=True))

@@ -20,7 +20,7 @@ import structlog
 
 from db import batches, jobs
 from db.entities import BatchState, Job, Lane, Status
-from db.errors import ServiceAway
+from db.errors import BrokerTaken, ServiceAway
 from db.messages import AnswerJob
 from db.session import reading, transaction
 
@@ -52,18 +52,21 @@ class Sweep:
     queue: Queue
     attempts: int
     high_water: int
+    own: Callable[[], None] = lambda: None  # says that Redis belongs to this database's workers
 
     def run(self) -> None:
         """Sweep once.
 
         Raises:
             ServiceAway: the database or Redis is away; what was done stays done.
+            BrokerTaken: Redis belongs to another stack; nothing more was sent.
         """
         self.take_back()
         self.expire()
         self.end_stopped()
         with transaction(self.engine) as conn:
             batches.close_finished(conn, self.clock())
+        self.own()
         for lane in Lane:
             self.send(lane)
 
@@ -141,7 +144,7 @@ class Sweeper:
         while not self._stop.wait(self._seconds * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
             try:
                 self._sweep.run()
-            except ServiceAway as error:
+            except (ServiceAway, BrokerTaken) as error:
                 log.warning("sweep put off", error=str(error))
             except Exception:
                 log.exception("sweep failed")

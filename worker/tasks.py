@@ -13,14 +13,16 @@ import structlog
 from celery import Celery
 from celery.exceptions import Reject
 
+from db.entities import Lane
 from db.errors import MessageInvalid
 from db.messages import TASK, JobHint
-from worker.answering import Desk, Progress, answer_job
+from worker.along import Line
 from worker.breaker import Breaker
-from worker.following import Following
-from worker.vitals import Vitals
 
 log = structlog.get_logger()
+
+# How often progress is told at most: an event costs as much as the queue of many questions.
+_TOLD_SECONDS = 1.0
 
 # How long a message is held before it goes back: short, since SIGTERM waits for it.
 _HELD_SECONDS = 1.0
@@ -30,28 +32,9 @@ _HELD_SECONDS = 1.0
 class Child:
     """What a child process holds, once it has begun."""
 
-    desk: Desk
-    following: Following
-    vitals: Vitals
+    line: Line
     breaker: Breaker
-    slot: int  # which of the worker's replicas it is
-
-    def answer(self, job_id: int, progress: Progress) -> dict[str, object]:
-        """Answer a job with the model in force, and heed how it ended."""
-
-        def heard(done: int, size: int) -> None:
-            self.vitals.progress()
-            progress(done, size)
-
-        with self.vitals.working_on(job_id), self.breaker.attempt(self.slot):
-            told = self.following.answer(
-                job_id, lambda model: answer_job(self.desk, model, job_id, heard)
-            )
-        if "failed_attempt" in told:
-            self.breaker.failed()
-        elif "idle" not in told:
-            self.breaker.succeeded()
-        return told
+    told_at: float = float("-inf")  # when progress was told last
 
 
 @dataclass(slots=True)
@@ -72,14 +55,24 @@ def register(app: Celery, place: Place) -> None:
             # The job stays queued in SQL; the sweep sends a message that we can read.
             log.error("message refused", error=str(error))  # noqa: TRY400 - no traceback wanted
             return {"refused": str(error)}
-        if place.child is None:
+        child = place.child
+        if child is None:
             msg = "a task came before the model was loaded"
             raise RuntimeError(msg)
-        if waits := place.child.breaker.seconds_to_wait():
+        if waits := child.breaker.seconds_to_wait():
             time.sleep(min(waits, _HELD_SECONDS))
             raise Reject("the breaker is open", requeue=True)
 
         def progress(done: int, size: int) -> None:
+            now = time.monotonic()
+            if now - child.told_at < _TOLD_SECONDS:
+                return
+            child.told_at = now
             self.send_event("task-progress", result=f"{done}/{size} answered")
 
-        return place.child.answer(hint.job, progress)
+        return child.line.answer(hint.job, progress, _lane(self.request))
+
+
+def _lane(request: Any) -> Lane | None:  # noqa: ANN401 - Celery's Context
+    key = (request.delivery_info or {}).get("routing_key")
+    return Lane(key) if key in tuple(Lane) else None

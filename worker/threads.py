@@ -1,8 +1,11 @@
 """How many threads the arithmetic gets, and how they wait for each other.
 
-Set before torch is imported: its OpenMP reads the environment once. Waiting threads sleep
-instead of spinning: on cores that are shared with Redis, the database and a producer,
-spinning ones keep each other from the core (docs/log.md).
+The CPU budget is what the process may use: its affinity, and a cgroup's quota, rounded up. All
+replicas together get no more threads than that, or one each.
+
+Set before numpy and torch are imported: OpenBLAS and OpenMP read the environment once. Waiting
+threads sleep instead of spinning: on cores that are shared with Redis, the database and a
+producer, spinning ones keep each other from the core (docs/log.md).
 """
 
 from __future__ import annotations
@@ -14,9 +17,14 @@ from celery.utils.sysinfo import cpu_budget
 _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+def share(replicas: int = 1) -> int:
+    """Return how many threads each of so many replicas gets, of all on this machine."""
+    return max(1, int(cpu_budget().count) // replicas)
+
+
 def limit(wanted: int = 0, replicas: int = 1) -> int:
     """Give each replica so many threads, 0: its share of the CPU budget; return how many."""
-    threads = wanted or max(1, int(cpu_budget().count) // replicas)
+    threads = wanted or share(replicas)
     for name in _POOLS:
         os.environ[name] = str(threads)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -23,6 +23,7 @@ from db.session import open_engine, reading
 from stack.embedded import redis_service
 
 _READY_SECONDS = 120
+_ROOT = Path(__file__).parents[2]
 
 
 class Mill:
@@ -69,12 +70,14 @@ class Mill:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a worker and wait until a child has loaded its model."""
+    def start_worker(self, program: str = "", **environment: str) -> subprocess.Popen[bytes]:
+        """Start a worker, or a program of the tests that is one, and wait for its model."""
+        words = [program] if program else ["stack", "worker"]
         log = self.home / f"worker-{len(self.workers)}.log"
         with log.open("wb") as output:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "stack", "worker"],
+                [sys.executable, "-m", *words],
+                cwd=_ROOT,
                 env={**os.environ, **self.environment, **environment},
                 stdout=output,
                 stderr=output,

@@ -6,6 +6,7 @@ import os
 import shutil
 from contextlib import closing
 from dataclasses import replace
+from operator import ge
 
 import psutil
 import pytest
@@ -17,7 +18,7 @@ from tests.acceptance.conftest import install
 from tests.acceptance.mill import Mill, wait_for
 from worker.following import goes_to_canary
 from worker.model.bundle import open_bundle, save_manifest
-from worker.model.registry import bundle_path
+from worker.model.place import bundle_path
 
 WITHIN_SECONDS = 60
 MODEL_BYTES = 90_000_000  # of the encoder's weights
@@ -88,19 +89,30 @@ def last_cursor(mill):
 
 
 def moved(mill, logs, *words):
-    """Run a command that moves a pointer; return the cursor behind which all have followed."""
-    before = [log.read_text().count("model swapped") for log in logs]
+    """Run a command that moves a pointer; return the cursor behind which all have followed.
+
+    What a worker answered just before the swap it may still be storing just after.
+    """
+    before = told(logs, "model swapped")
     done = mill.run("model", *words)
     assert done.returncode == 0, done.stderr
-
-    def followed():
-        return all(
-            log.read_text().count("model swapped") > count
-            for log, count in zip(logs, before, strict=True)
-        )
-
-    wait_for(followed, WITHIN_SECONDS, lambda: "\n".join(log.read_text() for log in logs))
+    await_told(logs, "model swapped", before, 1)
+    await_told(logs, "job done", told(logs, "job done"), 2)
     return last_cursor(mill)
+
+
+def told(logs, event):
+    """Return how often each log tells of an event."""
+    return [log.read_text().count(event) for log in logs]
+
+
+def await_told(logs, event, before, times):
+    """Wait until every log tells of the event so many times more."""
+
+    def is_told():
+        return all(map(ge, told(logs, event), [count + times for count in before]))
+
+    wait_for(is_told, WITHIN_SECONDS, lambda: "\n".join(log.read_text() for log in logs))
 
 
 def behind(mill, cursor, jobs=20):

@@ -15,7 +15,8 @@ import redis
 import sqlalchemy as sa
 
 from db.messages import TASK
-from tests.chaos.simulated import POINTS
+from tests.chaos.proxy import Proxy
+from tests.chaos.simulated import CLOCK, POINTS
 from tests.chaos.world import LEASE_SECONDS, World
 
 Fault = Callable[[World, random.Random], None]
@@ -24,6 +25,7 @@ _QUEUE = "answermill:bulk"
 _AWAY_SECONDS = 2.0
 _COPIES = 5
 _TRAP_SECONDS = 5.0
+_SLOW_SECONDS = 0.05
 
 
 def kill_parent(world: World, rng: random.Random) -> None:
@@ -160,6 +162,65 @@ def lock_sqlite(world: World, _rng: random.Random) -> None:
         time.sleep(1.2 * LEASE_SECONDS)
 
 
+def fill_disk(world: World, _rng: random.Random) -> None:
+    world.disk.fill()
+    time.sleep(_AWAY_SECONDS)
+    world.disk.make_room()
+    if world.postgres:
+        world.postgres.recover()
+
+
+def fill_redis(world: World, _rng: random.Random) -> None:
+    world.redis.client.config_set("maxmemory", 1)
+    time.sleep(_AWAY_SECONDS)
+    world.redis.client.config_set("maxmemory", 0)
+
+
+def jump_clocks(world: World, rng: random.Random) -> None:
+    (world.traps / CLOCK).write_text(str(rng.choice((-1, 1)) * rng.uniform(60, 10**6)))
+
+
+def send_messages_of_other_releases(world: World, _rng: random.Random) -> None:
+    """Turn what waits into later messages: one that can be read, and one that can't."""
+    client = world.redis.client
+    for number, raw in enumerate(client.lrange(_QUEUE, 0, -1)):
+        envelope = json.loads(raw)
+        args, wire, rest = json.loads(base64.b64decode(envelope["body"]))
+        wire |= {"v": 2} if number % 2 else {"why": "a later release says so"}
+        envelope["body"] = base64.b64encode(json.dumps([args, wire, rest]).encode()).decode()
+        client.lpush(_QUEUE, json.dumps(envelope))
+        client.lrem(_QUEUE, 1, raw)
+
+
+def _on_wire(name: str, hurt: Callable[[Proxy], None]) -> Fault:
+    def on_wire(world: World, _rng: random.Random) -> None:
+        wire = world.wires[name]
+        hurt(wire)
+        time.sleep(_AWAY_SECONDS)
+        wire.mend()
+
+    return on_wire
+
+
+def _network(name: str) -> dict[str, Fault]:
+    """Return the faults of the network between the parts and a service."""
+    return {
+        f"network to {name} cut": _on_wire(name, Proxy.cut),
+        f"network to {name} stalled": _on_wire(name, Proxy.stall),
+        f"network to {name} slow": _on_wire(name, lambda wire: wire.slow(_SLOW_SECONDS)),
+        f"network to {name} half-open": _on_wire(name, Proxy.leave_half_open),
+    }
+
+
+def _setting(name: str, value: str | int) -> Fault:
+    def setting(world: World, _rng: random.Random) -> None:
+        world.postgres.set(name, value)
+        time.sleep(_AWAY_SECONDS)
+        world.postgres.set(name, None)
+
+    return setting
+
+
 EVERYWHERE: dict[str, Fault] = {
     "kill parent": kill_parent,
     "kill child": kill_child,
@@ -176,12 +237,20 @@ EVERYWHERE: dict[str, Fault] = {
     "freeze Redis": freeze_redis,
     "every message five times": deliver_five_times_and_shuffled,
     "malformed messages": send_malformed_messages,
+    "messages of other releases": send_messages_of_other_releases,
+    "Redis out of memory": fill_redis,
+    "disk full": fill_disk,
+    "clocks jump": jump_clocks,
+    **_network("Redis"),
 }
 OF_DATABASE: dict[str, dict[str, Fault]] = {
     "postgres": {
         "PostgreSQL stop fast": _stop_postgres("fast"),
         "PostgreSQL stop immediate": _stop_postgres("immediate"),
         "connections cut": cut_database_connections,
+        "statements time out": _setting("statement_timeout", 1),
+        "transactions serialised": _setting("default_transaction_isolation", "serializable"),
+        **_network("PostgreSQL"),
     },
     "sqlite": {"SQLite locked": lock_sqlite},
 }

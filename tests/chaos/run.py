@@ -55,7 +55,7 @@ def chaos(database: str, seconds: float, seed: int) -> dict:
         producer = Producer(world, seed, poller.final)
         until, rng = time.monotonic() + seconds, random.Random(seed)
         stage = Stage(world, poller, producer)
-        deal = _schedule(database, rng)
+        deal = _schedule(world, database, rng)
         struck = []
         while stage.await_work(until):
             struck.append(stage.hurt(*next(deal), rng))
@@ -81,9 +81,14 @@ def chaos(database: str, seconds: float, seed: int) -> dict:
     }
 
 
-def _schedule(database: str, rng: random.Random) -> Iterator[tuple[str, faults.Fault]]:
+def _schedule(
+    world: World, database: str, rng: random.Random
+) -> Iterator[tuple[str, faults.Fault]]:
     """Deal the faults in rounds, each as often as any other."""
     known = faults.EVERYWHERE | faults.OF_DATABASE[database]
+    if not world.disk.can_be_filled:
+        _say("no disk is filled: only root may mount one")
+        del known["disk full"]
     while True:
         for name in rng.sample(sorted(known), len(known)):
             yield name, known[name]

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import psycopg
 import redis
+from psycopg import sql
 
 from stack.embedded import redis_service
 from tests.services import start_postgres
 
 _START_SECONDS = 20
+_RECOVERY_SECONDS = 3
 
 
 class Redis:
@@ -55,7 +57,14 @@ class Postgres:
         with self._connected() as conn:
             # A killed server loses nothing by this; only a machine without power would.
             conn.execute("ALTER SYSTEM SET fsync = off")
+            # The small disk shall be filled on purpose only.
+            conn.execute("ALTER SYSTEM SET max_wal_size = '64MB'")
             conn.execute("SELECT pg_reload_conf()")
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self._data / ".s.PGSQL.5432"
 
     def close(self) -> None:
         self._server.cleanup()
@@ -66,6 +75,22 @@ class Postgres:
 
     def stop(self, mode: str) -> None:
         self._control("-m", mode, "stop")
+
+    def recover(self) -> None:
+        """Start it if it has ended by itself, as it does without a disk to write to."""
+        try:
+            _await(lambda: self._connected().close(), psycopg.OperationalError, _RECOVERY_SECONDS)
+        except psycopg.OperationalError:
+            self.start()
+
+    def set(self, name: str, value: str | int | None) -> None:
+        """Change a setting for everybody, at once; None: back to its default."""
+        change = "RESET {}" if value is None else "SET {} = {}"
+        words = [sql.Identifier(name)] + ([] if value is None else [sql.Literal(value)])
+        with self._connected() as conn:
+            conn.execute("SET statement_timeout = 0")
+            conn.execute(sql.SQL("ALTER SYSTEM " + change).format(*words))
+            conn.execute("SELECT pg_reload_conf()")
 
     def cut_connections(self) -> None:
         with self._connected() as conn:
@@ -87,8 +112,8 @@ class Postgres:
         )
 
 
-def _await(call, error: type[Exception]) -> None:
-    give_up = time.monotonic() + _START_SECONDS
+def _await(call, error: type[Exception], seconds: float = _START_SECONDS) -> None:
+    give_up = time.monotonic() + seconds
     while True:
         try:
             call()

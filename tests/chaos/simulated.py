@@ -1,8 +1,9 @@
 """A real worker process whose model is simulated: fast, and its answers derive from the text.
 
-Run as a program it is `answermill worker` in all but the model. A text whose first word is
-`!raise` is poison. A file named after one of POINTS in
-the folder CHAOS_TRAPS kills the first process that comes to that point, with -9.
+Run as a program it is `answermill worker` in all but the model. A text may be poison, and a
+version whose digest is BROKEN fails on every text. A file named after one of POINTS in the
+folder CHAOS_TRAPS kills the first process that comes to that point, with -9; a file `clock`
+there holds by how many seconds the process's wall clock is wrong.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ import numpy as np
 
 from db import batches, jobs
 from db.config import load
-from db.entities import Answer, Lane, Status
+from db.entities import Answer, Lane, ModelVersion, Status
+from tests.chaos import poison
 from worker.passes import PassBudget
 
 VERSION = "chaos@1"
+BROKEN = "broken"
+CLOCK = "clock"
 PASS_SECONDS = 0.03
+KILL_AFTER = 3  # seconds behind the time limit of a job; 15 would make tests long
 
 POINTS = ("claim", "pass", "before-commit", "after-commit", "before-ack")
 
@@ -38,8 +43,14 @@ def answer_of(text: str) -> str:
 class Simulated:
     """The model, as `worker.passes.Model` wants one."""
 
-    version = VERSION
     budget = PassBudget(tokens=256, questions=4)
+
+    def __init__(self, version: ModelVersion) -> None:
+        self.version = str(version)
+        self._broken = version.digest == BROKEN
+
+    def without_pass(self, texts):
+        return [None] * len(texts)
 
     def tokenize(self, texts):
         return [[ord(c) for c in text] for text in texts]
@@ -51,8 +62,9 @@ class Simulated:
 
     def decide(self, texts, embeddings):
         assert len(texts) == len(embeddings)
-        if any(text.startswith("!raise") for text in texts):
-            raise ValueError("poison")
+        if self._broken:
+            raise RuntimeError("the model is broken")
+        poison.strike(texts)
         return [Answer(Status.ANSWERED, answer=answer_of(text), confidence=1.0) for text in texts]
 
 
@@ -87,16 +99,31 @@ def _trap_before(module, name: str, point: str) -> None:
     setattr(module, name, wrapped)
 
 
-def main() -> int:
-    from worker import app, tasks
-    from worker.model import registry
+def _let_the_clock_jump() -> None:
+    file, right = Path(os.environ["CHAOS_TRAPS"]) / CLOCK, time.time
 
-    registry.load_version = lambda *_: Simulated()
+    def wrong() -> float:
+        try:
+            return right() + float(file.read_text() or 0)
+        except FileNotFoundError:
+            return right()
+
+    time.time = wrong
+
+
+def main() -> int:
+    _let_the_clock_jump()  # before anything takes the function by name
+    from worker import app
+    from worker.along import Line
+
+    poison.limit_memory()
+    app._KILL_AFTER = KILL_AFTER
     _trap_behind(jobs, "claim", "claim")
-    _trap_behind(jobs, "finish", "before-commit")
+    _trap_behind(jobs, "claim_next", "claim")
+    _trap_behind(jobs, "finish_all", "before-commit")
     _trap_before(batches, "close_finished", "after-commit")
-    _trap_behind(tasks.Child, "answer", "before-ack")
-    return app.run(load(), list(Lane))
+    _trap_behind(Line, "answer", "before-ack")
+    return app.run(load(), list(Lane), lambda _settings, version: Simulated(version))
 
 
 if __name__ == "__main__":

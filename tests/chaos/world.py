@@ -1,12 +1,14 @@
 """A whole Answermill to be hurt: services, two workers that are started again, a producer.
 
-Everything runs as its users run it, in processes of its own; only the model is simulated.
+Everything runs as its users run it, in processes of its own; only the model is simulated, and
+between the parts lie wires that can be cut.
 Times are short, so that a minute holds many faults: a lease is 3 s here, a sweep 0.5 s.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -21,10 +23,12 @@ from db import versions
 from db.config import load
 from db.migrate import upgrade
 from db.session import DatabaseClock, open_engine, transaction
+from tests.chaos.disk import Disk
+from tests.chaos.proxy import Proxy
 from tests.chaos.services import Postgres, Redis
+from worker.model.place import bundle_path
 
 ROOT = Path(__file__).parents[2]
-WORKERS = 2
 ATTEMPTS = 8
 LEASE_SECONDS = 3.0
 
@@ -44,36 +48,62 @@ _SHORT = {
 class World:
     """All that runs."""
 
-    def __init__(self, folder: Path, database: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database: str,
+        *,
+        workers: int = 2,
+        digest: str = "good",
+        **changes: str,
+    ) -> None:
+        """Start it all.
+
+        Args:
+            folder: a short one, for everything.
+            database: its kind, "sqlite" or "postgres".
+            workers: how many.
+            digest: of the version that workers answer with.
+            changes: settings, by their names in capitals.
+        """
         self.folder, self.traps = folder, folder / "traps"
         self.traps.mkdir()
-        self.postgres = Postgres(folder) if database == "postgres" else None
-        url = self.postgres.url if self.postgres else f"sqlite:///{folder / 'chaos.db'}"
-        values = {name.lower(): value for name, value in _SHORT.items()}
+        self.disk = Disk(folder / "disk")
+        self.postgres = Postgres(self.disk.folder) if database == "postgres" else None
+        url = self.postgres.url if self.postgres else f"sqlite:///{self.disk.folder / 'chaos.db'}"
+        short = _SHORT | changes
+        values = {name.lower(): value for name, value in short.items()}
         self.settings = load(home=folder, database_url=url, **values)
+        self.wires = {"Redis": Proxy(self.settings.redis_socket)}
+        if self.postgres:
+            self.wires["PostgreSQL"] = wire = Proxy(self.postgres.socket)
+            url = f"postgresql://postgres@127.0.0.1:{wire.port}/postgres?sslmode=disable"
         self.environment = {
             **os.environ,
-            **{f"ANSWERMILL_{name}": value for name, value in _SHORT.items()},
+            **{f"ANSWERMILL_{name}": value for name, value in short.items()},
             "ANSWERMILL_HOME": str(folder),
             "ANSWERMILL_DATABASE_URL": url,
+            "ANSWERMILL_BROKER_URL": f"redis://127.0.0.1:{self.wires['Redis'].port}/0",
             "CHAOS_TRAPS": str(self.traps),
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(ROOT),
         }
         self.engine = open_engine(self.settings)
         upgrade(self.engine)
-        self._promote()
+        self.promote(digest)
         self.redis = Redis(self.settings)
         self._stopped = threading.Event()
         self._guard = threading.Lock()
-        self.workers = [self._start_worker(n) for n in range(WORKERS)]
+        self.workers = [self._start_worker(n) for n in range(workers)]
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
 
-    def _promote(self) -> None:
+    def promote(self, digest: str) -> None:
+        """Put a new version of this digest into production."""
+        bundle_path(self.settings.models, "chaos", digest).mkdir(parents=True)
         with transaction(self.engine) as conn:
             now = DatabaseClock(self.engine)()
-            made = versions.register(conn, name="chaos", digest="d", metrics={}, now=now)
+            made = versions.register(conn, name="chaos", digest=digest, metrics={}, now=now)
             versions.promote(conn, made, by="chaos", now=now)
 
     def close(self) -> None:
@@ -86,6 +116,9 @@ class World:
         self.redis.stop()
         if self.postgres:
             self.postgres.close()
+        for wire in self.wires.values():
+            wire.close()
+        self.disk.close()
 
     def _start_worker(self, number: int) -> subprocess.Popen[bytes]:
         with (self.folder / f"worker-{number}.log").open("ab") as log:
@@ -125,6 +158,13 @@ class World:
         """Kill -9 a worker and its children."""
         self.signal_all(worker, signal.SIGKILL)
         worker.wait()
+
+    def told(self, *words: str) -> dict:
+        """Run a command that must succeed; return the document that it printed."""
+        process = self.start_command(*words, "--json")
+        told, error = process.communicate()
+        assert process.returncode == 0, error
+        return json.loads(told)
 
     def start_command(self, *words: str) -> subprocess.Popen[str]:
         """Start one of the commands."""

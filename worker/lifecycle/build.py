@@ -20,16 +20,17 @@ from db.session import DatabaseClock, transaction
 from worker.lifecycle import convert
 from worker.lifecycle.calibrate import PRECISION_TARGET
 from worker.lifecycle.encoders import EncoderSource, read_pooling, write_encoder
-from worker.lifecycle.indexing import Indexed, Progress, Trial, make_index
+from worker.lifecycle.indexing import MOST_EXACT, Indexed, Progress, Trial, make_index
 from worker.lifecycle.labelled import Labelled
 from worker.lifecycle.tune import Tuned
 from worker.lifecycle.who import whoever_runs_this
 from worker.lifecycle.workplace import settle, workplace
-from worker.model import bundle
+from worker.model import bundle, graph
 from worker.model.bundle import Bundle, Entry, Manifest
 from worker.model.encoder import Kind
 from worker.model.language import languages
-from worker.model.registry import bundle_path, load_bundle
+from worker.model.place import bundle_path
+from worker.model.registry import load_bundle
 from worker.model.torch_encoder import TorchEncoder
 
 
@@ -55,6 +56,7 @@ def build(
     labelled: Sequence[Labelled] = (),
     precision_target: float = PRECISION_TARGET,
     kind: Kind = convert.TORCH,
+    most_exact: int = MOST_EXACT,
 ) -> Bundle:
     """Build a bundle and put it into the store.
 
@@ -69,12 +71,16 @@ def build(
         labelled: questions to calibrate with, beside the phrasings.
         precision_target: what share of the answers shall be right.
         kind: the engine and the precision that answer with it.
+        most_exact: with more phrasings, questions are compared with a shortlist.
 
     Raises:
         ConversionDrifted: the encoder isn't the same in that kind.
         EncoderInvalid: the encoder can't be loaded.
         BundleInvalid: the store can't be written to.
+        ExtraMissing: there are that many phrasings, and faiss is not installed.
     """
+    if sum(len(entry.questions) for entry in entries) > most_exact:
+        graph.check_installed()
     pooling = read_pooling(source)
     source = tuned.source if tuned else source
     with workplace(store / name) as folder:
@@ -91,6 +97,7 @@ def build(
             labelled=labelled,
             precision_target=precision_target,
             on_progress=on_progress,
+            most_exact=most_exact,
         )
         _save(folder, made, entries)
         manifest = Manifest(
@@ -159,6 +166,8 @@ def _save(folder: Path, made: Indexed, entries: list[Entry]) -> None:
     bundle.save_array(folder, "idf", made.index.lexicon.idf)
     if made.index.head is not None:
         bundle.save_array(folder, "head", made.index.head)
+    if made.graph is not None:
+        made.graph.write(folder / graph.FILE)
 
 
 def _languages(entries: Sequence[Entry]) -> list[str]:

@@ -126,9 +126,10 @@ def _built(
     how: _How,
 ) -> Built:
     threads = limit(settings.threads)
-    from worker.lifecycle import publish
+    from worker.lifecycle import convert, publish
 
     publish.check(settings)
+    convert.check_installed(how.kind)
     from worker.lifecycle import build as building  # torch comes only when the rest is right
     from worker.lifecycle.encoders import find_encoder
     from worker.lifecycle.tune import tune_encoder

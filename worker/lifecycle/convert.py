@@ -20,13 +20,15 @@ from worker.lifecycle.workplace import settle, workplace
 from worker.model import bundle as bundles
 from worker.model.bundle import Bundle, Manifest
 from worker.model.encoder import Engine, Kind, Precision, open_encoder
-from worker.model.registry import bundle_path
+from worker.model.place import bundle_path
 from worker.model.retrieval import Floats
 
 TORCH = Kind(Engine.TORCH, Precision.FP32)
 _BF16 = Kind(Engine.TORCH, Precision.BF16)
 _ONNX = Kind(Engine.ONNX, Precision.FP32)
 _INT8 = Kind(Engine.ONNX, Precision.INT8)
+
+_NEEDED = ("onnx", "onnxruntime")  # packages, to export and to quantise
 
 _Pair = tuple[str, str]  # an engine and a precision
 
@@ -46,8 +48,18 @@ def check(manifest: Manifest, to: Kind, version: str) -> None:
         ExtraMissing: a package for it is not installed.
     """
     _route(manifest, to, version)
-    if to.engine is Engine.ONNX and importlib.util.find_spec("onnx") is None:
-        raise ExtraMissing("onnx", "lifecycle")
+    check_installed(to)
+
+
+def check_installed(to: Kind) -> None:
+    """Check, before long work, that what converts to a kind of encoder is installed.
+
+    Raises:
+        ExtraMissing: a package is not.
+    """
+    for package in _NEEDED if to.engine is Engine.ONNX else ():
+        if importlib.util.find_spec(package) is None:
+            raise ExtraMissing(package, "lifecycle")
 
 
 def _route(manifest: Manifest, to: Kind, version: str) -> tuple[Kind, ...]:

@@ -45,6 +45,7 @@ _SHARES = {
     "handoff_recall_far",
 }
 _WORST = 10  # entries that are shown
+_SHARED = 5  # phrasings of two entries that are named
 
 
 @contextmanager
@@ -60,12 +61,13 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def warn_of_shared(shared: Sequence[tuple[str, str, str]]) -> None:
-    """Say how many phrasings stand in two entries, and show the first."""
+    """Name phrasings that stand in two entries, with both; how many more there are."""
     if shared:
-        text, first, second = shared[0]
+        named = [f"{text!r} ({first}, {second})" for text, first, second in shared[:_SHARED]]
+        more = f" and {len(shared) - _SHARED:,} more" if len(shared) > _SHARED else ""
         terminal.err.print(
-            f"warning: {len(shared)} phrasings are in two entries, the first is {text!r}"
-            f" in {first} and {second}; they may be handed off as ambiguous"
+            f"warning: in two entries each, so perhaps handed off as ambiguous:"
+            f" {', '.join(named)}{more}"
         )
 
 
@@ -80,8 +82,8 @@ def show_built(built: Built, seconds: float, *, as_json: bool) -> None:
         return
     if built.is_new:
         terminal.out.print(
-            f"Built {version} in {seconds:.1f} s: {manifest.entries} entries,"
-            f" {manifest.phrasings} phrasings, encoder {manifest.encoder}."
+            f"Built {version} in {seconds:.1f} s: {_counted(manifest.entries, 'entry', 'entries')},"
+            f" {_counted(manifest.phrasings, 'phrasing', 'phrasings')}, encoder {manifest.encoder}."
         )
         if built.tuned:
             terminal.out.print(_tuning(built.tuned))
@@ -94,6 +96,10 @@ def show_built(built: Built, seconds: float, *, as_json: bool) -> None:
         terminal.out.print("It is in production: workers answer with it.")
     else:
         terminal.out.print(f"To answer with it: answermill model promote {version}")
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count:,} {one if count == 1 else several}"
 
 
 def show_converted(built: Built, seconds: float, *, as_json: bool) -> None:
@@ -141,8 +147,8 @@ def _expected(manifest: Manifest) -> str:
     metrics = manifest.metrics
     if not metrics["calibrated"]:
         return (
-            f"{floor}. Its confidence is a guess: there are too few phrasings to calibrate on;"
-            " give it more, or labelled questions with --calibrate."
+            f"{floor}. Its confidence is uncalibrated, a guess: there are too few phrasings to"
+            " calibrate on; give it more, or labelled questions with --calibrate."
         )
     return (
         f"{floor}: of phrasings that it was made not to know it answers"

@@ -35,6 +35,7 @@ MOST_PHRASINGS = 1_000  # that are asked; more: finer figures, and a longer chec
 # Cosine between the nearest entry and the next. What int8 changes lies below.
 CLEAR_LEAD = 0.02
 
+_NOWHERE = -2.0  # less than any cosine
 _BLOCK = 256  # rows of similarities in memory at once
 _DECIMALS = 6
 
@@ -168,7 +169,7 @@ def _nearest(embeddings: Floats, itself: Ints, known: Known) -> tuple[Ints, Floa
         cosines = embeddings[rows] @ known.embeddings.T
         own = itself[rows]
         phrasings = np.flatnonzero(own >= 0)
-        cosines[phrasings, own[phrasings]] = -np.inf
+        cosines[phrasings, own[phrasings]] = _NOWHERE
         by_entry = np.maximum.reduceat(cosines, known.starts, axis=1)
         entries.append(by_entry.argmax(axis=1))
         two = np.sort(by_entry, axis=1)[:, -2:]

@@ -62,6 +62,9 @@ def find_encoder(spec: str | None) -> EncoderSource:
         return _embedded()
     folder = Path(spec).expanduser()
     if folder.is_dir():
+        for pattern in ("config.json", "*.safetensors"):
+            if not any(folder.glob(pattern)):
+                raise EncoderInvalid(spec, f"the folder holds no {pattern}, so it is no encoder")
         return EncoderSource(folder.resolve().name, folder)
     if folder.exists() or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
         raise EncoderInvalid(spec, "there is no such folder")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from db.entities import Answer, Status
 from worker.lifecycle.figures import Report, measure
-from worker.model.confidence import Reason
+from worker.model.reasons import Reason
 from worker.passes import answer_texts
 
 if TYPE_CHECKING:

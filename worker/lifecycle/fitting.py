@@ -128,7 +128,7 @@ def try_out(rows: Rows, lexicon: Lexicon, held_out: Flags) -> Fitted:
 
 def _ask_without_entry(index: Index, asked: Rows) -> Asked:
     parts = []
-    for block in blocks(np.arange(len(asked.texts))):
+    for block in blocks(np.arange(len(asked.texts)), len(index.entry_of)):
         own = asked.entry_of[block]
         similarities = index.compare([asked.texts[i] for i in block], asked.embeddings[block])
         similarities[own[:, None] == index.entry_of] = NOT_A_ROW
@@ -161,7 +161,7 @@ def _ask_the_vote(index: Index, rows: Rows) -> Fitted:
 def _ask(index: Index, asked: Ints, scores: Floats | None, *, without_entry: bool) -> Asked:
     """Ask phrasings, each without itself or its whole entry; no scores: the vote's."""
     parts = []
-    for block in blocks(asked):
+    for block in blocks(asked, len(index.entry_of)):
         similarities = index.among(block)
         own = (
             index.entry_of[block, None] == index.entry_of
@@ -180,7 +180,7 @@ def ask(
 ) -> Asked:
     """Ask normalised questions that are no phrasings; expected: the places of right entries."""
     parts = []
-    for block in blocks(np.arange(len(texts))):
+    for block in blocks(np.arange(len(texts)), len(index.entry_of)):
         evidence = index.judge([texts[i] for i in block], embeddings[block])
         right = [
             entry in expected[i]

@@ -18,7 +18,8 @@ from scipy import linalg
 
 from worker.model.retrieval import NOT_A_ROW, Floats, Index, Ints, kernel
 
-_BLOCK = 256  # rows of similarities in memory at once
+_BLOCK = 256  # rows of similarities in memory at once, at most
+_CELLS = 2**24  # of them, at most: 64 MB
 
 # How far a row's own entry is doubted: more smooths more. An answer text is not a question.
 _NOISE, _ANSWER_NOISE = 0.2, 0.5
@@ -38,7 +39,7 @@ class Inverse:
         """Fit: cubic in the rows."""
         count = len(index.entry_of)
         matrix = np.empty((count, count), np.float32, order="F")
-        for block in blocks(np.arange(count)):
+        for block in blocks(np.arange(count), count):
             matrix[:, block] = kernel(index.among(block), index.parameters.sharpness).T
         noise = np.where(np.arange(count) < index.phrasings, _NOISE, _ANSWER_NOISE)
         matrix[np.diag_indices(count)] += noise.astype(np.float32)
@@ -65,6 +66,7 @@ class Inverse:
         return scores
 
 
-def blocks(rows: Ints) -> Iterator[Ints]:
-    """Yield the rows, so many at a time that their similarities fit into memory."""
-    return (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
+def blocks(rows: Ints, width: int) -> Iterator[Ints]:
+    """Yield the rows, so many at a time that their similarities to `width` rows fit into memory."""
+    size = min(_BLOCK, max(1, _CELLS // width))
+    return (rows[start : start + size] for start in range(0, len(rows), size))

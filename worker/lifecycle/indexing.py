@@ -18,6 +18,7 @@ from worker.lifecycle.labelled import Labelled
 from worker.model import lexical
 from worker.model.bundle import Entry
 from worker.model.encoder import Encoder
+from worker.model.graph import Graph
 from worker.model.knowledge import Knowledge
 from worker.model.retrieval import Floats, Index
 from worker.model.text import normalise
@@ -29,6 +30,9 @@ Progress = Callable[[int, int], None]  # texts read, texts in all
 _HAS_AN_ENTRY = 0.7
 _NEAREST = 2  # the column of the features
 
+# Beyond so many phrasings each question is compared with a shortlist (docs/log.md).
+MOST_EXACT = 100_000
+
 
 @dataclass(frozen=True)
 class Indexed:
@@ -37,6 +41,7 @@ class Indexed:
     index: Index
     embeddings: Floats  # (rows, dimensions)
     calibration: Calibration
+    graph: Graph | None = None  # where there are too many rows to compare with each
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,12 @@ def make_index(
     labelled: Sequence[Labelled] = (),
     precision_target: float,
     on_progress: Progress,
+    most_exact: int = MOST_EXACT,
 ) -> Indexed:
     """Embed all that is known, fit the index, calibrate it.
+
+    Calibration compares with every row, however many there are; with more phrasings than
+    `most_exact` a graph is made for those who answer.
 
     With a trial, whatever is chosen is chosen and calibrated by the trial's encoder on what
     was held out from it: the phrasings that an encoder was tuned on flatter it.
@@ -83,7 +92,9 @@ def make_index(
         index = fit_index(rows, lexicon, fitted.index.parameters)
     cases = _cases(fitted, entries, labelled, read)
     calibration = calibrate(cases, precision_target)
-    return Indexed(index, rows.embeddings, calibration)
+    large = index.head is None and rows.phrasings > most_exact
+    graph = Graph.of(rows.embeddings) if large else None
+    return Indexed(index, rows.embeddings, calibration, graph)
 
 
 def _read(
@@ -125,7 +136,7 @@ def embed(encoder: Encoder, texts: Sequence[str], on_progress: Progress) -> Floa
     tokens = encoder.tokenize(texts)
     embeddings = np.empty((len(texts), encoder.dimensions), np.float32)
     done = 0
-    for members in form_passes([len(ids) for ids in tokens], encoder.budget):
+    for members in form_passes([len(ids) for ids in tokens], encoder.budgets[0]):
         embeddings[members] = encoder.encode([tokens[i] for i in members])
         done += len(members)
         on_progress(done, len(texts))

@@ -8,6 +8,7 @@
                               the entries, then every entry's answer text
     head.npy                  (rows, entries) float32; missing where the vote decides
     codes.npy, idf.npy        the lexicon
+    graph.faiss               of a large knowledge base: `worker.model.graph`
 
 The digest names the version: the sha256 of the files' hashes and of the parameters. When,
 under which name and from where it was built is no part of it, so the same inputs on the
@@ -31,7 +32,6 @@ FORMAT = 2
 MANIFEST = "manifest.json"
 ENCODER = "encoder"
 ENTRIES = "entries.jsonl"
-FOLDER_DIGITS = 16  # of the digest, enough to name a folder
 
 _DESCRIPTION = ("name", "created", "encoder", "files", "metrics", "tuning", "conversion")
 

@@ -1,4 +1,4 @@
-"""How sure an answer is, and why a question is handed off.
+"""How sure an answer is.
 
 Confidence is the chance that the entry is the right one: the chance that the knowledge base
 has an entry for the question at all, its scope, times the chance that it is this one if so.
@@ -9,7 +9,6 @@ fitted at build time by `worker.lifecycle.calibrate`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +19,6 @@ FEATURES = 5
 DECIMALS = 4  # of a confidence, so that the noise of the arithmetic can't show
 
 Doubles = NDArray[np.float64]
-
-
-class Reason(StrEnum):
-    """Why a human must take a question."""
-
-    OUT_OF_SCOPE = "out_of_scope"  # no entry seems to be about it
-    AMBIGUOUS = "ambiguous"  # several entries may be; the runners-up name them
-    SEVERAL_QUESTIONS = "several_questions"  # each part has an entry of its own; they are named
-    WRONG_LANGUAGE = "wrong_language"  # one that the knowledge base doesn't speak
-    TOO_LONG = "too_long"
-    EMPTY = "empty"  # nothing readable, only punctuation or emoji
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """What an encoder is: tokens in, embeddings of length 1 out; and how a bundle's is opened.
 
 Two engines compute it, each in a module of its own that is imported only for a bundle
-which names it, so a worker with an ONNX bundle never imports torch. An encoder tells its
-own pass budget: what it computes fastest without an embedding depending on its neighbours.
+which names it, so a worker with an ONNX bundle never imports torch. An embedding does not
+depend on the pass that it was computed in, nor on its place there. How large passes are best is
+for `worker.model.pace` to measure, among the budgets that an encoder offers.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ class Encoder(Protocol):
         """The length of an embedding."""
 
     @property
-    def budget(self) -> PassBudget:
-        """How much may go into one pass."""
+    def budgets(self) -> Sequence[PassBudget]:
+        """How much may go into one pass, to choose from; the first goes well everywhere."""
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text, special ones included, the longest texts cut."""

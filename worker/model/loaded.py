@@ -8,17 +8,20 @@ Every question is decided by itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from db.entities import Answer, RunnerUp, Status
+from db.entities import Answer, RunnerUp, Status, Via
 from worker.model.bundle import Bundle
-from worker.model.confidence import Confidence, Curve, Reason
+from worker.model.confidence import Confidence, Curve
 from worker.model.encoder import Encoder, open_encoder
+from worker.model.graph import FILE, Graph
 from worker.model.knowledge import Knowledge, is_small_talk
 from worker.model.language import language
 from worker.model.lexical import Lexicon, unseen_weight
+from worker.model.reasons import Reason
 from worker.model.retrieval import Evidence, Floats, Index, Retrieval
+from worker.model.shortlist import Shortlist
 from worker.model.text import Script, normalise, sentences
 from worker.passes import PassBudget
 
@@ -40,14 +43,20 @@ class LoadedModel:
     """One model version, ready to answer."""
 
     version: str  # NAME@NUMBER
+    kind: str  # of encoder: its engine and its precision
     encoder: Encoder
-    index: Index
+    index: Index | Shortlist
     knowledge: Knowledge
     confidence: Confidence
     threshold: float
     languages: frozenset[str]  # ISO 639-1, that the knowledge base speaks
     budget: PassBudget
     runners_up: int = 0  # stored with every result
+    rates: Mapping[int, float] = field(default_factory=dict)  # measured: `worker.model.pace`
+
+    def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
+        """Return the answers that need no pass, None for the other texts."""
+        return [self._at_once(text) for text in texts]
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text, the longest texts cut."""
@@ -70,12 +79,22 @@ class LoadedModel:
         columns = _ranked(evidence), sure.tolist(), scope.tolist()
         return [Verdict(*row) for row in zip(*columns, strict=True)]
 
-    def _decide(self, text: str, verdict: Verdict) -> Answer:
-        equal = self.knowledge.equal(text)
+    def _at_once(self, text: str) -> Answer | None:
+        equal = self._equal(text)
         if equal is not None:
-            return self._answer(Verdict([(self.knowledge.entry_of[equal], equal, 1.0)], 1.0, 1.0))
-        if not normalise(text):
-            return Answer(Status.HANDED_OFF, reason=Reason.EMPTY)
+            return replace(self._answer(equal), via=Via.PHRASING)
+        return None if normalise(text) else Answer(Status.HANDED_OFF, reason=Reason.EMPTY)
+
+    def _equal(self, text: str) -> Verdict | None:
+        place = self.knowledge.equal(text)
+        if place is None:
+            return None
+        return Verdict([(self.knowledge.entry_of[place], place, 1.0)], 1.0, 1.0)
+
+    def _decide(self, text: str, verdict: Verdict) -> Answer:
+        known = self._at_once(text)
+        if known is not None:
+            return known
         if verdict.sure >= self.threshold:
             return self._answer(verdict)
         return self._by_parts(text) or self._hand_off(verdict, self._reason(text, verdict))
@@ -94,9 +113,9 @@ class LoadedModel:
 
     def _alone(self, part: str) -> Verdict | None:
         """Return what a part means, if it is clear by itself; it goes in a pass of its own."""
-        equal = self.knowledge.equal(part)
+        equal = self._equal(part)
         if equal is not None:
-            return Verdict([(self.knowledge.entry_of[equal], equal, 1.0)], 1.0, 1.0)
+            return equal
         verdict = self.judge([part], self.encode(self.tokenize([part])))[0]
         return verdict if verdict.sure >= self.threshold else None
 
@@ -121,6 +140,7 @@ class LoadedModel:
             url=entry.url,
             runners_up=self._candidates(verdict.ranked[1 : 1 + self.runners_up]),
             scope=verdict.scope,
+            via=Via.PASS,
         )
 
     def _hand_off(self, verdict: Verdict, reason: Reason, others: Sequence[Verdict] = ()) -> Answer:
@@ -138,6 +158,7 @@ class LoadedModel:
             url=entry.url,
             runners_up=self._candidates(beside),
             scope=verdict.scope,
+            via=Via.PASS,
         )
 
     def _candidates(self, ranked: list[tuple[int, int, float]]) -> tuple[RunnerUp, ...] | None:
@@ -166,6 +187,7 @@ def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) ->
 
     Raises:
         BundleInvalid: an array of it has the wrong shape.
+        ExtraMissing: it is a large one, and faiss is not installed.
         EncoderInvalid: its encoder is none that we can run.
     """
     manifest = bundle.manifest
@@ -173,31 +195,36 @@ def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) ->
     knowledge = Knowledge.of(bundle.entries())
     return LoadedModel(
         version=version,
+        kind=f"{manifest.engine} {manifest.precision}",
         encoder=encoder,
         index=_index(bundle, knowledge),
         knowledge=knowledge,
         confidence=_confidence(bundle),
         threshold=manifest.threshold,
         languages=frozenset(manifest.languages),
-        budget=encoder.budget,
+        budget=encoder.budgets[0],
         runners_up=runners_up,
     )
 
 
-def _index(bundle: Bundle, knowledge: Knowledge) -> Index:
+def _index(bundle: Bundle, knowledge: Knowledge) -> Index | Shortlist:
     rows = len(knowledge.rows)
     codes = bundle.array("codes")
     idf = bundle.array("idf", len(codes))
     head = bundle.array("head", rows, len(knowledge.entries)) if bundle.has("head") else None
-    return Index.of(
+    dimensions = bundle.manifest.dimensions
+    index = Index.of(
         parameters=_parameters(bundle),
         entry_of=knowledge.row_entries,
         texts=[normalise(text) for text in knowledge.rows],
         phrasings=len(knowledge.phrasings),
-        embeddings=bundle.array("embeddings", rows, bundle.manifest.dimensions),
+        embeddings=bundle.array("embeddings", rows, dimensions),
         lexicon=Lexicon(codes, idf, unseen_weight(len(knowledge.phrasings))),
         head=head,
     )
+    if FILE not in bundle.manifest.files:
+        return index
+    return Shortlist(index, Graph.read(bundle.path / FILE, rows, dimensions))
 
 
 def _parameters(bundle: Bundle) -> Retrieval:

@@ -1,11 +1,12 @@
 """From a model's name to the loaded model: SQL says which version, the store has its bundle.
 
-A version is taken for loaded when it has answered one of its own phrasings.
+A version is taken for loaded when it has answered one of its own phrasings, and workers take
+one on when it is known how large its passes should be.
 """
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +14,10 @@ import numpy as np
 from db import versions
 from db.errors import AnswermillError, BundleInvalid
 from db.session import reading
-from worker.model.bundle import FOLDER_DIGITS, Bundle, open_bundle
+from worker.model.bundle import Bundle, open_bundle
+from worker.model.place import bundle_path, require_bundle
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import sqlalchemy as sa
 
     from db.config import Settings
@@ -34,7 +34,7 @@ def load_model(
         settings: where the store is, and how many threads, if they are set.
         spec: the model version.
         engine: the database that knows the versions.
-        threads: of torch, when the settings leave them open; 0: torch decides.
+        threads: of the arithmetic, when the settings leave them open; 0: the engine decides.
 
     Raises:
         ModelUnknown: no version, or more than one, fits.
@@ -47,14 +47,27 @@ def load_model(
 
 
 def load_version(settings: Settings, version: ModelVersion, threads: int = 0) -> LoadedModel:
-    """Verify and load a version, and let it answer one of its phrasings.
+    """Verify and load a version, let it answer, and measure how large its passes should be.
 
     Raises:
         BundleInvalid: its bundle is missing or damaged, or does not answer.
         EncoderInvalid: its encoder can't be loaded.
     """
     bundle, threads = find_bundle(settings, version), settings.threads or threads
-    return load_bundle(bundle, str(version), threads, settings.runners_up)
+    return _paced(load_bundle(bundle, str(version), threads, settings.runners_up))
+
+
+def _paced(model: LoadedModel) -> LoadedModel:
+    from worker.model.pace import measure, sample
+    from worker.passes import answer_in_passes
+
+    budgets = model.encoder.budgets
+    found = measure(
+        lambda budget, texts: answer_in_passes(replace(model, budget=budget), texts),
+        budgets,
+        sample(model.knowledge.phrasings, budgets),
+    )
+    return replace(model, budget=found.budget, rates=found.rates)
 
 
 def load_bundle(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) -> LoadedModel:
@@ -64,7 +77,7 @@ def load_bundle(bundle: Bundle, version: str, threads: int = 0, runners_up: int 
         BundleInvalid: it does not answer.
         EncoderInvalid: its encoder can't be loaded.
     """
-    from worker.model.loaded import load  # imports torch
+    from worker.model.loaded import load  # an engine comes with it
 
     try:
         model = load(bundle, version, threads, runners_up)
@@ -97,18 +110,8 @@ def find_bundle(settings: Settings, version: ModelVersion) -> Bundle:
         from worker.model import store  # fsspec: only where a URL needs it
 
         return store.fetch(settings.store_url, version, path)
-    if not path.is_dir():
-        problem = (
-            f"{os.fspath(path.relative_to(settings.models))} is not in the model store"
-            f" {settings.models}"
-        )
-        raise BundleInvalid(str(version), problem)
+    require_bundle(settings, version)
     bundle = open_bundle(path)
     if bundle.manifest.digest != version.digest:
         raise BundleInvalid(str(version), f"{path} holds another bundle than the one registered")
     return bundle
-
-
-def bundle_path(store: Path, name: str, digest: str) -> Path:
-    """Return the folder of a bundle."""
-    return store / name / digest[:FOLDER_DIGITS]

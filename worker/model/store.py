@@ -27,13 +27,13 @@ from db.config import redact
 from db.entities import ModelVersion
 from db.errors import AnswermillError, BundleInvalid, SettingsInvalid, StoreAway
 from worker.model.bundle import (
-    FOLDER_DIGITS,
     MANIFEST,
     Bundle,
     hash_file,
     open_bundle,
     read_manifest,
 )
+from worker.model.place import FOLDER_DIGITS
 
 Hear = Callable[[int, int], None]  # bytes done, bytes in all
 

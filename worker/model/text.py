@@ -1,6 +1,6 @@
 """Text as retrieval sees it: one spelling for what people write in many, and its script.
 
-Pure functions of one text. What the encoder reads is the text as it was written.
+Pure functions of one text. What the encoder reads is the text as it was written, tidied.
 """
 
 from __future__ import annotations
@@ -48,6 +48,15 @@ def normalise(text: str) -> str:
     caseless = unicodedata.normalize("NFKC", text).casefold()
     folded = unicodedata.normalize("NFKC", caseless).translate(_folding)
     return _SPACE_BESIDE_CJK.sub("", " ".join(folded.split()))
+
+
+def tidy(text: str) -> str:
+    """Return the text as the encoder reads it: spacing and Unicode's variants folded.
+
+    Texts that differ in nothing else are one question. Line ends stay: they end sentences.
+    """
+    lines = (" ".join(line.split()) for line in unicodedata.normalize("NFC", text).splitlines())
+    return "\n".join(line for line in lines if line)
 
 
 def script(text: str) -> Script:

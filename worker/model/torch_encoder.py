@@ -2,7 +2,7 @@
 
 Only this module of the hot path imports torch. Rows of a pass do not see each other; their
 last bits may still differ with the shape of a pass, as sums are then taken in other orders.
-In bf16, which has few bits, that shows: one question a pass is all that goes.
+In bf16, which has few bits, that would show: each question is computed by itself.
 """
 
 from __future__ import annotations
@@ -28,11 +28,9 @@ WEIGHTS = "model.safetensors"
 
 _KINDS = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
 
-# Measured on two cores (docs/log.md): larger passes gain nothing, and pad more.
-_BUDGETS = {
-    Precision.FP32: PassBudget(tokens=2_048, questions=32),
-    Precision.BF16: PassBudget(tokens=1, questions=1),
-}
+# Questions of a pass, the one to take unmeasured first. More of them pad more.
+_SIZES = {Precision.FP32: (32, 1, 8), Precision.BF16: (32,)}
+_TOKENS = 2_048  # padded, of a pass; more: more memory
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,8 @@ class TorchEncoder:
     tokenizer: Tokenizer
     pooling: Pooling
     pad: int
-    budget: PassBudget
+    budgets: tuple[PassBudget, ...]
+    alone: bool  # questions are computed one by one
 
     @classmethod
     def load(
@@ -72,7 +71,9 @@ class TorchEncoder:
         model = load_weights(folder, str(folder), precision)
         tokenizer = load_tokenizer(folder, max_tokens)
         pad = model.config.pad_token_id or 0
-        return cls(model, tokenizer, pooling, pad, _BUDGETS[precision])
+        budgets = tuple(PassBudget(_TOKENS, size) for size in _SIZES[precision])
+        alone = precision is Precision.BF16
+        return cls(model, tokenizer, pooling, pad, budgets, alone)
 
     @property
     def dimensions(self) -> int:
@@ -85,6 +86,10 @@ class TorchEncoder:
 
     def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Run one pass: (questions, dimensions), rows of length 1."""
+        parts = [[ids] for ids in tokens] if self.alone else [tokens]
+        return np.concatenate([self._encode_part(part) for part in parts])
+
+    def _encode_part(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         ids, mask = (torch.from_numpy(array).long() for array in padded(tokens, self.pad))
         with torch.inference_mode():
             states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state

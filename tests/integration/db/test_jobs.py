@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from db import batches, failures, jobs
 from db.entities import JOB_MOVES, BatchState, JobState, Lane, Status
 from db.errors import LeaseLost
-from db.session import reading, transaction
+from db.session import transaction
 from tests.factories import (
     LEASE,
     NOW,
@@ -106,8 +106,7 @@ def test_nothing_is_claimed_at_or_after_the_deadline(engine):
     assert claimed(engine, second, now=later(60)) is None
     assert claimed(engine, second, now=later(61)) is None
     job = claimed(engine, first, now=later(59.9))
-    with reading(engine) as conn:
-        assert jobs.deadline(conn, job) == later(60)
+    assert job.deadline == later(60)
 
 
 def test_a_batch_that_is_still_being_submitted_is_answered_already(engine):

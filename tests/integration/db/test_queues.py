@@ -9,7 +9,7 @@ from celery import Celery
 
 from db import config, queues
 from db.entities import Lane
-from db.errors import BrokerAway
+from db.errors import BrokerAway, BrokerTaken
 from db.messages import TASK, AnswerJob, JobHint
 
 SECRET = "hunter2"
@@ -118,3 +118,30 @@ def test_no_message_is_given_out_again_while_its_job_may_still_run(home):
     settings = config.load(home=home, job_time_limit=5_000)
     options = queues.celery_settings(settings)["broker_transport_options"]
     assert options["visibility_timeout"] > settings.job_time_limit
+
+
+def test_a_redis_belongs_to_the_workers_of_one_database(settings, app_of, client):
+    app = app_of(settings)
+    assert queues.owner(app, settings) is None
+    queues.own(app, settings, "first")
+    queues.own(app, settings, "first")
+    with pytest.raises(BrokerTaken, match="another database"):
+        queues.own(app, settings, "second")
+    assert queues.owner(app, settings) == "first"
+    assert client.ttl("answermill:stack") > 0
+
+
+def test_a_redis_that_was_left_or_lost_everything_may_be_anothers(settings, app_of, client):
+    app = app_of(settings)
+    queues.own(app, settings, "first")
+    client.flushall()
+    queues.own(app, settings, "second")
+    assert queues.owner(app, settings) == "second"
+
+
+def test_owning_it_for_longer_is_what_every_sweep_does(settings, app_of, client):
+    app = app_of(settings)
+    queues.own(app, settings, "first")
+    client.expire("answermill:stack", 1)
+    queues.own(app, settings, "first")
+    assert client.ttl("answermill:stack") > 1

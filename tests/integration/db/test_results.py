@@ -86,9 +86,9 @@ def test_a_naive_time_is_refused(engine):
 def test_a_question_has_one_result_whatever_the_code_does(engine):
     batch = stored_batch(engine, 1)
     with transaction(engine) as conn:
-        results.insert(conn, batch.id, [result(1)])
+        results.insert(conn, [(batch.id, result(1))])
     with pytest.raises(sa.exc.IntegrityError), transaction(engine) as conn:
-        results.insert(conn, batch.id, [result(1, Status.FAILED)])
+        results.insert(conn, [(batch.id, result(1, Status.FAILED))])
     assert [row.status for row in all_results(engine, batch)] == ["answered"]
 
 
@@ -115,7 +115,7 @@ def test_one_result_is_read_as_soon_as_it_is_committed(engine):
 def test_only_questions_without_a_result_are_unanswered(engine):
     batch = stored_batch(engine, 4, job_size=4)
     with transaction(engine) as conn:
-        results.insert(conn, batch.id, [result(2)])
+        results.insert(conn, [(batch.id, result(2))])
         assert results.unanswered(conn, batch.id, 1, 3) == [
             (1, "ticket-1", "Where is my parcel?"),
             (3, "ticket-3", "Where is my parcel?"),

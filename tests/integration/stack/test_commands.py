@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
-from db import versions
+from db import queues, versions
+from db.config import load
 from db.errors import StackRunning
 from db.session import transaction
 from db.tables import REVISION
+from producer.broker import open_broker
 from stack.cli import main
 from tests import factories
 
@@ -26,8 +29,9 @@ def run(monkeypatch, home, capsys):
     return run
 
 
-def test_check_tells_that_all_is_well(run, database_url, engine, redis_url):
+def test_check_tells_that_all_is_well(run, database_url, engine, redis_url, home):
     factories.promoted_version(engine)
+    (home / "models" / "shop" / "d1").mkdir(parents=True)
     status, lines, errors = run("check", database_url=database_url, broker_url=redis_url)
     assert (status, errors) == (0, [])
     assert [line.split()[:2] for line in lines] == [
@@ -38,9 +42,11 @@ def test_check_tells_that_all_is_well(run, database_url, engine, redis_url):
     assert "shop@1" in lines[2]
 
 
-def test_check_tells_of_a_canary(run, database_url, engine):
+def test_check_tells_of_a_canary(run, database_url, engine, home):
     factories.promoted_version(engine)
     second = factories.built_version(engine, digest="d2")
+    for bundle in ("d1", "d2"):
+        (home / "models" / "shop" / bundle).mkdir(parents=True)
     with transaction(engine) as conn:
         versions.begin_canary(conn, second, 0.05, by="test", now=factories.NOW)
     told = "\n".join(run("check", database_url=database_url)[1])
@@ -68,6 +74,54 @@ def test_check_tells_every_fault_at_once(run, empty_database_url):
         ["fault", "model"],
     ]
     assert "answermill db upgrade" in lines[0]
+
+
+def test_check_tells_every_missing_url_where_nothing_is_embedded(run):
+    status, lines, _ = run("check", embedded="false")
+    assert status == 2
+    assert [line.split()[:3] for line in lines] == [
+        ["fault", "database", "ANSWERMILL_DATABASE_URL:"],
+        ["fault", "broker", "ANSWERMILL_BROKER_URL:"],
+        ["fault", "model", "ANSWERMILL_DATABASE_URL:"],
+    ]
+    assert "/run/secrets/answermill_database_url" in lines[0]
+
+
+@pytest.mark.parametrize("words", [["status"], ["db", "upgrade"], ["model", "list"]])
+def test_a_missing_url_is_told_in_one_line_where_nothing_is_embedded(run, words):
+    status, _, errors = run(*words, embedded="false")
+    assert status == 2
+    assert len(errors) == 1
+    assert "ANSWERMILL_DATABASE_URL: not set" in errors[0]
+
+
+def test_check_tells_of_another_stack_on_the_same_redis(run, database_url, engine, redis_url):
+    factories.promoted_version(engine)
+    settings = load(broker_url=redis_url)
+    other = open_broker(settings)
+    queues.own(other, settings, "postgresql:another")
+    other.close()
+    status, lines, _ = run("check", database_url=database_url, broker_url=redis_url)
+    assert status == 2
+    assert lines[1].startswith("fault  broker")
+    assert "workers on another database use it" in lines[1]
+
+
+def test_check_tells_of_a_version_whose_bundle_is_gone(run, database_url, engine):
+    factories.promoted_version(engine)
+    lines = run("check", database_url=database_url)[1]
+    assert lines[2].startswith("fault  model")
+    assert "is not in the model store" in lines[2]
+
+
+def test_a_later_schema_is_used_and_left_as_it_is(run, database_url, engine):
+    with transaction(engine) as conn:
+        conn.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    for words in (["db", "upgrade"], ["db", "check"]):
+        status, lines, _ = run(*words, database_url=database_url)
+        assert status == 0
+        assert f"9999, later than this release's {REVISION}" in lines[0]
+    assert run("status", database_url=database_url)[0] == 0
 
 
 def test_check_on_a_new_machine_says_what_to_start_and_build(run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from db.session import DatabaseClock, reading, transaction
 from db.tables import jobs as job_table
 from db.tables import results as visible
 from worker import answering
-from worker.answering import Desk, answer_job
+from worker.along import Line
+from worker.answering import Desk
+from worker.following import Held
 from worker.leases import LeaseKeeper
 from worker.passes import PassBudget
 
@@ -30,6 +33,9 @@ class Echo:
     version: str = "echo@1"
     budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=8))
     encoded: list[int] = field(default_factory=list)
+
+    def without_pass(self, texts):
+        return [None] * len(texts)
 
     def tokenize(self, texts):
         return [[1] * (len(text) + 1) for text in texts]
@@ -83,6 +89,10 @@ def stored(engine, batch):
             sa.select(visible).where(visible.c.batch_id == batch.id).order_by(visible.c.position)
         )
         return list(rows)
+
+
+def answer_job(desk, model, job, progress):
+    return Line(desk, partial(answering.answer, desk, Held(model))).answer(job, progress)
 
 
 def quiet(_done, _size):
@@ -220,3 +230,19 @@ def test_progress_is_told_after_each_pass(desk):
     assert heard[-1] == (20, 20)
     assert heard == sorted(heard)
     assert len(heard) > 1
+
+
+def test_a_model_that_answers_nothing_burns_no_attempt(desk):
+    class Broken(Echo):
+        def decide(self, *_):
+            raise RuntimeError("broken")
+
+    batch, job = submit(desk, ["a"])
+    for _ in range(2 * desk.attempts):
+        answer_job(desk, Broken(), job, quiet)
+    assert stored(desk.engine, batch) == []
+
+    answer_job(desk, Echo(), job, quiet)
+
+    (row,) = stored(desk.engine, batch)
+    assert row.status == "answered"

@@ -5,11 +5,22 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from celery import Celery
 
+from db import queues
 from db.entities import Lane
-from db.errors import ModelUnknown, SettingsInvalid
+from db.errors import BrokerTaken, BundleInvalid, ModelUnknown, SettingsInvalid
 from tests.factories import built_version, promoted_version
 from worker import app
+from worker.model.place import bundle_path
+
+
+@pytest.fixture
+def promoted(engine, settings):
+    """A version in production, its bundle's folder in the store."""
+    version = promoted_version(engine)
+    bundle_path(settings.models, version.name, version.digest).mkdir(parents=True)
+    return version
 
 
 @pytest.fixture
@@ -19,11 +30,12 @@ def started(settings, monkeypatch):
     def started(**changes):
         seen = []
 
-        def create_app(given):
+        def create_app(given, _load):
             seen.append(given)
             return SimpleNamespace(worker_main=lambda _: None)
 
         monkeypatch.setattr(app, "create_app", create_app)
+        monkeypatch.setattr(app.queues, "own", lambda *_: None)
         monkeypatch.setattr(app.logs, "configure", lambda _: None)
         monkeypatch.setattr(app, "limit", lambda *_: 2)
         assert app.run(settings.model_copy(update=changes), [Lane.BULK]) == 0
@@ -35,9 +47,9 @@ def started(settings, monkeypatch):
 @pytest.mark.parametrize(
     ("told", "followed"), [(None, "shop"), ("shop", "shop"), ("shop@1", "shop@1")]
 )
-def test_children_follow_the_name_unless_a_number_was_told(started, engine, told, followed):
+@pytest.mark.usefixtures("promoted")
+def test_children_follow_the_name_unless_a_number_was_told(started, told, followed):
     """A second name that comes into production must not leave them without a choice."""
-    promoted_version(engine)
     assert started(model=told).model == followed
 
 
@@ -52,3 +64,19 @@ def test_a_store_that_nothing_speaks_to_is_told_before_any_fork(started, engine,
     store = type(settings)(model_store="s3://bucket", home=settings.home).model_store
     with pytest.raises(SettingsInvalid, match="s3fs"):
         started(model_store=store)
+
+
+def test_an_empty_store_is_told_before_any_fork(started, engine):
+    promoted_version(engine)
+    with pytest.raises(BundleInvalid, match=r"shop@1: shop/.* is not in the model store"):
+        started()
+
+
+@pytest.mark.usefixtures("promoted")
+def test_a_redis_of_another_stack_is_told_before_any_fork(settings_with_redis):
+    other = Celery("other", set_as_current=False)
+    other.conf.update(queues.celery_settings(settings_with_redis))
+    queues.own(other, settings_with_redis, "postgresql:another")
+    with pytest.raises(BrokerTaken):
+        app.run(settings_with_redis, [Lane.BULK])
+    other.close()

@@ -15,37 +15,37 @@ from worker.leases import LeaseKeeper
 LEASE = timedelta(seconds=0.6)
 
 
-def claimed(engine, clock):
+def claimed(engine, clock, count):
     with transaction(engine) as conn:
         now = clock()
         batch = batches.create(
             conn, name="b", idempotency_key="k", lane=Lane.BULK, source="test", now=now
         )
-        (sent,) = batches.append(
-            conn, batch, [Question(1, "1", "a")], job_size=9, sent=True, now=now
-        )
-        return jobs.claim(conn, sent.job, owner="o", lease=LEASE, now=now)
+        asked = [Question(n, str(n), "a") for n in range(1, count + 1)]
+        sent = batches.append(conn, batch, asked, job_size=1, sent=True, now=now)
+        return [jobs.claim(conn, message.job, owner="o", lease=LEASE, now=now) for message in sent]
 
 
-def test_a_held_lease_outlives_its_length_many_times(engine):
+def test_leases_that_are_held_outlive_their_length_many_times(engine):
     clock = DatabaseClock(engine)
-    job = claimed(engine, clock)
+    held = claimed(engine, clock, 3)
     keeper = LeaseKeeper(engine, clock, LEASE)
     keeper.start()
-    with keeper.holding(job):
-        for _ in range(20):
-            threading.Event().wait(LEASE.total_seconds() / 4)
-            with transaction(engine) as conn:
-                assert jobs.expired_leases(conn, clock(), 10) == []
+    keeper.hold(held)
+    for _ in range(20):
+        threading.Event().wait(LEASE.total_seconds() / 4)
+        with transaction(engine) as conn:
+            assert jobs.expired_leases(conn, clock(), 10) == []
+    keeper.let_go(held)
     threading.Event().wait(3 * LEASE.total_seconds())
     with transaction(engine) as conn:
-        assert jobs.expired_leases(conn, clock(), 10) == [job]
+        assert set(jobs.expired_leases(conn, clock(), 10)) == set(held)
     keeper.stop()
 
 
 def test_a_renewal_that_fails_is_tried_again(engine, monkeypatch):
     clock = DatabaseClock(engine)
-    job = claimed(engine, clock)
+    (job,) = claimed(engine, clock, 1)
     renewed, failures = threading.Event(), []
     real = leases.jobs.renew
 
@@ -59,6 +59,6 @@ def test_a_renewal_that_fails_is_tried_again(engine, monkeypatch):
     monkeypatch.setattr(leases.jobs, "renew", flaky)
     keeper = LeaseKeeper(engine, clock, LEASE)
     keeper.start()
-    with keeper.holding(job):
-        assert renewed.wait(10)
+    keeper.hold([job])
+    assert renewed.wait(10)
     keeper.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from db import batches, jobs
 from db.entities import BatchState, Lane, Question
-from db.errors import BrokerAway
+from db.errors import BrokerAway, BrokerTaken
 from db.messages import AnswerJob
 from db.session import DatabaseClock, reading, transaction
 from db.tables import jobs as job_table
@@ -175,3 +175,15 @@ def test_a_redis_that_is_away_does_not_keep_leases_from_being_taken_back(world):
     with pytest.raises(BrokerAway):
         world.sweep.run()
     assert world.states() == ["queued"]
+
+
+def test_nothing_is_sent_to_a_redis_that_is_another_stacks(world):
+    def taken():
+        raise BrokerTaken("redis://there")
+
+    world.submit(3, sent=False)
+    with pytest.raises(BrokerTaken):
+        replace(world.sweep, own=taken).run()
+    assert not world.queue.waiting(Lane.BULK)
+    world.sweep.run()
+    assert world.queue.waiting(Lane.BULK) == 3

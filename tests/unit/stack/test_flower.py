@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -38,3 +41,18 @@ def test_the_password_is_not_on_the_command_line():
 def test_what_is_no_address_is_told():
     with pytest.raises(SettingsInvalid, match="nowhere"):
         flower.guard(Settings(), "nowhere")
+
+
+def test_a_port_in_use_is_told_in_one_line(home):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "stack.flower", "127.0.0.1", port],
+            env={**os.environ, "ANSWERMILL_HOME": str(home)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"ANSWERMILL_FLOWER_PORT: Flower can't have port {port} of 127.0.0.1" in line

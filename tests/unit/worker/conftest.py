@@ -10,8 +10,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from worker.lifecycle.build import build
+from worker.lifecycle.convert import convert_version
 from worker.lifecycle.encoders import EncoderSource
 from worker.model.bundle import Bundle, Entry
+from worker.model.encoder import KINDS, Kind
 
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 
@@ -64,3 +66,17 @@ def tiny_bundle(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     source = EncoderSource("tiny", tiny_encoder)
     store = tmp_path_factory.mktemp("store")
     return build(store, "tiny", ENTRIES, source, threads=1, on_progress=lambda *_: None)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundles(
+    tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Kind, Bundle]:
+    """The tiny bundle by the kind of its encoder; no test may change one."""
+    store = tmp_path_factory.mktemp("converted")
+    return {KINDS[0]: tiny_bundle} | {
+        kind: convert_version(
+            store, tiny_bundle, kind, version="tiny@1", threads=1, on_progress=lambda *_: None
+        )
+        for kind in KINDS[1:]
+    }

@@ -95,3 +95,10 @@ def test_a_child_that_died_idle_counts_nothing(breaker):
         pass
     breaker.take_over(0)
     assert breaker.state() == (0, False)
+
+
+def test_another_model_begins_with_a_closed_one(breaker):
+    failed(breaker, 3)
+    breaker.forgive()
+    assert breaker.state() == (0, False)
+    assert breaker.seconds_to_wait() == 0.0

@@ -83,7 +83,8 @@ def moment(monkeypatch):
 
 
 def answering(following, job=1):
-    return following.answer(job, lambda model: model.version)
+    with following.at_work() as models:
+        return models.for_job(job).version
 
 
 def answered_by(following, jobs=1000):
@@ -166,17 +167,18 @@ def test_a_first_version_that_does_not_load_is_raised(world):
 def test_models_are_swapped_between_two_jobs_and_never_inside_one(world, following):
     inside, leave, swapped = threading.Event(), threading.Event(), threading.Event()
 
-    def work(model):
-        inside.set()
-        assert leave.wait(10)
-        return model.version, world.alive()
+    def work():
+        with following.at_work() as models:
+            inside.set()
+            assert leave.wait(10)
+            answers.append((models.for_job(1).version, world.alive()))
 
     def follow():
         following.follow()
         swapped.set()
 
     answers = []
-    job = threading.Thread(target=lambda: answers.append(following.answer(1, work)))
+    job = threading.Thread(target=work)
     job.start()
     assert inside.wait(10)
     world.wanted = InForce(version(2))

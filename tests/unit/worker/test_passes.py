@@ -28,6 +28,10 @@ class EchoModel:
         self.budget = budget
         self.tokenized: list[str] = []
         self.passes: list[int] = []
+        self.known: dict[str, Answer] = {}
+
+    def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
+        return [self.known.get(text) for text in texts]
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         self.tokenized += texts
@@ -83,14 +87,31 @@ def test_a_question_longer_than_the_budget_gets_a_pass_alone():
 )
 def test_each_answer_belongs_to_its_question(texts: list[str], budget: PassBudget):
     answers = answer_texts(EchoModel(budget), texts)
-    assert [answer.answer for answer in answers] == [text.strip() for text in texts]
+    assert [answer.answer for answer in answers] == [" ".join(text.split()) for text in texts]
 
 
 def test_equal_questions_are_computed_once():
     model = EchoModel(PassBudget(tokens=100, questions=10))
-    answers = answer_texts(model, ["a", " a ", "b", "a\n"])
-    assert model.tokenized == ["a", "b"]
-    assert [answer.answer for answer in answers] == ["a", "a", "b", "a"]
+    answers = answer_texts(model, ["a c", " a   c ", "b", "a c\n"])
+    assert model.tokenized == ["a c", "b"]
+    assert [answer.answer for answer in answers] == ["a c", "a c", "b", "a c"]
+
+
+def test_what_needs_no_pass_is_in_none():
+    heard: list[int] = []
+    model = EchoModel(PassBudget(tokens=100, questions=10))
+    model.known = {"a": Answer(Status.ANSWERED, answer="known")}
+    answers = answer_texts(model, ["b", "a", "a "], heard.append)
+    assert model.tokenized == ["b"]
+    assert [answer.answer for answer in answers] == ["b", "known", "known"]
+    assert heard == [2, 3]
+
+
+def test_nothing_is_tokenized_when_no_question_needs_a_pass():
+    model = EchoModel(PassBudget(tokens=100, questions=10))
+    model.known = {"a": Answer(Status.ANSWERED, answer="known")}
+    assert answer_texts(model, ["a"]) == [model.known["a"]]
+    assert model.tokenized == []
 
 
 def test_progress_counts_questions_and_ends_at_all_of_them():

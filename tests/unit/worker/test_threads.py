@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
+from celery.utils import sysinfo
 
 from worker import threads
 
@@ -23,9 +26,54 @@ def test_replicas_share_the_cpu_budget_unless_told(monkeypatch, wanted, replicas
     assert os.environ["OMP_NUM_THREADS"] == str(given)
 
 
+def budget_of(monkeypatch, tmp_path, quotas: dict[str, str], available: int = 8) -> int:
+    """Put the process into the group /shop/worker, with quotas by group; return its budget."""
+    (tmp_path / "cgroup").write_text("0::/shop/worker\n", encoding="utf-8")
+    (tmp_path / "shop" / "worker").mkdir(parents=True)
+    for group, quota in quotas.items():
+        (tmp_path / group / "cpu.max").write_text(f"{quota}\n", encoding="utf-8")
+    monkeypatch.setattr(sysinfo, "CGROUP_ROOT", str(tmp_path))
+    monkeypatch.setattr(sysinfo, "PROC_SELF_CGROUP", str(tmp_path / "cgroup"))
+    monkeypatch.setattr(sysinfo, "available_cpu_count", lambda: available)
+    return threads.share()
+
+
+@pytest.mark.parametrize(
+    ("quotas", "given"),
+    [
+        ({}, 8),
+        ({"shop/worker": "max 100000"}, 8),
+        ({"shop/worker": "300000 100000"}, 3),
+        ({"shop/worker": "150000 100000"}, 2),
+        ({"shop/worker": "50000 100000"}, 1),
+        ({"shop/worker": "900000 100000"}, 8),
+        ({"shop/worker": "max 100000", "shop": "200000 100000"}, 2),
+    ],
+)
+def test_the_budget_is_the_quota_of_the_cgroup(monkeypatch, tmp_path, quotas, given):
+    assert budget_of(monkeypatch, tmp_path, quotas) == given
+
+
+@pytest.mark.parametrize("replicas", range(1, 12))
+def test_all_replicas_together_get_no_more_than_the_budget(monkeypatch, tmp_path, replicas):
+    budget_of(monkeypatch, tmp_path, {"shop/worker": "500000 100000"})
+    assert threads.share(replicas) * replicas <= max(5, replicas)
+
+
 def test_waiting_threads_sleep_unless_somebody_says_otherwise(monkeypatch):
     threads.limit()
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     threads.limit()
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_a_worker_has_its_threads_limited_before_numpy_and_torch_read_the_environment():
+    code = (
+        "import sys\n"
+        "import worker.app\n"
+        "import worker.cli\n"
+        "sys.exit(sorted({'numpy', 'scipy', 'torch', 'onnxruntime'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

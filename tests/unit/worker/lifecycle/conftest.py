@@ -20,7 +20,7 @@ from worker.lifecycle.build import build, register
 from worker.lifecycle.cli import app
 from worker.lifecycle.encoders import EncoderSource
 from worker.model.bundle import Bundle, Entry
-from worker.model.registry import bundle_path
+from worker.model.place import bundle_path
 
 WORSE = [entry for entry in ENTRIES if entry.id != "track"]
 

@@ -1,165 +1,210 @@
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import sys
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from db.errors import ConversionDrifted, ConversionRefused
-from tests.unit.worker.conftest import ENTRIES
-from worker.lifecycle import convert as converting
-from worker.lifecycle import drift
-from worker.lifecycle.convert import convert_version
-from worker.model.bundle import Bundle, open_bundle
-from worker.model.encoder import Engine, Kind, Precision
+from db.errors import ConversionDrifted, ConversionRefused, ExtraMissing
+from worker.lifecycle import convert, drift
+from worker.lifecycle.build import build
+from worker.lifecycle.convert import check, convert_version
+from worker.lifecycle.encoders import EncoderSource
+from worker.lifecycle.quantise import quantise
+from worker.model.bundle import Bundle, Entry, open_bundle
+from worker.model.encoder import KINDS, Engine, Kind, Precision
 from worker.model.registry import load_bundle
+from worker.passes import answer_texts
 
-ONNX = Kind(Engine.ONNX, Precision.FP32)
-INT8 = Kind(Engine.ONNX, Precision.INT8)
-BF16 = Kind(Engine.TORCH, Precision.BF16)
-TORCH = Kind(Engine.TORCH, Precision.FP32)
-
-
-def converted(store: Path, original: Bundle, to: Kind) -> Bundle:
-    return convert_version(
-        store, original, to, version="tiny@1", threads=1, on_progress=lambda *_: None
-    )
+TORCH, BF16, FP32, INT8 = KINDS
+TEXTS = ["refund", "parcel where is it", "您是机器人", "rain"]
 
 
-@pytest.fixture
-def original(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
-    """The tiny bundle in a store that a test may fill."""
-    place = tmp_path / "tiny" / tiny_bundle.path.name
-    shutil.copytree(tiny_bundle.path, place)
-    return open_bundle(place)
+class Converter:
+    """Converts with everything filled in."""
 
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self.heard: list[tuple[int, int]] = []
 
-@pytest.mark.parametrize(("to", "steps"), [(ONNX, 1), (INT8, 2), (BF16, 1)])
-def test_a_converted_version_is_a_whole_bundle_with_its_figures(
-    tmp_path: Path, original: Bundle, to: Kind, steps: int
-):
-    before = original.manifest.digest
-    made = converted(tmp_path, original, to)
-    opened = open_bundle(made.path)
-    manifest = opened.manifest
-    assert (manifest.engine, manifest.precision) == to
-    assert manifest.conversion is not None
-    assert manifest.conversion["from"]["digest"] == before
-    told = manifest.conversion["steps"]
-    assert len(told) == steps
-    assert all(step["cosine_least"] > 0.85 and step["questions"] == 11 for step in told)
-    assert open_bundle(original.path).manifest.digest == before != manifest.digest
-    assert manifest.threshold == original.manifest.threshold
-
-
-def test_an_onnx_version_answers_as_its_original(tmp_path: Path, original: Bundle):
-    made = open_bundle(converted(tmp_path, original, ONNX).path)
-    texts = ["Where is my parcel?", "您是机器人吗", "thank you", "where my money"]
-    answers = []
-    for bundle in (original, made):
-        model = load_bundle(bundle, "tiny@1", threads=1)
-        answers.append(model.decide(texts, model.encode(model.tokenize(texts))))
-    for one, other in zip(*answers, strict=True):
-        assert (one.status, one.entry_id, one.matched) == (
-            other.status,
-            other.entry_id,
-            other.matched,
+    def __call__(self, bundle: Bundle, to: Kind) -> Bundle:
+        hear = lambda done, total: self.heard.append((done, total))  # noqa: E731 - a recorder
+        return convert_version(
+            self.store, bundle, to, version="tiny@1", threads=1, on_progress=hear
         )
-        assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
-
-
-def test_loading_an_onnx_version_imports_no_torch(tmp_path: Path, original: Bundle):
-    made = converted(tmp_path, original, ONNX)
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from worker.model.bundle import open_bundle\n"
-        "from worker.model.registry import load_bundle\n"
-        "m = load_bundle(open_bundle(Path(sys.argv[1])), 'tiny@1', threads=1)\n"
-        "m.decide(['refund'], m.encode(m.tokenize(['refund'])))\n"
-        "print(sorted({'torch', 'transformers', 'sklearn'} & set(sys.modules)))"
-    )
-    told = subprocess.run(
-        [sys.executable, "-c", code, str(made.path)], capture_output=True, text=True, check=True
-    )
-    assert told.stdout.strip() == "[]"
-
-
-def test_one_that_drifts_is_refused_and_nothing_is_stored(
-    tmp_path: Path, original: Bundle, monkeypatch: pytest.MonkeyPatch
-):
-    strict = replace(drift.LIMITS[Precision.INT8], cosine_least=1.0)
-    monkeypatch.setitem(drift.LIMITS, Precision.INT8, strict)
-    with pytest.raises(ConversionDrifted, match="least cosine"):
-        converted(tmp_path, original, INT8)
-    assert [path.name for path in (tmp_path / "tiny").iterdir()] == [original.path.name]
-
-
-@pytest.mark.parametrize("to", [TORCH, BF16])
-def test_there_is_no_way_back(tmp_path: Path, original: Bundle, to: Kind):
-    made = open_bundle(converted(tmp_path, original, ONNX).path)
-    with pytest.raises(ConversionRefused, match="no way leads there"):
-        converting.check(made.manifest, to, "tiny@2")
 
 
 @pytest.fixture
-def shop(run, tiny_encoder: Path, tmp_path: Path) -> None:
-    """shop@1, in production."""
-    file = tmp_path / "kb.jsonl"
-    rows = [
-        {"id": entry.id, "answer": entry.answer, "questions": entry.questions} for entry in ENTRIES
-    ]
-    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    words = ["--name", "shop", "--knowledge", str(file), "--encoder", str(tiny_encoder)]
-    assert run("build", *words)[0] == 0
+def make(tmp_path: Path) -> Converter:
+    return Converter(tmp_path / "store")
 
 
-def bundles(home: Path) -> int:
-    return len(list((home / "models" / "shop").iterdir()))
+def nothing_stored(store: Path) -> bool:
+    return list(store.rglob("*")) == []
 
 
-@pytest.mark.usefixtures("shop")
-def test_the_command_converts_and_registers_a_version(run, home: Path):
-    words = ("convert", "shop@1", "--engine", "onnx", "--precision", "int8")
-    status, out, _ = run(*words)
-    assert status == 0
-    assert "Made shop@2" in out
-    assert "Against the original, on 11 phrasings of its own: cosine " in out
-    assert "onnx int8" in run("show", "shop@2")[1]
-    assert bundles(home) == 2
-    again = json.loads(run(*words, "--json")[1])
-    assert (again["version"], again["new"]) == (2, False)
-    assert run("promote", "shop@2", "--force", "--reason", "a test")[0] == 0
+@pytest.mark.parametrize("kind", [BF16, FP32, INT8])
+def test_all_but_the_encoder_stays_as_it_was(
+    tiny_bundle: Bundle, tiny_bundles: dict[Kind, Bundle], kind: Kind
+):
+    made = open_bundle(tiny_bundles[kind].path)
+    before, after = open_bundle(tiny_bundle.path).manifest, made.manifest
+    assert before.digest != after.digest
+    assert (after.engine, after.precision) == kind
+    others = [name for name in before.files if not name.startswith("encoder/")]
+    assert [after.files[name] for name in others] == [before.files[name] for name in others]
+    assert (after.threshold, after.confidence) == (before.threshold, before.confidence)
+    weights = {"torch": "model.safetensors", "onnx": "model.onnx"}[kind.engine]
+    folder = {name for name in after.files if name.startswith("encoder/")}
+    assert folder == {f"encoder/{name}" for name in ("config.json", "tokenizer.json", weights)}
 
 
-@pytest.mark.usefixtures("shop")
-def test_a_converted_version_is_checked_on_questions_of_a_file(run, tmp_path: Path):
-    file = tmp_path / "labelled.csv"
-    file.write_text("question,expected\nrefund now,refund\nparcel,track\n", encoding="utf-8")
-    words = ("convert", "shop@1", "--engine", "onnx", "--precision", "fp32")
-    told = json.loads(run(*words, "--questions", str(file), "--json")[1])
-    assert told["conversion"]["asked"] == "questions of labelled.csv"
-    assert told["conversion"]["steps"][0]["questions"] == 2
+@pytest.mark.parametrize("kind", [BF16, FP32, INT8])
+def test_a_converted_version_answers_as_the_original(
+    tiny_bundle: Bundle, tiny_bundles: dict[Kind, Bundle], kind: Kind
+):
+    before = answer_texts(load_bundle(tiny_bundle, "tiny@1"), TEXTS)
+    after = answer_texts(load_bundle(tiny_bundles[kind], "tiny@2"), TEXTS)
+    assert [one.entry_id for one in after] == [one.entry_id for one in before]
 
 
-@pytest.mark.usefixtures("shop")
+def test_the_manifest_keeps_every_steps_figures_and_limits(
+    tiny_bundle: Bundle, tiny_bundles: dict[Kind, Bundle]
+):
+    told = tiny_bundles[INT8].manifest.conversion
+    assert told is not None
+    assert told["from"] == {
+        "engine": "torch",
+        "precision": "fp32",
+        "digest": tiny_bundle.manifest.digest,
+    }
+    assert told["asked"] == "phrasings of its own"
+    first, last = told["steps"]
+    assert (first["engine"], first["precision"]) == ("onnx", "fp32")
+    assert (last["engine"], last["precision"], last["questions"]) == ("onnx", "int8", 11)
+    assert first["cosine_least"] > last["cosine_least"] > last["limits"]["cosine_least"] == 0.85
+
+
+@pytest.mark.parametrize("kind", [FP32, INT8])
+def test_the_same_version_converts_to_the_same_digest(
+    make: Converter, tiny_bundle: Bundle, tiny_bundles: dict[Kind, Bundle], kind: Kind
+):
+    made = make(tiny_bundle, kind)
+    assert made.manifest.digest == tiny_bundles[kind].manifest.digest
+    assert make(tiny_bundle, kind).path == made.path
+    assert list((make.store / "tiny").iterdir()) == [made.path]
+
+
+def test_int8_of_onnx_is_the_int8_of_torch(make: Converter, tiny_bundles: dict[Kind, Bundle]):
+    made = make(tiny_bundles[FP32], INT8)
+    assert made.manifest.digest == tiny_bundles[INT8].manifest.digest
+
+
+def test_a_build_of_another_kind_is_the_conversion_of_a_build(
+    tiny_encoder: Path, tiny_bundles: dict[Kind, Bundle], tmp_path: Path
+):
+    made = build(
+        tmp_path,
+        "tiny",
+        tiny_bundles[INT8].entries(),
+        EncoderSource("tiny", tiny_encoder),
+        threads=1,
+        on_progress=lambda *_: None,
+        kind=INT8,
+    )
+    assert made.manifest.digest == tiny_bundles[INT8].manifest.digest
+
+
+def test_progress_ends_at_all_that_is_read(make: Converter, tiny_bundle: Bundle):
+    make(tiny_bundle, INT8)
+    assert make.heard[-1] == (33, 33)  # 11 phrasings, read by three encoders
+
+
+def test_an_encoder_that_drifts_is_refused_and_nothing_stored(
+    make: Converter, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    def scramble(encoder: Path, folder: Path, name: str) -> None:
+        import onnx
+        from onnx import numpy_helper
+
+        quantise(encoder, folder, name)
+        graph = onnx.load(folder / "model.onnx")
+        for tensor in graph.graph.initializer:
+            if tensor.name.endswith("_quantized"):
+                array = numpy_helper.to_array(tensor)
+                shuffled = np.random.default_rng(7).permutation(array.ravel()).reshape(array.shape)
+                tensor.CopyFrom(numpy_helper.from_array(shuffled, tensor.name))
+        onnx.save(graph, folder / "model.onnx")
+
+    monkeypatch.setattr("worker.lifecycle.quantise.quantise", scramble)
+    with pytest.raises(ConversionDrifted) as caught:
+        make(tiny_bundle, INT8)
+    told = str(caught.value)
+    assert told.startswith("tiny@1 is not converted to onnx int8: it drifts, the least cosine is ")
+    assert told.endswith("nothing was stored")
+    assert "\n" not in told
+    assert nothing_stored(make.store)
+
+
+def test_the_limits_are_those_of_each_step(
+    make: Converter, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    strict = drift.Limits(cosine_least=1.1, cosine_p1=0.0, changed=1.0)
+    monkeypatch.setitem(drift.LIMITS, Precision.FP32, strict)
+    with pytest.raises(ConversionDrifted, match="to onnx fp32"):
+        make(tiny_bundle, INT8)
+    assert nothing_stored(make.store)
+
+
+def test_a_conversion_that_dies_leaves_nothing(
+    make: Converter, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worker.lifecycle.quantise.quantise", die)
+    with pytest.raises(KeyboardInterrupt):
+        make(tiny_bundle, INT8)
+    assert nothing_stored(make.store)
+
+
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("source", "to", "told"),
     [
-        (["shop@1", "--engine", "torch", "--precision", "int8"], "not int8"),
-        (["shop@1", "--engine", "torch", "--precision", "fp32"], "it is that already"),
-        (["shop@9", "--engine", "onnx", "--precision", "fp32"], "no model version"),
-        (["shop@1", "--engine", "onnx", "--precision", "fp32", "--questions", "no.csv"], "no.csv"),
+        (TORCH, TORCH, "it is that already"),
+        (INT8, INT8, "it is that already"),
+        (INT8, FP32, "no way leads there from onnx int8; convert what it was made from"),
+        (FP32, TORCH, "no way leads there from onnx fp32"),
+        (BF16, INT8, "no way leads there from torch bf16"),
     ],
 )
-def test_a_mistake_is_told_in_one_line_and_makes_nothing(
-    run, home: Path, words: list[str], told: str
+def test_what_cannot_be_converted_is_refused(
+    tiny_bundles: dict[Kind, Bundle], source: Kind, to: Kind, told: str
 ):
-    status, out, err = run("convert", *words)
-    assert (status, out) == (2, "")
-    assert told in err
-    assert len(err.strip().splitlines()) == 1
-    assert bundles(home) == 1
+    with pytest.raises(ConversionRefused, match=told):
+        check(tiny_bundles[source].manifest, to, "tiny@1")
+
+
+def test_a_missing_package_is_told_with_its_extra(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(convert.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ExtraMissing, match="lifecycle"):
+        check(tiny_bundle.manifest, Kind(Engine.ONNX, Precision.INT8), "tiny@1")
+    check(tiny_bundle.manifest, BF16, "tiny@1")
+
+
+@pytest.mark.parametrize("kind", [BF16, FP32, INT8])
+def test_the_smallest_knowledge_base_converts(
+    make: Converter, tiny_encoder: Path, kind: Kind, tmp_path: Path
+):
+    source = EncoderSource("tiny", tiny_encoder)
+    smallest = build(
+        tmp_path / "other",
+        "tiny",
+        [Entry("a", "A", ["hello"])],
+        source,
+        threads=1,
+        on_progress=lambda *_: None,
+    )
+    assert make(smallest, kind).manifest.conversion["steps"][-1]["questions"] == 1

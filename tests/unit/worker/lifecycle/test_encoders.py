@@ -73,6 +73,14 @@ def test_a_folder_that_is_not_there_is_told_without_asking_the_hub(spec: str):
         find_encoder(spec)
 
 
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_a_folder_that_is_no_encoder_is_told_by_what_it_lacks(source: EncoderSource, missing: str):
+    (source.folder / missing).unlink()
+    lacking = missing.replace("model.", r"\*.")
+    with pytest.raises(EncoderInvalid, match=f"holds no {lacking}, so it is no encoder"):
+        find_encoder(str(source.folder))
+
+
 def test_a_hub_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object, **__: object) -> None:
         message = "no route to host\nand forty lines more"

@@ -38,6 +38,9 @@ class Oracle:
     budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=8))
     turns: list[str] = field(default_factory=list)
 
+    def without_pass(self, texts):
+        return [None] * len(texts)
+
     def tokenize(self, texts):
         self.turns.append(self.version)
         return [[1] for _ in texts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -68,6 +69,21 @@ def test_the_life_of_a_model(run, build, knowledge: Path, tmp_path: Path):
     table = run("evaluate", "shop@1", "--questions", str(questions))[1]
     assert "shop@1 on 2 labelled questions" in table
     assert all(len(line) <= 80 for line in table.splitlines())
+
+
+def test_a_missing_package_is_told_before_the_work(build, home: Path, monkeypatch):
+    installed = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == "onnx" else installed(name, *more),
+    )
+    monkeypatch.setattr("worker.lifecycle.build.build", lambda *_, **__: pytest.fail("it works"))
+    status, out, err = build("--engine", "onnx")
+    assert (status, out) == (2, "")
+    assert err.strip().endswith("needs the package onnx: pip install 'answermill[lifecycle]'")
+    assert len(err.splitlines()) == 1
+    assert not list((home / "models").glob("*/*"))
 
 
 @pytest.fixture
@@ -154,8 +170,8 @@ def test_shared_phrasings_are_a_warning_beside_the_result(build, knowledge: Path
     assert status == 0
     assert json.loads(out)
     assert err == (
-        "warning: 1 phrasings are in two entries, the first is 'WHERE is my refund' in refund"
-        " and track; they may be handed off as ambiguous\n"
+        "warning: in two entries each, so perhaps handed off as ambiguous:"
+        " 'WHERE is my refund' (refund, track)\n"
     )
 
 

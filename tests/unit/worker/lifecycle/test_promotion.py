@@ -17,7 +17,7 @@ from db.session import transaction
 from tests.factories import NOW
 from worker.lifecycle import gate, promotion, versions
 from worker.lifecycle.promotion import Promoted, Wish
-from worker.model.registry import bundle_path
+from worker.model.place import bundle_path
 
 
 @pytest.fixture(autouse=True)

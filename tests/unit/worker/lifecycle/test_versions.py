@@ -12,7 +12,7 @@ from db.errors import BundleInvalid, ModelUnknown, PromotionRefused
 from db.session import transaction
 from tests.factories import NOW
 from worker.lifecycle import versions
-from worker.model.registry import bundle_path
+from worker.model.place import bundle_path
 
 
 @pytest.fixture

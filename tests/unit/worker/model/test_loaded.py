@@ -13,9 +13,10 @@ from worker.lifecycle.build import build
 from worker.lifecycle.encoders import find_encoder
 from worker.lifecycle.knowledge import read_knowledge
 from worker.model.bundle import Bundle, Entry
-from worker.model.confidence import Confidence, Curve, Reason
+from worker.model.confidence import Confidence, Curve
 from worker.model.knowledge import Knowledge
 from worker.model.loaded import LoadedModel, load
+from worker.model.reasons import Reason
 from worker.passes import PassBudget, answer_texts
 
 

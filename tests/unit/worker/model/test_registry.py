@@ -9,7 +9,8 @@ from db.config import Settings
 from db.errors import BundleInvalid, ModelUnknown
 from worker.lifecycle.build import Built, register
 from worker.model.bundle import Bundle
-from worker.model.registry import bundle_path, load_model
+from worker.model.place import bundle_path
+from worker.model.registry import load_model
 
 
 @pytest.fixture

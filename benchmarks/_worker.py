@@ -1,0 +1,64 @@
+"""A real worker whose model answers at once, or sleeps a given time for a full job.
+
+python benchmarks/_worker.py SECONDS
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db.config import Settings, load
+from db.entities import Answer, Lane, ModelVersion, Status
+from worker.app import run
+from worker.passes import PassBudget
+
+_FULL = 128  # questions
+_ALL = PassBudget(tokens=1 << 20, questions=1 << 20)
+_ANSWER = Answer(
+    Status.ANSWERED,
+    answer="Open “My orders” and choose the parcel: the map shows where it is.",
+    entry_id="track",
+    matched="Where is my order?",
+    confidence=0.97,
+)
+
+
+@dataclass(frozen=True)
+class AtOnce:
+    """Gives every question the same answer."""
+
+    version: str
+    seconds: float  # of a full job
+    budget: PassBudget = _ALL
+
+    def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
+        return [None] * len(texts)
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return one token a text."""
+        return [[1]] * len(texts)
+
+    def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Sleep, in proportion to the questions."""
+        if self.seconds:
+            time.sleep(self.seconds * len(tokens) / _FULL)
+        return np.zeros((len(tokens), 1), dtype=np.float32)
+
+    def decide(self, texts: Sequence[str], _: NDArray[np.float32]) -> list[Answer]:
+        """Return the answer."""
+        return [_ANSWER] * len(texts)
+
+
+def _at_once(seconds: float, _: Settings, version: ModelVersion) -> AtOnce:
+    return AtOnce(str(version), seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(run(load(), list(Lane), partial(_at_once, float(sys.argv[1]))))

@@ -1,0 +1,127 @@
+"""Uploaded files and the batches made of them, for the OpenAI-compatible API. None commits.
+
+A file's row is written after its parts, so whoever finds the row finds all of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from db.errors import FileUnknown
+from db.tables import file_parts as p
+from db.tables import files as f
+from db.tables import openai_batches as o
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An uploaded file, without its contents."""
+
+    id: str
+    name: str
+    bytes: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A batch that was asked for by naming a file."""
+
+    name: str  # the batch's
+    file_id: str
+    endpoint: str  # whose form its requests and responses have
+    metadata: dict[str, str] | None
+    created_at: datetime
+
+
+def add(conn: sa.Connection, file: File) -> None:
+    """Make a file known whose parts are stored."""
+    values = {"id": file.id, "name": file.name, "bytes": file.bytes, "created_at": file.created_at}
+    conn.execute(f.insert().values(values))
+
+
+def add_part(conn: sa.Connection, file_id: str, number: int, content: bytes) -> None:
+    """Store the part of this number; the first one is 0."""
+    conn.execute(p.insert().values(file_id=file_id, number=number, content=content))
+
+
+def part(conn: sa.Connection, file_id: str, number: int) -> bytes | None:
+    """Return a part; None behind the last one."""
+    query = sa.select(p.c.content).where(p.c.file_id == file_id, p.c.number == number)
+    found: bytes | None = conn.scalar(query)
+    return found
+
+
+def find(conn: sa.Connection, file_id: str) -> File:
+    """Return a file.
+
+    Raises:
+        FileUnknown: there is none of this id.
+    """
+    row = conn.execute(sa.select(f).where(f.c.id == file_id)).first()
+    if row is None:
+        raise FileUnknown(file_id)
+    return File(**row._mapping)  # noqa: SLF001 - Row's public mapping
+
+
+def newest(conn: sa.Connection, limit: int, after: str | None = None) -> list[File]:
+    """Return the files that were stored last, newest first; those behind a file, if given."""
+    found = conn.execute(_newest(f, f.c.id, limit, after))
+    return [File(**row._mapping) for row in found]  # noqa: SLF001 - Row's public mapping
+
+
+def delete(conn: sa.Connection, file_id: str) -> None:
+    """Forget a file and its parts."""
+    conn.execute(f.delete().where(f.c.id == file_id))
+    conn.execute(p.delete().where(p.c.file_id == file_id))
+
+
+def order(conn: sa.Connection, ordered: Order) -> None:
+    """Note which file a batch is made of."""
+    conn.execute(
+        o.insert().values(
+            name=ordered.name,
+            file_id=ordered.file_id,
+            endpoint=ordered.endpoint,
+            metadata=ordered.metadata,
+            created_at=ordered.created_at,
+        )
+    )
+
+
+def withdraw(conn: sa.Connection, name: str) -> None:
+    """Forget an order whose batch did not come about."""
+    conn.execute(o.delete().where(o.c.name == name))
+
+
+def ordered(conn: sa.Connection, name: str) -> Order:
+    """Return what a batch was made of.
+
+    Raises:
+        FileUnknown: no batch of this name was made of a file here.
+    """
+    row = conn.execute(sa.select(o).where(o.c.name == name)).first()
+    if row is None:
+        raise FileUnknown(name)
+    return Order(**row._mapping)  # noqa: SLF001 - Row's public mapping
+
+
+def newest_orders(conn: sa.Connection, limit: int, after: str | None = None) -> list[Order]:
+    """Return the orders that came last, newest first; those behind an order, if given."""
+    found = conn.execute(_newest(o, o.c.name, limit, after))
+    return [Order(**row._mapping) for row in found]  # noqa: SLF001 - Row's public mapping
+
+
+def _newest(
+    table: sa.Table, key: sa.Column[Any], limit: int, after: str | None
+) -> sa.Select[tuple[Any, ...]]:
+    query = sa.select(table).order_by(table.c.created_at.desc(), key.desc()).limit(limit)
+    if after is None:
+        return query
+    mark = sa.select(table.c.created_at).where(key == after).scalar_subquery()
+    same = sa.and_(table.c.created_at == mark, key < after)
+    return query.where(sa.or_(table.c.created_at < mark, same))

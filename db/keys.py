@@ -1,0 +1,203 @@
+"""API keys and the record of changes: what they are, and every query on them. None commits.
+
+A key's secret is 256 random bits, told once; the database holds its SHA-256, which needs no
+salt, since nobody can guess such a secret. Names are never given out twice, so that the
+record stays true. A rotation adds a secret to a name and lets the earlier ones end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from db.errors import KeyInvalid
+from db.tables import api_keys as k
+from db.tables import audit as a
+
+PREFIX = "am_"  # lets scanners for leaked secrets know ours
+_BYTES = 32
+_LONGEST_NAME = 100  # characters
+
+
+class Scope(StrEnum):
+    """What a key opens."""
+
+    SUBMIT = "submit"  # ask, and submit, cancel and retry batches
+    READ = "read"  # batches and results
+    DESK = "desk"  # answer what was handed off
+    ADMIN = "admin"  # all of these, and what changes how answers are made
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One secret of a name, without the secret."""
+
+    id: int
+    name: str
+    serial: int  # 1 for the first secret of the name
+    scopes: frozenset[Scope]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    def opens(self, scope: Scope) -> bool:
+        """Tell whether it opens what the scope stands for."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    def live(self, now: datetime) -> bool:
+        """Tell whether it opens anything now."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
+
+def new_secret() -> str:
+    """Return a secret that nobody can guess."""
+    return PREFIX + secrets.token_urlsafe(_BYTES)
+
+
+def digest_of(secret: str) -> str:
+    """Return what is stored of a secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def create(
+    conn: sa.Connection,
+    name: str,
+    secret: str,
+    scopes: Iterable[Scope],
+    *,
+    expires_at: datetime | None,
+    now: datetime,
+) -> Key:
+    """Add a name's first secret.
+
+    Raises:
+        KeyInvalid: the name is taken, or no key can have it.
+    """
+    if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise KeyInvalid(name, f"a name has 1 to {_LONGEST_NAME} characters that can be shown")
+    if _of(conn, name):
+        raise KeyInvalid(name, "the name is taken, for good")
+    return _insert(conn, name, 1, secret, frozenset(scopes), expires_at=expires_at, now=now)
+
+
+def rotate(
+    conn: sa.Connection,
+    name: str,
+    secret: str,
+    *,
+    expires_at: datetime | None,
+    others_until: datetime,
+    now: datetime,
+) -> Key:
+    """Add a secret to a name, with the same scopes; its live ones end at the given moment.
+
+    Raises:
+        KeyInvalid: no live key has that name.
+    """
+    last = _live(conn, name, now)[-1]
+    ends_later = sa.or_(k.c.expires_at.is_(None), k.c.expires_at > others_until)
+    conn.execute(
+        k.update()
+        .where(k.c.name == name, k.c.revoked_at.is_(None), ends_later)
+        .values(expires_at=others_until)
+    )
+    serial = last.serial + 1
+    return _insert(conn, name, serial, secret, last.scopes, expires_at=expires_at, now=now)
+
+
+def revoke(conn: sa.Connection, name: str, now: datetime) -> int:
+    """End every live secret of a name; return how many.
+
+    Raises:
+        KeyInvalid: no live key has that name.
+    """
+    live = _live(conn, name, now)
+    conn.execute(k.update().where(k.c.id.in_([key.id for key in live])).values(revoked_at=now))
+    return len(live)
+
+
+def find(conn: sa.Connection, secret: str, now: datetime) -> Key | None:
+    """Return the live key of a secret."""
+    row = conn.execute(sa.select(k).where(k.c.digest == digest_of(secret))).first()
+    key = None if row is None else _entity(row)
+    return key if key is not None and key.live(now) else None
+
+
+def listed(conn: sa.Connection) -> list[Key]:
+    """Return every key there ever was, by name."""
+    return [_entity(row) for row in conn.execute(sa.select(k).order_by(k.c.name, k.c.serial))]
+
+
+def record(
+    conn: sa.Connection,
+    *,
+    actor: str,
+    action: str,
+    target: str,
+    now: datetime,
+    status: int | None = None,
+) -> int:
+    """Note a change, or that somebody is about to make one; return the note's id."""
+    values = {"at": now, "actor": actor, "action": action, "target": target, "status": status}
+    return int(conn.execute(a.insert().values(values).returning(a.c.id)).scalar_one())
+
+
+def note_end(conn: sa.Connection, note: int, status: int) -> None:
+    """Add how it ended to the note of a change."""
+    conn.execute(a.update().where(a.c.id == note).values(status=status))
+
+
+def _of(conn: sa.Connection, name: str) -> list[Key]:
+    query = sa.select(k).where(k.c.name == name).order_by(k.c.serial)
+    return [_entity(row) for row in conn.execute(query)]
+
+
+def _live(conn: sa.Connection, name: str, now: datetime) -> list[Key]:
+    live = [key for key in _of(conn, name) if key.live(now)] if name.isprintable() else []
+    if not live:
+        raise KeyInvalid(name, "no live key has that name; `answermill keys list` shows them")
+    return live
+
+
+def _insert(
+    conn: sa.Connection,
+    name: str,
+    serial: int,
+    secret: str,
+    scopes: frozenset[Scope],
+    *,
+    expires_at: datetime | None,
+    now: datetime,
+) -> Key:
+    row = conn.execute(
+        k.insert()
+        .values(
+            name=name,
+            serial=serial,
+            digest=digest_of(secret),
+            scopes=",".join(scope for scope in Scope if scope in scopes),
+            created_at=now,
+            expires_at=expires_at,
+        )
+        .returning(k)
+    ).one()
+    return _entity(row)
+
+
+def _entity(row: Any) -> Key:  # noqa: ANN401 - a Row of the table
+    return Key(
+        id=row.id,
+        name=row.name,
+        serial=row.serial,
+        scopes=frozenset(Scope(scope) for scope in row.scopes.split(",")),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+    )

@@ -1,0 +1,108 @@
+"""Prints the stack as Swarm takes it, made from docker-compose.yml as Compose has read it.
+
+    docker compose config --format json | python3 deploy/swarm.py | docker stack deploy -c - NAME
+
+What `docker-compose` 1.29 prints is YAML, which needs the package PyYAML to be read.
+
+Swarm waits for nothing before it starts a service, so each one ends and is started again until
+what it needs is there. It publishes on every address of every machine: what Compose would
+publish on loopback alone is not published.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from ipaddress import ip_address
+
+# Compose's own, or said in Swarm's words below.
+_LEFT_OUT = {"build", "cpus", "depends_on", "mem_limit", "profiles", "restart", "security_opt"}
+_LEFT_OUT |= {"ports", "shm_size"}
+
+_SHARED = "/dev/shm"  # noqa: S108 - what every program of it knows
+_CONDITIONS = {"no": "none", "on-failure": "on-failure", "unless-stopped": "any", "always": "any"}
+
+
+def read(text: str) -> dict:
+    """Return what Compose has printed."""
+    if text.startswith("{"):
+        return json.loads(text)
+    import yaml
+
+    return yaml.safe_load(text)
+
+
+def stack(project: dict) -> dict:
+    """Return the project as a stack."""
+    services = {
+        name: service(found)
+        for name, found in project["services"].items()
+        if not found.get("profiles")
+    }
+    rest = {kind: project[kind] for kind in ("networks", "volumes", "secrets")}
+    return {"version": "3.8", "services": services, **_unnamed(rest)}
+
+
+def service(found: dict) -> dict:
+    """Return a service as Swarm takes it."""
+    kept = {key: value for key, value in found.items() if key not in _LEFT_OUT}
+    ports = [port for port in map(_port, found.get("ports", [])) if port]
+    if ports:
+        kept["ports"] = ports
+    if "shm_size" in found:
+        shared = {"type": "tmpfs", "target": _SHARED, "tmpfs": {"size": int(found["shm_size"])}}
+        kept["volumes"] = [*kept.get("volumes", []), shared]
+    return kept | {"deploy": _deploy(found)}
+
+
+def _deploy(found: dict) -> dict:
+    limits = {"cpus": found.get("cpus"), "memory": found.get("mem_limit")}
+    return {
+        # A connection through a virtual address is cut when it has been idle for a while.
+        "endpoint_mode": "dnsrr",
+        "resources": {"limits": {key: str(value) for key, value in limits.items() if value}},
+        "restart_policy": {
+            "condition": _CONDITIONS[found.get("restart", "no")],
+            "delay": "5s",
+        },
+        # A new one gets on before an old one is told to stop.
+        "update_config": {"parallelism": 1, "order": _order(found)},
+    }
+
+
+def _order(found: dict) -> str:
+    # Two at a time may share what they only read.
+    writes = any(not _read_only(volume) for volume in found.get("volumes", []))
+    return "stop-first" if writes or found.get("ports") else "start-first"
+
+
+def _read_only(volume: str | dict) -> bool:
+    if isinstance(volume, str):
+        return volume.endswith(":ro")
+    return bool(volume.get("read_only"))
+
+
+def _port(port: str | dict) -> dict | None:
+    """Return a port on the machine that the service runs on; None for one of loopback alone."""
+    if isinstance(port, str):
+        address, published, target = port.rpartition("/")[0].rsplit(":", 2)
+    else:
+        address, published, target = port.get("host_ip"), port["published"], port["target"]
+    if address and ip_address(address).is_loopback:
+        return None
+    return {"target": int(target), "published": int(published), "mode": "host"}
+
+
+def _unnamed(rest: dict) -> dict:
+    """Leave it to the stack to name what Compose has named after the project."""
+    return {
+        kind: {
+            name: {key: value for key, value in (found or {}).items() if key != "name"}
+            for name, found in several.items()
+        }
+        for kind, several in rest.items()
+    }
+
+
+if __name__ == "__main__":
+    json.dump(stack(read(sys.stdin.read())), sys.stdout, indent=2)

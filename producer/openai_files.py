@@ -1,0 +1,164 @@
+"""Use case: files of OpenAI's form, kept in the database, and batches made of them.
+
+An uploaded file is checked whole before it is kept. Kept in parts, it is stored and read in
+flat memory, and every process of the HTTP front sees it. The files that a batch ends in are
+not kept: they are written anew from its results each time.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from db import batches, files
+from db.config import Settings
+from db.entities import Batch
+from db.errors import FileUnknown, SourceInvalid
+from db.files import File, Order
+from db.session import DatabaseClock, reading, transaction
+from producer.openai_lines import errors, output, requests
+from producer.readers import FileFormat
+from producer.results import pages
+from producer.source import Checked, check, opened
+from producer.submit import submit
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+OUTPUT, ERRORS = "file-out-", "file-err-"  # before a batch's name: the files that it ends in
+WINDOW = timedelta(hours=24)
+_INPUT = "file-"
+_PART = 1 << 20  # bytes
+_CALLED = "the file"
+
+
+def keep(engine: sa.Engine, name: str, content: IO[bytes]) -> File:
+    """Check a file of requests and keep it.
+
+    Raises:
+        SourceInvalid: with the row of its first fault; nothing is kept.
+    """
+    with tempfile.NamedTemporaryFile(prefix="answermill-") as copy:
+        size = _copy(iter(partial(content.read, _PART), b""), copy)
+        with _checked(Path(copy.name), None):
+            file = File(_INPUT + uuid.uuid4().hex, name, size, DatabaseClock(engine)())
+        copy.seek(0)
+        try:
+            for number, part in enumerate(iter(partial(copy.read, _PART), b"")):
+                with transaction(engine) as conn:
+                    files.add_part(conn, file.id, number, part)
+            with transaction(engine) as conn:
+                files.add(conn, file)
+        except BaseException:
+            with transaction(engine) as conn:
+                files.delete(conn, file.id)
+            raise
+    return file
+
+
+def is_made(file_id: str) -> bool:
+    """Tell whether a file is one that a batch ends in."""
+    return file_id.startswith((OUTPUT, ERRORS))
+
+
+def find(engine: sa.Engine, file_id: str) -> File:
+    """Return a file, a batch's own ones included.
+
+    Raises:
+        FileUnknown: there is none of this id, or its batch has not ended.
+    """
+    if is_made(file_id):
+        _, batch = _origin(engine, file_id)
+        size = sum(map(len, content(engine, file_id)))
+        return File(file_id, f"{file_id}.jsonl", size, batch.finished_at or batch.created_at)
+    with reading(engine) as conn:
+        return files.find(conn, file_id)
+
+
+def content(engine: sa.Engine, file_id: str) -> Iterator[bytes]:
+    """Read a file, a batch's own ones included, part by part.
+
+    Raises:
+        FileUnknown: there is none of this id, or its batch has not ended.
+    """
+    if is_made(file_id):
+        order, batch = _origin(engine, file_id)
+        found = pages(engine, batch.id)
+        if file_id.startswith(ERRORS):
+            return errors(found, order.name)
+        return output(found, order.name, order.endpoint)
+    with reading(engine) as conn:
+        files.find(conn, file_id)
+    return _kept(engine, file_id)
+
+
+def _origin(engine: sa.Engine, file_id: str) -> tuple[Order, Batch]:
+    name = file_id.removeprefix(OUTPUT).removeprefix(ERRORS)
+    with reading(engine) as conn:
+        order, batch = files.ordered(conn, name), batches.named(conn, name)
+    if batch is None or batch.finished_at is None:
+        raise FileUnknown(file_id)
+    return order, batch
+
+
+def _kept(engine: sa.Engine, file_id: str) -> Iterator[bytes]:
+    number = 0
+    while True:
+        with reading(engine) as conn:
+            part = files.part(conn, file_id, number)
+        if part is None:
+            return
+        yield part
+        number += 1
+
+
+def make_batch(engine: sa.Engine, app: Celery, settings: Settings, order: Order, by: str) -> None:
+    """Submit a kept file's requests under the order's name.
+
+    Raises:
+        FileUnknown: there is no such file.
+        SourceInvalid: its requests are for another endpoint.
+        ServiceAway: the database or Redis can't be reached.
+    """
+    kept = content(engine, order.file_id)
+    with tempfile.NamedTemporaryFile(prefix="answermill-") as copy:
+        _copy(kept, copy)
+        with _checked(Path(copy.name), order.endpoint) as checked:
+            with transaction(engine) as conn:
+                files.order(conn, order)
+            try:
+                submit(engine, app, settings, checked, name=order.name, deadline=WINDOW, origin=by)
+            except BaseException:
+                with transaction(engine) as conn:
+                    if batches.named(conn, order.name) is None:
+                        files.withdraw(conn, order.name)
+                raise
+
+
+def _copy(parts: Iterator[bytes], copy: IO[bytes]) -> int:
+    size = sum(copy.write(part) for part in parts)
+    copy.flush()
+    return size
+
+
+@contextmanager
+def _checked(path: Path, endpoint: str | None) -> Iterator[Checked]:
+    """Check a file of requests, for an endpoint if one is given."""
+    with tempfile.NamedTemporaryFile("w", prefix="answermill-", encoding="utf-8") as lines:
+        for row, wanted, asked in requests(path, _CALLED):
+            if endpoint is not None and wanted != endpoint:
+                problem = f"the request is for {wanted}, the batch for {endpoint}"
+                raise SourceInvalid(_CALLED, problem, row=row)
+            lines.write(json.dumps(asked) + "\n")
+        lines.flush()
+        with opened(lines.name, file_format=FileFormat.JSONL, called=_CALLED) as source:
+            yield check(source)

@@ -1,0 +1,1 @@
+"""The HTTP front: a producer that queues questions and never answers by itself."""

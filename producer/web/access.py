@@ -1,0 +1,108 @@
+"""Who may do what: API keys, scopes, rates, and the record of changes.
+
+A view without a scope is refused, so that none is opened by forgetting one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from flask import Flask, Response, current_app, g, request
+
+from db import keys
+from db.keys import Key, Scope
+from db.session import reading, transaction
+from producer.web.problems import refuse
+from producer.web.surroundings import here
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+SCHEME = "key"  # in the OpenAPI document
+PUBLIC = {"openapi", "swagger"}  # blueprints: the document and its pages
+
+
+def needs(
+    scope: Scope | None, *, recorded: bool = False, upload: bool = False
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Say what a view needs.
+
+    Args:
+        scope: what the key must open; None: everybody may call it.
+        recorded: it changes something, so a row of `audit` is written.
+        upload: its body may be as large as an upload.
+    """
+
+    def mark(view: Callable[_P, _R]) -> Callable[_P, _R]:
+        view.__dict__.update(needs=(scope,), recorded=recorded, upload=upload)
+        return view
+
+    return mark
+
+
+def install(app: Flask) -> None:
+    """Let the app ask for keys and record changes."""
+    app.before_request(_admit)
+    app.after_request(_note_end)
+
+
+def caller() -> Key:
+    """Return the key of the request."""
+    found: Key = g.key
+    return found
+
+
+def _admit() -> None:
+    if request.endpoint is None or request.blueprint in PUBLIC:
+        return  # nobody is there, or everybody may look
+    view = current_app.view_functions[request.endpoint]
+    (scope,) = getattr(view, "needs", (Scope.ADMIN,))
+    if scope is None:
+        return
+    g.key = key = _key()
+    if not key.opens(scope):
+        refuse(403, f"this needs a key with the scope {scope}", field="Authorization")
+    if wait := here().rates.wait_seconds(key):
+        hint = f"try again in {wait} s"
+        refuse(429, "too many requests with this key", hint=hint, Retry_After=str(wait))
+    if getattr(view, "upload", False):
+        request.max_content_length = here().settings.web_upload_bytes
+    if getattr(view, "recorded", False):
+        _note(key)
+
+
+def _key() -> Key:
+    given = request.authorization
+    secret = given.token if given is not None and given.type == "bearer" else None
+    key = None
+    if secret and secret.startswith(keys.PREFIX):
+        s = here()
+        with reading(s.engine) as conn:
+            key = keys.find(conn, secret, s.clock())
+    if key is None:
+        hint = "send Authorization: Bearer KEY; `answermill keys create` makes one"
+        told = "no live key was sent"
+        refuse(401, told, field="Authorization", hint=hint, WWW_Authenticate="Bearer")
+    return key
+
+
+def _note(key: Key) -> None:
+    s = here()
+    target = "/".join(str(value) for value in (request.view_args or {}).values())
+    with transaction(s.engine) as conn:
+        g.note = keys.record(
+            conn,
+            actor=f"key {key.name}",
+            action=str(request.endpoint),
+            target=target if target.isprintable() else "",
+            now=s.clock(),
+        )
+
+
+def _note_end(response: Response) -> Response:
+    note: int | None = g.get("note")
+    if note is not None:
+        with transaction(here().engine) as conn:
+            keys.note_end(conn, note, response.status_code)
+    return response

@@ -1,0 +1,166 @@
+"""`/v1/batches`: submit, append, seal, follow, cancel, retry.
+
+What comes in one request is checked whole before any of it is stored. Sent again with the
+same Idempotency-Key or the same name, it goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from flask import Response, jsonify, request, url_for
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.types import ResponseDict
+
+from db.entities import Question, Status
+from db.keys import Scope
+from producer import append as appending
+from producer import cancel as cancelling
+from producer import retry as retrying
+from producer.room import WhenFull
+from producer.status import newest, standing
+from producer.submit import Submitted, checked_name, submit
+from producer.web import problems, uploads
+from producer.web.access import SCHEME, caller, needs
+from producer.web.idempotency import Idempotency, token_of
+from producer.web.shapes import (
+    Appending,
+    Batch,
+    Batches,
+    BatchPath,
+    Created,
+    Creating,
+    Listing,
+    Retried,
+    Retrying,
+)
+from producer.web.surroundings import here
+
+api = APIBlueprint(
+    "batches",
+    __name__,
+    url_prefix="/v1/batches",
+    abp_security=[{SCHEME: []}],
+    abp_responses=problems.responses(),
+)
+
+_CREATED: ResponseDict = {
+    200: Created,
+    201: {
+        "description": "Stored",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Created"}}},
+        "headers": {"Location": {"schema": {"type": "string"}}},
+    },
+}
+
+
+def _body(content: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    return {"requestBody": {"required": required, "content": content}}
+
+
+@api.get("", summary="List batches", responses={200: Batches})
+@needs(Scope.READ)
+def listing(query: Listing) -> Response:
+    """Tell where the newest batches stand."""
+    found = newest(here().engine, query.limit, query.before)
+    return jsonify(batches=[one.document() for one in found])
+
+
+@api.post(
+    "",
+    summary="Submit a batch",
+    responses=_CREATED,
+    openapi_extensions=_body(uploads.BODY, required=False),
+)
+@needs(Scope.SUBMIT, recorded=True, upload=True)
+def create(header: Idempotency, query: Creating) -> Response:
+    """Store the body's questions as a batch; or open an empty one that takes questions later."""
+    token = token_of(header) or uuid.uuid4().hex
+    name = checked_name(query.name) if query.name is not None else f"http-{token}"
+    done = _opened(query, name) if query.open else _submitted(query, name)
+    told = jsonify(done.document())
+    told.status_code = 200 if done.already else 201
+    told.headers["Location"] = url_for("batches.get", batch=done.batch.id)
+    return told
+
+
+def _opened(query: Creating, name: str) -> Submitted:
+    if request.content_length:
+        problems.refuse(422, "a batch that is opened has no questions yet", field="body")
+    source = f"opened, key {caller().name}"
+    deadline = query.deadline
+    found = appending.open_batch(
+        here().engine, name=name, source=source, lane=query.lane, deadline=deadline
+    )
+    return Submitted(found, found.question_count, resumed=False, already=found.question_count > 0)
+
+
+def _submitted(query: Creating, name: str) -> Submitted:
+    s = here()
+    with uploads.received(query.text, query.key) as checked:
+        return submit(
+            s.engine,
+            s.client,
+            s.settings,
+            checked,
+            name=name,
+            lane=query.lane,
+            deadline=query.deadline,
+            origin=f"upload, key {caller().name}",
+            when_full=WhenFull.STOP,
+        )
+
+
+@api.get("/<batch>", summary="Where a batch stands", responses={200: Batch})
+@needs(Scope.READ)
+def get(path: BatchPath) -> Response:
+    """Tell its state, its counts by status, its rate and when it will be done."""
+    return _standing(path.batch)
+
+
+@api.post(
+    "/<batch>/questions",
+    summary="Append questions",
+    responses={200: Batch},
+    openapi_extensions=_body(uploads.JSON_BODY, required=True),
+)
+@needs(Scope.SUBMIT, recorded=True)
+def append(path: BatchPath, query: Appending) -> Response:
+    """Add all of the questions to an open batch, or none."""
+    s = here()
+    asked = [
+        Question(n, one.key or "", one.question, one.language, one.metadata)
+        for n, one in enumerate(uploads.asked().questions, 1)
+    ]
+    appending.append(s.engine, s.client, s.settings, path.batch, asked, after=query.after)
+    return _standing(path.batch)
+
+
+@api.post("/<batch>/seal", summary="Seal a batch", responses={200: Batch})
+@needs(Scope.SUBMIT, recorded=True)
+def seal(path: BatchPath) -> Response:
+    """Say that all questions of an open batch are in."""
+    appending.seal(here().engine, path.batch)
+    return _standing(path.batch)
+
+
+@api.post("/<batch>/cancel", summary="Cancel a batch", responses={200: Batch})
+@needs(Scope.SUBMIT, recorded=True)
+def cancel(path: BatchPath) -> Response:
+    """Cancel what has not started; finished results stay."""
+    cancelling.cancel(here().engine, path.batch)
+    return _standing(path.batch)
+
+
+@api.post("/<batch>/retry", summary="Retry a batch's questions", responses={200: Retried})
+@needs(Scope.SUBMIT, recorded=True)
+def retry(path: BatchPath, query: Retrying) -> Response:
+    """Let questions that failed, or were handed off, run again."""
+    s = here()
+    done = retrying.retry(s.engine, s.client, s.settings, path.batch, [Status(query.status)])
+    return jsonify(batch=done.batch.id, questions=done.questions)
+
+
+def _standing(ref: str) -> Response:
+    return jsonify(standing(here().engine, ref, here().clock).document())

@@ -1,0 +1,26 @@
+"""The command `web`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from db.config import load
+from db.errors import ExtraMissing
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command()
+def web(
+    *,
+    host: Annotated[str, typer.Option(help="The address to serve.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Its port.")] = None,
+) -> None:
+    """Serve the HTTP API until stopped; `answermill keys create` opens it to somebody."""
+    try:
+        from producer.web.serve import serve
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(error.name or "gunicorn", "web") from error
+    serve(load(web_port=port), host)

@@ -1,0 +1,103 @@
+"""`/openai/v1/files`: upload, list, look up, download, delete, as OpenAI's clients do it."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any
+
+from flask import Response, jsonify, request, stream_with_context
+from flask_openapi3.blueprint import APIBlueprint
+
+from db import files
+from db.keys import Scope
+from db.session import reading, transaction
+from producer import openai_files
+from producer.web import problems
+from producer.web.access import SCHEME, needs
+from producer.web.openai_shapes import PREFIX, After, Deleted, File, FilePath, Files
+from producer.web.surroundings import here
+
+api = APIBlueprint(
+    "openai_files",
+    __name__,
+    url_prefix=f"{PREFIX}/files",
+    abp_security=[{SCHEME: []}],
+    abp_responses=problems.responses(),
+)
+
+_LONGEST_NAME = 200  # characters
+_FORM = {
+    "type": "object",
+    "required": ["file", "purpose"],
+    "properties": {
+        "file": {"type": "string", "contentMediaType": "application/octet-stream"},
+        "purpose": {"enum": ["batch"]},
+    },
+}
+_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
+_LINES = {"application/jsonl": {"schema": {"type": "string"}}}
+
+
+@api.post("", summary="Upload a file", responses={200: File}, openapi_extensions=_BODY)
+@needs(Scope.SUBMIT, recorded=True, upload=True)
+def create() -> Response:
+    """Keep a file of requests; every line is checked before it is."""
+    if request.form.get("purpose") != "batch":
+        problems.refuse(422, "files are for batches here", field="purpose", hint="send batch")
+    file = request.files.get("file")
+    if file is None:
+        problems.refuse(422, "there is no file", field="file", hint="send multipart/form-data")
+    name = "".join(c for c in file.filename or "" if c.isprintable())[:_LONGEST_NAME]
+    return jsonify(_document(openai_files.keep(here().engine, name, file.stream)))
+
+
+@api.get("", summary="List files", responses={200: Files})
+@needs(Scope.READ)
+def listing(query: After) -> Response:
+    """Tell which files there are, the newest first."""
+    with reading(here().engine) as conn:
+        found = files.newest(conn, query.limit + 1, query.after)
+    data = [_document(one) for one in found[: query.limit]]
+    return jsonify(object="list", data=data, has_more=len(found) > query.limit)
+
+
+@api.get("/<file>", summary="Look a file up", responses={200: File})
+@needs(Scope.READ)
+def get(path: FilePath) -> Response:
+    """Tell of one file; of one that a batch ended in, too."""
+    return jsonify(_document(openai_files.find(here().engine, path.file)))
+
+
+@api.get(
+    "/<file>/content",
+    summary="Download a file",
+    responses={200: {"description": "Its lines", "content": _LINES}},
+)
+@needs(Scope.READ)
+def content(path: FilePath) -> Response:
+    """Send a file's lines."""
+    body = openai_files.content(here().engine, path.file)
+    first = next(body, b"")  # what goes wrong at once is told with a status
+    return Response(stream_with_context(chain([first], body)), content_type="application/jsonl")
+
+
+@api.delete("/<file>", summary="Delete a file", responses={200: Deleted})
+@needs(Scope.SUBMIT, recorded=True)
+def delete(path: FilePath) -> Response:
+    """Forget an uploaded file; batches that were made of it stay."""
+    with transaction(here().engine) as conn:
+        files.find(conn, path.file)
+        files.delete(conn, path.file)
+    return jsonify(id=path.file, object="file", deleted=True)
+
+
+def _document(file: files.File) -> dict[str, Any]:
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": int(file.created_at.timestamp()),
+        "filename": file.name,
+        "purpose": "batch_output" if openai_files.is_made(file.id) else "batch",
+        "status": "processed",
+    }

@@ -1,0 +1,112 @@
+"""What the OpenAI-compatible API speaks of: the objects of OpenAI's own, as far as they go.
+
+https://platform.openai.com/docs/api-reference/files/object and …/batch/object.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from producer.openai_lines import ENDPOINTS
+from producer.web.shapes import Strict
+
+PREFIX = "/openai/v1"
+_LONGEST_METADATA = 512  # characters of a value, as at OpenAI
+
+_Text = Annotated[str, Field(max_length=_LONGEST_METADATA)]
+
+
+class FilePath(BaseModel):
+    """A file's id."""
+
+    file: str
+
+
+class OrderPath(BaseModel):
+    """A batch's id."""
+
+    batch: str
+
+
+class After(BaseModel):
+    """Which part of a list; what else a client asks for is passed over."""
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    after: str | None = None
+
+
+class NewOrder(Strict):
+    """Which file to make a batch of."""
+
+    input_file_id: str
+    endpoint: Literal[ENDPOINTS]  # type: ignore[valid-type]  # a tuple of literals
+    completion_window: Literal["24h"]
+    metadata: Annotated[dict[str, _Text], Field(max_length=16)] | None = None
+
+
+class File(BaseModel):
+    """A file."""
+
+    id: str
+    object: str = "file"
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: str
+    status: str = "processed"
+
+
+class Files(BaseModel):
+    """Files, the newest first."""
+
+    object: str = "list"
+    data: list[File]
+    has_more: bool
+
+
+class Deleted(BaseModel):
+    """A file that is no more."""
+
+    id: str
+    object: str = "file"
+    deleted: bool = True
+
+
+class Counts(BaseModel):
+    """A batch's requests."""
+
+    total: int
+    completed: int
+    failed: int
+
+
+class Order(BaseModel):
+    """A batch, as OpenAI tells of it."""
+
+    id: str
+    object: str = "batch"
+    endpoint: str
+    errors: None = None
+    input_file_id: str
+    completion_window: str = "24h"
+    status: str
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    created_at: int
+    in_progress_at: int | None = None
+    expires_at: int | None = None
+    completed_at: int | None = None
+    expired_at: int | None = None
+    cancelled_at: int | None = None
+    request_counts: Counts
+    metadata: dict[str, str] | None = None
+
+
+class Orders(BaseModel):
+    """Batches, the newest first."""
+
+    object: str = "list"
+    data: list[Order]
+    has_more: bool

@@ -1,0 +1,175 @@
+"""Errors as `application/problem+json` (RFC 9457): what is wrong, in which field, what helps.
+
+Our own errors are told in their own sentence. What is our bug is told as a bare 500 and
+logged without its message, which may hold a question's text.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from http import HTTPStatus
+from typing import NoReturn
+
+import structlog
+from flask import Flask, Response, abort, make_response, request
+from flask_openapi3.types import ResponseDict
+from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from db.errors import (
+    AnswermillError,
+    BatchClosed,
+    BatchTooLarge,
+    BatchUnknown,
+    CountDiffers,
+    ExtraMissing,
+    FileUnknown,
+    NameInvalid,
+    ServiceAway,
+    SourceChanged,
+    SourceInvalid,
+    SystemFull,
+)
+
+log = structlog.get_logger()
+
+JSON = "application/problem+json"
+AWAY_SECONDS = 5
+# The status, the field at fault and what helps; the most special class decides.
+_KINDS: dict[type[AnswermillError], tuple[int, str | None, str | None]] = {
+    BatchUnknown: (404, "batch", "GET /v1/batches lists the newest"),
+    BatchClosed: (409, "batch", "GET the batch tells where it stands"),
+    BatchTooLarge: (413, "body", "send it in parts, as workers make room"),
+    CountDiffers: (409, "after", "send what is missing, with the number that it has"),
+    ExtraMissing: (
+        415,
+        None,
+        "this installation takes and writes no Parquet; use CSV or JSON lines",
+    ),
+    FileUnknown: (404, "id", None),
+    NameInvalid: (422, "name", None),
+    SourceChanged: (409, "name", "give other questions another name or Idempotency-Key"),
+    SourceInvalid: (422, "body", "nothing was stored; mend it and send it again"),
+    SystemFull: (429, None, "the same request works when there is room"),
+    ServiceAway: (503, None, f"try again in {AWAY_SECONDS} s"),
+}
+_CODES = (400, 401, 403, 404, 405, 408, 409, 411, 413, 415, 422, 429, 500, 503)
+
+
+class Problem(BaseModel):
+    """What went wrong."""
+
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+    hint: str | None = None
+
+
+def responses(*codes: int) -> ResponseDict:
+    """Return what the OpenAPI document says of problems of these statuses, of all by default."""
+    content = {JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        str(code): {"description": HTTPStatus(code).phrase, "content": content}
+        for code in codes or _CODES
+    }
+
+
+def problem(
+    status: int, detail: str, *, field: str | None = None, hint: str | None = None, **headers: str
+) -> Response:
+    """Return the response that tells of a problem; `Retry_After` is the header Retry-After."""
+    title = HTTPStatus(status).phrase
+    told = Problem(title=title, status=status, detail=detail, field=field, hint=hint)
+    body = json.dumps(told.model_dump(exclude_none=True), ensure_ascii=False)
+    response = Response(body, status, content_type=JSON)
+    for name, value in headers.items():
+        response.headers[name.replace("_", "-")] = value
+    return response
+
+
+def refuse(
+    status: int, detail: str, *, field: str | None = None, hint: str | None = None, **headers: str
+) -> NoReturn:
+    """End the request with a problem."""
+    abort(problem(status, detail, field=field, hint=hint, **headers))
+
+
+def invalid(error: ValidationError) -> Response:
+    """Tell the first thing that a request's values have wrong."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    field = ".".join(map(str, first["loc"])) or "body"
+    if first["type"] in {"model_type", "json_invalid"} and field == "body":
+        hint = "send a JSON object with Content-Type: application/json"
+        return make_response(problem(422, "the body is no JSON object", field="body", hint=hint))
+    return make_response(problem(422, first["msg"].removeprefix("Value error, "), field=field))
+
+
+def install(app: Flask) -> None:
+    """Let the app tell every error so."""
+    app.register_error_handler(AnswermillError, _ours)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(RecursionError, _too_deep)
+    app.register_error_handler(BlockingIOError, _too_slow)
+    app.register_error_handler(ConnectionError, cut_off)
+    app.register_error_handler(Exception, _bug)
+
+
+def _ours(error: AnswermillError) -> Response:
+    kind = next((_KINDS[c] for c in type(error).__mro__ if c in _KINDS), None)
+    if kind is None:
+        return _bug(error)
+    status, field, hint = kind
+    if isinstance(error, SystemFull):
+        return problem(status, str(error), hint=hint, Retry_After=str(error.retry_seconds))
+    if isinstance(error, ServiceAway):
+        # What it says names an address: that is for the log.
+        log.warning("request put off", route=route(), error=str(error))
+        away = "a service that this needs is away"
+        return problem(status, away, hint=hint, Retry_After=str(AWAY_SECONDS))
+    return problem(status, _sentence(error), field=field, hint=hint)
+
+
+def _sentence(error: AnswermillError) -> str:
+    # The command line's hints are of no use here.
+    if isinstance(error, BatchUnknown):
+        return f"no batch has the id or name {error.batch[:80]!r}"
+    if isinstance(error, SourceChanged):
+        return f"batch {error.batch} has that name and was made of other questions"
+    if isinstance(error, BatchTooLarge):
+        return f"{error.questions:,} questions are more than may wait at once, {error.limit:,}"
+    return str(error)
+
+
+def _http(error: HTTPException) -> Response:
+    if error.response is not None:
+        return make_response(error.response)
+    told = problem(error.code or 500, error.description or error.name)
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        told.headers["Allow"] = ", ".join(error.valid_methods)
+    return told
+
+
+def _too_deep(_error: RecursionError) -> Response:
+    return problem(400, "the body is nested too deeply", field="body")
+
+
+def _too_slow(_error: BlockingIOError) -> Response:
+    return problem(408, "the body came too slowly", field="body")
+
+
+def cut_off(_error: Exception) -> Response:
+    """Tell that the body did not come as it was announced."""
+    return problem(400, "the body is cut off or broken", field="body")
+
+
+def _bug(error: Exception) -> Response:
+    frames = traceback.format_tb(error.__traceback__)
+    log.error("request failed", route=route(), error=type(error).__name__, traceback=frames)
+    return problem(500, "this is a fault of ours; it was logged")
+
+
+def route() -> str:
+    """Return the request's method and route, without what the caller put into it."""
+    return f"{request.method} {request.url_rule or 'none'}"

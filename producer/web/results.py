@@ -1,0 +1,67 @@
+"""`/v1/batches/…/results`: page by page behind a cursor, or all of it as a download."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from flask import Response, jsonify, stream_with_context
+from flask_openapi3.blueprint import APIBlueprint
+
+from db import batches
+from db.keys import Scope
+from db.session import reading
+from producer.export import ExportFormat, document
+from producer.parts import parts
+from producer.results import page_of, pages
+from producer.web import problems
+from producer.web.access import SCHEME, needs
+from producer.web.shapes import BatchPath, Downloading, Following, Results
+from producer.web.surroundings import here
+
+api = APIBlueprint(
+    "results",
+    __name__,
+    url_prefix="/v1/batches/<batch>/results",
+    abp_security=[{SCHEME: []}],
+    abp_responses=problems.responses(),
+)
+
+_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "jsonl": "application/jsonl",
+    "parquet": "application/vnd.apache.parquet",
+}
+_FILES = {name.partition(";")[0]: {"schema": {"type": "string"}} for name in _TYPES.values()}
+
+
+@api.get("", summary="Results behind a cursor", responses={200: Results})
+@needs(Scope.READ)
+def page(path: BatchPath, query: Following) -> Response:
+    """Tell the next results: go on from `next` until `finished`, and none is missed."""
+    found, finished = page_of(
+        here().engine, path.batch, since=query.since, status=query.status, limit=query.limit
+    )
+    last = found[-1].cursor if found else query.since
+    return jsonify(results=[document(row) for row in found], next=last, finished=finished)
+
+
+@api.get(
+    "/download",
+    summary="Download the results",
+    responses={200: {"description": "The results that there are", "content": _FILES}},
+)
+@needs(Scope.READ)
+def download(path: BatchPath, query: Downloading) -> Response:
+    """Send every result that is there, in the columns of `answermill results`."""
+    engine = here().engine
+    with reading(engine) as conn:
+        batch = batches.find(conn, path.batch)
+    found = pages(engine, batch.id, status=query.status)
+    body = parts(found, ExportFormat(query.format))
+    first = next(body)  # what goes wrong at once is told with a status
+    response = Response(
+        stream_with_context(chain([first], body)), content_type=_TYPES[query.format]
+    )
+    file = f"batch-{batch.id}.{query.format}"
+    response.headers["Content-Disposition"] = f'attachment; filename="{file}"'
+    return response

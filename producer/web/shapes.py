@@ -1,0 +1,194 @@
+"""What requests and responses about batches are made of, for checking and for the document."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from db.entities import Lane, Status
+from producer import texts
+
+_T = TypeVar("_T")
+
+MOST_QUESTIONS = 10_000  # in a JSON document; more are uploaded as a file
+_LONGEST_DEADLINE = 365 * 86_400  # seconds
+_MOST = 1 << 53  # beyond which JSON's numbers are not exact
+
+Position = Annotated[int, Field(ge=0, lt=_MOST)]
+Format = Literal["csv", "jsonl", "parquet"]
+
+
+class Strict(BaseModel):
+    """What refuses names that it does not know: a typo never falls back to a default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewQuestion(Strict):
+    """A question to be asked."""
+
+    question: str
+    key: str | None = None
+    language: Annotated[str, Field(max_length=100)] | None = None
+    metadata: dict[str, Any] | None = None
+
+    @field_validator("question")
+    @classmethod
+    def _storable(cls, value: str) -> str:
+        return _without(texts.question_fault(value), value)
+
+    @field_validator("key")
+    @classmethod
+    def _fit_for_a_key(cls, value: str) -> str:
+        return _without(texts.key_of(value)[1], value)
+
+    @model_validator(mode="after")
+    def _storable_extras(self) -> NewQuestion:
+        return _without(texts.extras_fault(self.language, self.metadata), self)
+
+
+def _without(fault: str | None, value: _T) -> _T:
+    if fault is not None:
+        raise ValueError(fault)
+    return value
+
+
+class NewQuestions(Strict):
+    """Questions to be asked."""
+
+    questions: Annotated[list[NewQuestion], Field(min_length=1, max_length=MOST_QUESTIONS)]
+
+
+class BatchPath(BaseModel):
+    """A batch's id or name."""
+
+    batch: str
+
+
+class Listing(Strict):
+    """Which batches."""
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    before: Annotated[Position, Field(description="A batch's id.")] | None = None
+
+
+class Creating(Strict):
+    """How a batch is to be read and run."""
+
+    name: str | None = None
+    lane: Lane = Lane.BULK
+    deadline_seconds: Annotated[int, Field(gt=0, le=_LONGEST_DEADLINE)] | None = None
+    text: Annotated[str, Field(description="Of an upload: the text's column.")] | None = None
+    key: Annotated[str, Field(description="Of an upload: the key's column.")] | None = None
+    open: Annotated[
+        bool, Field(description="Make an empty batch that takes questions until it is sealed.")
+    ] = False
+
+    @property
+    def deadline(self) -> timedelta | None:
+        """How long answers are of use."""
+        seconds = self.deadline_seconds
+        return None if seconds is None else timedelta(seconds=seconds)
+
+
+class Appending(Strict):
+    """Where questions are thought to go."""
+
+    after: (
+        Annotated[Position, Field(description="Refuse unless the batch has this many questions.")]
+        | None
+    ) = None
+
+
+class Following(Strict):
+    """Which results."""
+
+    since: Annotated[Annotated[int, Field(ge=0, lt=1 << 62)], Field(description="A cursor.")] = 0
+    status: Status | None = None
+    limit: Annotated[int, Field(ge=1, le=1_000)] = 100
+
+
+class Downloading(Strict):
+    """Which results, and how they are written."""
+
+    format: Format = "csv"
+    status: Status | None = None
+
+
+class Retrying(Strict):
+    """Which questions run again."""
+
+    status: Literal["failed", "handed_off"] = "failed"
+
+
+class Created(BaseModel):
+    """A batch, as it was made or found."""
+
+    batch: int
+    name: str
+    questions: int
+    resumed: bool
+    already: bool
+
+
+class Batch(BaseModel):
+    """Where a batch stands."""
+
+    batch: int
+    name: str
+    lane: str
+    state: str
+    questions: int
+    answered: int
+    handed_off: int
+    failed: int
+    cancelled: int
+    expired: int
+    queued: int
+    running: int
+    questions_per_second: float | None
+    eta_seconds: float | None
+    oldest_waiting_seconds: float | None
+
+
+class Batches(BaseModel):
+    """Where batches stand, the newest first."""
+
+    batches: list[Batch]
+
+
+class Retried(BaseModel):
+    """How many questions run again."""
+
+    batch: int
+    questions: int
+
+
+class Result(BaseModel):
+    """A question and its one final result."""
+
+    key: str
+    question: str
+    status: str
+    answer: str | None
+    entry_id: str | None
+    matched: str | None
+    confidence: float | None
+    reason: str | None
+    error: str | None
+    model_version: str | None
+    answered_at: str
+    position: int
+    cursor: int
+    url: str | None
+    runners_up: list[dict[str, Any]] | None
+
+
+class Results(BaseModel):
+    """Results in the order of their cursors."""
+
+    results: list[Result]
+    next: Annotated[int, Field(description="The cursor to go on from.")]
+    finished: Annotated[bool, Field(description="No more will come.")]

@@ -1,0 +1,41 @@
+"""What every request works with: the settings, the database, a client of Redis, the clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import sqlalchemy as sa
+from flask import current_app
+
+from db.config import Settings
+from db.session import DatabaseClock
+from producer.web.rates import Rates
+from producer.web.waiting import Waiting
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the app was built around."""
+
+    settings: Settings
+    engine: sa.Engine
+    client: Celery
+    clock: DatabaseClock
+    rates: Rates
+    waiting: Waiting
+
+
+def surround(settings: Settings, engine: sa.Engine, client: Celery) -> Surroundings:
+    """Return the surroundings of an app around an open database and a client of Redis."""
+    waiting = Waiting(engine, places=settings.web_threads * 3 // 4)
+    rates = Rates(settings)
+    return Surroundings(settings, engine, client, DatabaseClock(engine), rates, waiting)
+
+
+def here() -> Surroundings:
+    """Return those of the app that serves this request."""
+    return cast("Surroundings", current_app.extensions["answermill"])

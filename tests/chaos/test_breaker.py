@@ -1,0 +1,70 @@
+"""A model that fails on everything, in a whole worker: work stops, is told, and burns nothing."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+
+import pytest
+
+from tests import services
+from tests.chaos.simulated import BROKEN
+from tests.chaos.world import World
+
+QUESTIONS = 2  # that would soon be given up, if it were their fault
+FAILURES = 5
+WITHIN_SECONDS = 60
+SETTINGS = {
+    "JOB_SIZE": "1",
+    "BREAKER_FAILURES": str(FAILURES),
+    "BREAKER_SECONDS": "1",
+    "ATTEMPTS": "3",
+    "FOLLOW_SECONDS": "1",
+}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def world(request):
+    with services.short_folder() as folder:
+        try:
+            world = World(folder, request.param, digest=BROKEN, **SETTINGS)
+        except ModuleNotFoundError as error:
+            services.missing(str(error.name), error)
+        with closing(world):
+            yield world
+
+
+def wait_for(condition):
+    until = time.monotonic() + WITHIN_SECONDS
+    while not (value := condition()):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    return value
+
+
+def health(world):
+    process = world.start_command("worker", "--health")
+    told, error = process.communicate()
+    return process.returncode, told + error
+
+
+def test_a_broken_model_stops_the_work_and_a_good_one_resumes_it(world):
+    path = world.folder / "asked.csv"
+    path.write_text("question\n" + "".join(f"where is parcel {n}\n" for n in range(QUESTIONS)))
+    batch = str(world.told("submit", str(path))["batch"])
+    logs = sorted(world.folder.glob("worker-*.log"))
+
+    wait_for(lambda: all("work stopped" in log.read_text() for log in logs))
+    status, told = wait_for(lambda: (found := health(world))[0] != 0 and found)
+    assert "takes no work" in told, (status, told)
+    time.sleep(3)  # tries of one job each, further and further apart
+    stopped = world.told("status", batch)
+    assert (stopped["failed"], stopped["answered"]) == (0, 0)
+
+    world.promote("good")
+
+    wait_for(lambda: world.told("status", batch)["state"] == "done")
+    ended = world.told("status", batch)
+    assert (ended["failed"], ended["answered"]) == (0, QUESTIONS)
+    wait_for(lambda: any("work resumed" in log.read_text() for log in logs))
+    wait_for(lambda: health(world)[0] == 0)

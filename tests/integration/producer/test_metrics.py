@@ -1,0 +1,183 @@
+"""What the system's metrics say, read as Prometheus reads them."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from db import config, queues, workers
+from db.entities import BatchState, Lane, Status
+from db.messages import AnswerJob
+from db.session import DatabaseClock, transaction
+from db.tables import batches as b
+from db.workers import Worker, WorkerState
+from producer.broker import open_broker
+from producer.metrics import SystemCollector
+from tests.factories import (
+    NOW,
+    built_version,
+    finish,
+    open_batch,
+    promoted_version,
+    result,
+    running_job,
+    stored_batch,
+)
+
+DOCS = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
+
+
+def _samples(text):
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def scraped(engine, client, settings):
+    """Return what a scrape tells, by name and labels."""
+
+    def scraped(client=client, settings=settings):
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(SystemCollector(engine, client, settings))
+        return _samples(generate_latest(registry).decode())
+
+    return scraped
+
+
+def test_an_empty_system_has_nothing_to_do(scraped):
+    told = scraped()
+    for lane in Lane:
+        for name in ("waiting_questions", "running_questions", "oldest_waiting_seconds"):
+            assert told[f"answermill_{name}", lane] == 0
+    assert told["answermill_service_up", "database"] == told["answermill_service_up", "redis"] == 1
+
+
+def test_what_waits_and_what_runs_is_told_by_lane(engine, scraped):
+    batch = stored_batch(engine, 5, job_size=2, name="bulk")
+    running_job(engine, batch)
+    stored_batch(engine, 3, job_size=3, name="quick", lane=Lane.INTERACTIVE)
+    told = scraped()
+    assert told["answermill_waiting_questions", "bulk"] == 3
+    assert told["answermill_running_questions", "bulk"] == 2
+    assert told["answermill_queued_jobs", "bulk"] == 2
+    assert told["answermill_waiting_questions", "interactive"] == 3
+    assert told["answermill_unfinished_batches", "interactive"] == 1
+    waited = DatabaseClock(engine)() - NOW
+    assert told["answermill_oldest_waiting_seconds", "bulk"] == pytest.approx(
+        waited.total_seconds(), abs=60
+    )
+
+
+def test_what_has_a_result_or_never_gets_an_answer_does_not_wait(engine, scraped):
+    finish(engine, running_job(engine, stored_batch(engine, 2, name="done")))
+    stopped = stored_batch(engine, 4, name="cancelled")
+    with transaction(engine) as conn:
+        conn.execute(b.update().where(b.c.id == stopped.id).values(state=BatchState.CANCELLED))
+    stored_batch(engine, 4, name="too late", deadline=NOW + timedelta(seconds=1))
+    told = scraped()
+    assert told["answermill_waiting_questions", "bulk"] == 0
+    assert told["answermill_oldest_waiting_seconds", "bulk"] == 0
+
+
+def test_workers_and_the_versions_in_force_are_told(engine, scraped):
+    now = DatabaseClock(engine)()
+    worker = Worker(
+        name="host/1/0",
+        host="host",
+        lanes="bulk",
+        state=WorkerState.PAUSED,
+        job_id=None,
+        model_version="shop@1",
+        failures=5,
+        started_at=NOW,
+        seen_at=now - timedelta(seconds=100),
+        progress_at=now - timedelta(seconds=700),
+    )
+    promoted_version(engine)
+    built_version(engine, digest="d2")
+    with transaction(engine) as conn:
+        workers.report(conn, worker)
+    told = scraped()
+    assert told["answermill_worker_info", "shop@1", "paused", "host/1/0"] == 1
+    assert told["answermill_worker_silent_seconds", "host/1/0"] == pytest.approx(100, abs=30)
+    assert told["answermill_worker_still_seconds", "host/1/0"] == pytest.approx(700, abs=30)
+    models = {key[1:] for key in told if key[0] == "answermill_model_info"}
+    assert models == {("shop@1", "production")}
+
+
+def test_redis_tells_its_messages_and_its_memory(client, settings, scraped):
+    messages = [AnswerJob(job=n, batch=1, lane=Lane.BULK, size=1) for n in range(1, 4)]
+    queues.send(client, messages, settings)
+    told = scraped()
+    assert told["answermill_redis_messages", "bulk"] == 3
+    assert told["answermill_redis_messages", "interactive"] == 0
+    assert told["answermill_redis_memory_bytes",] > 100_000
+    assert told["answermill_redis_memory_limit_bytes",] >= 0
+
+
+def test_redis_away_is_told_and_leaves_the_rest(engine, settings, scraped):
+    stored_batch(engine, 4)
+    away = settings.model_copy(
+        update={"broker_url": config.load(broker_url="redis://127.0.0.1:1").broker_url}
+    )
+    with open_broker(away) as client:
+        told = scraped(client, away)
+    assert told["answermill_service_up", "redis"] == 0
+    assert told["answermill_waiting_questions", "bulk"] == 4
+    assert not any(key[0].startswith("answermill_redis") for key in told)
+
+
+def test_no_metric_holds_a_question_or_the_name_of_a_batch(engine, client, settings):
+    batch = stored_batch(engine, 4, name="zebra-batch", source="zebra.csv")
+    job = running_job(engine, batch)
+    finish(engine, job, [result(1), result(2, Status.HANDED_OFF)])
+    open_batch(engine, name="zebra")
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(SystemCollector(engine, client, settings))
+    told = generate_latest(registry).decode()
+    assert "zebra" not in told
+    assert "parcel" not in told
+
+
+def test_the_page_tells_every_metric_of_the_system_and_no_other(engine, client, settings):
+    section = DOCS.read_text().split("## `answermill metrics`")[1].split("## Each worker")[0]
+    written = set(re.findall(r"^\| (answermill_\w+)", section, flags=re.MULTILINE))
+    assert written == {
+        family.name for family in SystemCollector(engine, client, settings).collect()
+    }
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_command_serves_until_it_is_told_to_stop(engine):
+    stored_batch(engine, 4)
+    command = [sys.executable, "-m", "stack", "metrics", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        said = process.stderr.readline()
+        address = said.removeprefix("metrics: ").strip()
+        with urllib.request.urlopen(address, timeout=30) as page:  # noqa: S310 - http, as told
+            told = _samples(page.read().decode())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert told["answermill_waiting_questions", "bulk"] == 4
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("words", [["--address", "nowhere"], ["--port", "70000"]])
+def test_a_place_that_is_none_is_told_on_one_line(words):
+    command = [sys.executable, "-m", "stack", "metrics", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert words[0] in done.stderr

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import io
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+
+from db.batches import close_finished
+from db.session import reading, transaction
+from db.tables import audit, batches
+from tests.factories import finish, later, partly_final_batch, running_job, stored_batch
+
+URL = "/v1/batches"
+CSV = "key,question\n" + "".join(f"ticket-{n},Where is parcel {n}?\n" for n in range(1, 12))
+LINES = "".join(
+    json.dumps({"key": f"ticket-{n}", "question": f"Where is parcel {n}?"}) + "\n"
+    for n in range(1, 12)
+)
+JSON = {"questions": [json.loads(line) for line in LINES.splitlines()]}
+TOKEN = {"Idempotency-Key": "night-17"}
+
+
+def put(http, data=CSV, query="", content_type="text/csv", **headers):
+    if content_type == "application/json":
+        data = json.dumps(data)
+    url = f"{URL}?{query}"
+    return http.post(url, data=data, content_type=content_type, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type"),
+    [
+        (CSV, "text/csv"),
+        (CSV, "text/csv; charset=utf-8"),
+        (CSV.replace(",", "\t"), "text/tab-separated-values"),
+        (LINES, "application/jsonl"),
+        (LINES, "application/x-ndjson"),
+        (JSON, "application/json"),
+    ],
+)
+def test_every_form_makes_a_batch_of_the_same_questions(data, content_type, http, all_there_once):
+    told = put(http, data, "name=night", content_type)
+    assert told.status_code == 201
+    assert (told.json["name"], told.json["questions"]) == ("night", 11)
+    all_there_once(told.json["batch"], 11)
+    standing = http.get(told.headers["Location"]).json
+    assert (standing["state"], standing["queued"], standing["lane"]) == ("sealed", 11, "bulk")
+
+
+def test_columns_lane_and_deadline_are_as_asked(http):
+    query = "text=body&key=id&lane=interactive&deadline_seconds=3600"
+    told = put(http, "id,body\na,Why?\n", query)
+    standing = http.get(told.headers["Location"]).json
+    assert (standing["lane"], standing["questions"]) == ("interactive", 1)
+
+
+def test_an_upload_sent_twice_with_one_idempotency_key_is_one_batch(http, stored):
+    first, second = put(http, **TOKEN), put(http, **TOKEN)
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first.json["batch"] == second.json["batch"]
+    assert second.json["already"] is True
+    assert stored()[:2] == (1, 11)
+    other = put(http, "question\nWhy?\n", **TOKEN)
+    assert (other.status_code, other.json["field"]) == (409, "name")
+    assert put(http).json["batch"] != first.json["batch"]
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type", "code", "field"),
+    [
+        ("key,question\na,Hi\nb,Hi,Ho\n", "text/csv", 422, "row 3"),
+        ("key,question\na,Hi\na,Ho\n", "text/csv", 422, "row 3"),
+        ("id,body\n1,Hi\n", "text/csv", 422, "body"),
+        ("", "text/csv", 422, "body"),
+        ("PAR1", "application/vnd.apache.parquet", 422, "body"),
+        ('{"question": 7}\n', "application/jsonl", 422, "row 1"),
+        ("question\nHi\n", "text/html", 415, "Content-Type"),
+        ("question\nHi\n", "", 415, "Content-Type"),
+        ({"questions": []}, "application/json", 422, "questions"),
+        ({"questions": [{"question": "Hi"}, {}]}, "application/json", 422, "questions.1.question"),
+        ({"questions": [{"question": "a\0"}]}, "application/json", 422, "questions.0.question"),
+        ({"questions": [{"question": "a", "key": ""}]}, "application/json", 422, "questions.0.key"),
+        (
+            {"questions": [{"question": "a", "key": "k"}, {"question": "b", "key": "k"}]},
+            "application/json",
+            422,
+            "questions.1",
+        ),
+        ([1], "application/json", 422, "body"),
+    ],
+)
+def test_what_is_no_batch_is_refused_with_its_field(  # noqa: PLR0917 - fixtures and cases
+    data, content_type, code, field, http, stored
+):
+    told = put(http, data, "", content_type)
+    assert (told.status_code, told.json["field"]) == (code, field)
+    assert "/tmp" not in told.text
+    assert stored() == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("name=12", "name"),
+        ("name=", "name"),
+        ("lane=fast", "lane"),
+        ("deadline_seconds=0", "deadl"),
+    ],
+)
+def test_a_wrong_word_is_refused_with_its_field(query, field, http, stored):
+    told = put(http, query=query)
+    assert told.status_code == 422
+    assert told.json["field"].startswith(field)
+    assert stored() == (0, 0, 0)
+
+
+def test_a_body_larger_than_allowed_is_refused(front, http, stored):
+    object.__setattr__(front.extensions["answermill"].settings, "web_upload_bytes", 100)
+    told = put(http)
+    assert told.status_code == 413
+    assert http.post("/v1/questions", data=b"x" * (9 << 20)).status_code in {413, 422}
+    assert stored() == (0, 0, 0)
+
+
+def test_an_open_batch_takes_questions_until_it_is_sealed(http, all_there_once):
+    made = http.post(f"{URL}?open=true&name=day")
+    assert (made.status_code, made.json["questions"]) == (201, 0)
+    url = made.headers["Location"]
+    for first, last in ((0, 5), (5, 11)):
+        some = {"questions": JSON["questions"][first:last]}
+        told = http.post(f"{url}/questions?after={first}", json=some)
+        assert (told.status_code, told.json["state"], told.json["queued"]) == (200, "open", last)
+    again = http.post(f"{url}/questions?after=5", json=some)
+    assert (again.status_code, again.json["field"]) == (409, "after")
+    assert "has 11 questions, not 5" in again.json["detail"]
+    assert [http.post(f"{url}/seal").json["state"] for _ in range(2)] == ["sealed", "sealed"]
+    assert http.post(f"{url}/questions", json=some).status_code == 409
+    all_there_once(made.json["batch"], 11)
+
+
+def test_an_append_with_a_key_that_is_there_adds_nothing(http, stored):
+    url = http.post(f"{URL}?open=true").headers["Location"]
+    two = {"questions": [{"question": "Why?", "key": "b"}, {"question": "Why?", "key": "a"}]}
+    assert (
+        http.post(f"{url}/questions", json={"questions": two["questions"][1:]}).status_code == 200
+    )
+    told = http.post(f"{url}/questions", json=two)
+    assert (told.status_code, told.json["field"]) == (422, "body")
+    assert stored()[1] == 1
+
+
+def test_opening_a_batch_twice_by_name_is_once_and_a_file_does_not_become_one(http):
+    first, second = (http.post(f"{URL}?open=true&name=day") for _ in range(2))
+    assert first.json["batch"] == second.json["batch"]
+    put(http, query="name=night")
+    assert http.post(f"{URL}?open=true&name=night").status_code == 409
+    told = http.post(f"{URL}?open=true", data=CSV, content_type="text/csv")
+    assert (told.status_code, told.json["field"]) == (422, "body")
+
+
+def test_results_are_told_page_by_page_each_once(http, engine):
+    batch = partly_final_batch(engine, 6)
+    url = f"{URL}/{batch.id}/results"
+
+    def told(since: int) -> tuple[list[str], int, bool]:
+        found = http.get(f"{url}?since={since}&limit=2").json
+        return [one["key"] for one in found["results"]], found["next"], found["finished"]
+
+    first, since, finished = told(0)
+    assert (first, finished) == (["ticket-1", "ticket-2"], False)
+    second, since, finished = told(since)
+    assert (second, finished) == (["ticket-3"], False)
+    assert told(since) == ([], since, False)
+    finish(engine, running_job(engine, batch))
+    with transaction(engine) as conn:
+        close_finished(conn, later(9), batch.id)
+    third, since, finished = told(since)
+    assert (third, finished) == (["ticket-4", "ticket-5"], False)
+    fourth, since, finished = told(since)
+    assert (fourth, finished) == (["ticket-6"], True)
+    failed = http.get(f"{url}?status=failed").json["results"]
+    assert [one["status"] for one in failed] == ["failed"]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_download_is_what_the_command_line_writes(form, http, engine, cli, tmp_path):
+    batch = partly_final_batch(engine, 6)
+    file = tmp_path / f"out.{form}"
+    assert cli("results", batch.id, "-o", file)[0] == 0
+    told = http.get(f"{URL}/{batch.id}/results/download?format={form}")
+    assert told.status_code == 200
+    assert f'filename="batch-{batch.id}.{form}"' in told.headers["Content-Disposition"]
+    if form == "parquet":
+        assert pq.read_table(io.BytesIO(told.data)).equals(pq.read_table(file))
+    else:
+        assert told.data == file.read_bytes()
+
+
+def test_cancel_and_retry_do_as_the_commands_do(http, engine):
+    batch = partly_final_batch(engine, 6)
+    told = http.post(f"{URL}/{batch.id}/retry?status=handed_off")
+    assert told.json == {"batch": batch.id, "questions": 1}
+    told = http.post(f"{URL}/{batch.id}/cancel").json
+    assert (told["state"], told["cancelled"], told["answered"]) == ("cancelled", 4, 1)
+    assert http.post(f"{URL}/{batch.id}/cancel").status_code == 409
+    assert http.post(f"{URL}/{batch.id}/retry").status_code == 409
+
+
+def test_batches_are_listed_newest_first_and_behind_a_mark(http, engine):
+    ids = [stored_batch(engine, name=name).id for name in ("a", "b", "c")]
+    newest = http.get(f"{URL}?limit=2").json["batches"]
+    assert [one["batch"] for one in newest] == [ids[2], ids[1]]
+    rest = http.get(f"{URL}?before={ids[1]}").json["batches"]
+    assert [one["batch"] for one in rest] == [ids[0]]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("GET", "/results"),
+        ("GET", "/results/download"),
+        ("POST", "/cancel"),
+        ("POST", "/retry"),
+        ("POST", "/seal"),
+    ],
+)
+def test_an_unknown_batch_is_not_found(method, path, http):
+    for ref in ("999", "no such", "a%00b", "..%2F", "9" * 40, "%F0%9F", "' OR 1=1"):
+        told = http.open(f"{URL}/{ref}{path}", method=method)
+        assert (told.status_code, told.content_type) == (404, "application/problem+json"), ref
+
+
+def test_every_change_is_recorded_with_its_key_and_its_end(http, engine):
+    batch = put(http, query="name=night").json["batch"]
+    http.post(f"{URL}/night/cancel")
+    http.post(f"{URL}/night/cancel")
+    with reading(engine) as conn:
+        rows = conn.execute(sa.select(audit).order_by(audit.c.id)).all()
+        source = conn.scalar(sa.select(batches.c.source).where(batches.c.id == batch))
+    assert [(row.actor, row.action, row.target, row.status) for row in rows] == [
+        ("key site", "batches.create", "", 201),
+        ("key site", "batches.cancel", "night", 200),
+        ("key site", "batches.cancel", "night", 409),
+    ]
+    assert source == "upload, key site"
+
+
+def test_redis_away_is_told_and_nothing_is_stored(settings, engine, key, home, stored):
+    from db.keys import Scope
+    from producer.broker import open_broker
+    from producer.web.app import create_app
+    from producer.web.surroundings import surround
+
+    url = f"redis+socket://{home}/none.sock"
+    away = type(settings)(database_url=settings.database, broker_url=url, home=home)
+    headers = {"Authorization": f"Bearer {key(Scope.ADMIN)}"}
+    with open_broker(away) as client:
+        http = create_app(surround(away, engine, client)).test_client()
+        told = http.post(URL, data=CSV, content_type="text/csv", headers=headers)
+        asked = http.post("/v1/questions", json={"question": "Why?"}, headers=headers)
+    assert (told.status_code, asked.status_code) == (503, 503)
+    assert int(told.headers["Retry-After"]) > 0
+    assert stored() == (0, 0, 0)
+
+
+def test_a_full_system_is_told_with_the_time_to_retry_and_nothing_is_stored(
+    settings, engine, client, key, stored
+):
+    from db.keys import Scope
+    from producer.web.app import create_app
+    from producer.web.surroundings import surround
+
+    full = settings.model_copy(update={"max_waiting_bulk": 1})
+    headers = {"Authorization": f"Bearer {key(Scope.ADMIN)}"}
+    http = create_app(surround(full, engine, client)).test_client()
+    stored_batch(engine, 1, job_size=1)
+    before = stored()
+    told = http.post(URL, data="question\nWhy?\n", content_type="text/csv", headers=headers)
+    assert (told.status_code, told.headers["Retry-After"]) == (429, "60")
+    assert "1 questions wait in the lane bulk, 1 may" in told.json["detail"]
+    asked = "question\nWhy?\nHow?\n"
+    assert http.post(URL, data=asked, content_type="text/csv", headers=headers).status_code == 413
+    assert stored() == before

@@ -1,0 +1,65 @@
+"""What the OpenAPI document says is so: whatever is sent, nothing fails that it does not tell."""
+
+from __future__ import annotations
+
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from db.keys import Scope
+from producer.web.waiting import Waiting
+from tests.factories import partly_final_batch
+
+DOCUMENT = "/v1/docs/openapi.json"
+CALLS = 12  # of each operation and mode
+
+
+@pytest.fixture
+def document(front, engine, monkeypatch):
+    """The document of a front that knows a batch, and in which nobody waits."""
+    partly_final_batch(engine, 6)
+    monkeypatch.setattr(Waiting, "wait", lambda *_: False)
+    return schemathesis.openapi.from_wsgi(DOCUMENT, front)
+
+
+@pytest.fixture
+def headers(key):
+    """The headers that open everything."""
+    return {"Authorization": f"Bearer {key(Scope.ADMIN)}"}
+
+
+def test_the_document_tells_of_every_route(front, document):
+    told = {(op.ok().method.upper(), op.ok().path) for op in document.get_all_operations()}
+    routes = {
+        (method, rule.rule.replace("<", "{").replace(">", "}"))
+        for rule in front.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+        if not rule.rule.startswith("/v1/docs")
+    }
+    assert told == routes
+
+
+@pytest.mark.parametrize("mode", GenerationMode)
+def test_every_response_is_documented_and_none_is_a_fault_of_ours(mode, document, headers):
+    for found in document.get_all_operations():
+        operation = found.ok()
+        if mode is GenerationMode.POSITIVE or operation.body or list(operation.iter_parameters()):
+            _call(operation, mode, headers)
+
+
+def _call(operation, mode, headers):
+    @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+    @hypothesis.settings(
+        max_examples=CALLS,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+        derandomize=True,
+        database=None,
+    )
+    def call(case):
+        # A schema can't tell every rule: the rows of an upload, a name that is no number.
+        case.call_and_validate(headers=headers, excluded_checks=[positive_data_acceptance])
+
+    call()

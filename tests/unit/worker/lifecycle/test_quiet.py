@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+import pytest
+
+from worker.lifecycle.quiet import quiet
+
+
+def chatter() -> None:
+    sys.stdout.write("printed\n")
+    sys.stderr.write("complained\n")
+    warnings.warn("warned", stacklevel=1)
+    logging.getLogger("theirs").critical("logged")
+
+
+def test_nothing_is_heard_meanwhile_and_all_of_it_afterwards(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+):
+    with quiet():
+        chatter()
+    assert capfd.readouterr() == ("", "")
+    assert caplog.messages == []
+    with pytest.warns(UserWarning, match="warned"):
+        chatter()
+    assert capfd.readouterr() == ("printed\n", "complained\n")
+    assert caplog.messages == ["logged"]
+
+
+def test_what_is_raised_passes_and_ends_the_silence(caplog: pytest.LogCaptureFixture):
+    with pytest.raises(ValueError, match="so"), quiet():
+        raise ValueError("so")
+    logging.getLogger("theirs").critical("logged")
+    assert caplog.messages == ["logged"]

@@ -1,0 +1,63 @@
+"""An answer does not depend on neighbours, pass size or order, with any kind of encoder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from db.entities import Answer
+from tests.unit.worker.conftest import ENTRIES
+from worker.model.bundle import Bundle
+from worker.model.encoder import KINDS, Kind
+from worker.model.loaded import LoadedModel, load
+from worker.passes import PassBudget, answer_texts
+
+TEXTS = st.lists(
+    st.one_of(
+        st.sampled_from([text for entry in ENTRIES for text in entry.questions]),
+        st.text(alphabet="abcdefghij ?!您是机器人吗", min_size=1, max_size=80),
+    ).filter(str.strip),
+    min_size=1,
+    max_size=12,
+    unique_by=str.strip,
+)
+BUDGETS = st.builds(
+    PassBudget, tokens=st.sampled_from([1, 64, 2_000]), questions=st.integers(1, 16)
+)
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=str)
+def model(tiny_bundles: dict[Kind, Bundle], request: pytest.FixtureRequest) -> LoadedModel:
+    """A model that answers everything, so that every question's confidence shows."""
+    return replace(load(tiny_bundles[request.param], "tiny@1", 2, 3), threshold=0.0)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(texts=TEXTS, budget=BUDGETS, data=st.data())
+def test_an_answer_does_not_depend_on_neighbours_pass_size_or_order(
+    model: LoadedModel, texts: list[str], budget: PassBudget, data: st.DataObject
+):
+    alone = {text: answer_texts(model, [text])[0] for text in texts}
+    order = data.draw(st.permutations(texts))
+    together = answer_texts(replace(model, budget=budget), order)
+    for text, answer in zip(order, together, strict=True):
+        if model.kind == "torch fp32":
+            assert numbers(answer) == pytest.approx(numbers(alone[text]), abs=1.1e-4)
+            assert said(answer) == said(alone[text])
+        else:
+            assert answer == alone[text]
+
+
+def numbers(answer: Answer) -> list[float]:
+    """Return the numbers, whose last digit of four PyTorch leaves to the shape of a pass."""
+    scores = [one.score for one in answer.runners_up or ()]
+    return [answer.confidence or 0.0, answer.scope or 0.0, *scores]
+
+
+def said(answer: Answer) -> Answer:
+    """Return the rest."""
+    runners_up = tuple(replace(one, score=0.0) for one in answer.runners_up or ())
+    return replace(answer, confidence=0.0, scope=0.0, runners_up=runners_up)

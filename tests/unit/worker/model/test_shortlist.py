@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from worker.model.graph import Graph
+from worker.model.lexical import learn
+from worker.model.retrieval import Evidence, Floats, Index, Ints, Retrieval
+from worker.model.shortlist import Shortlist
+
+ENTRIES, EACH, DIMENSIONS = 150, 20, 24
+
+
+def unit(vectors: Floats) -> Floats:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def shortlist(entry_of: Ints, texts: list[str], phrasings: int, embeddings: Floats) -> Shortlist:
+    index = Index.of(
+        parameters=Retrieval(),
+        entry_of=entry_of,
+        texts=texts,
+        phrasings=phrasings,
+        embeddings=embeddings,
+        lexicon=learn(texts[:phrasings]),
+    )
+    return Shortlist(index, Graph.of(embeddings))
+
+
+class World:
+    """Entries whose phrasings lie around a point of their own and hold a word of their own."""
+
+    def __init__(self) -> None:
+        self.random = np.random.default_rng(4)
+        self.points = self.random.standard_normal((ENTRIES, DIMENSIONS))
+        letters = np.array([*"abcdefghijklmnopqrstuvwxyz"])
+        self.words = ["".join(self.random.choice(letters, 7)) for _ in range(ENTRIES)]
+        phrasings = np.repeat(np.arange(ENTRIES), EACH)
+        entry_of = np.r_[phrasings, np.arange(ENTRIES)]
+        texts = [f"about {self.words[entry]} {i}" for i, entry in enumerate(entry_of)]
+        self.known = shortlist(entry_of, texts, len(phrasings), self.around(entry_of))
+
+    def around(self, entry_of: Ints, noise: float = 0.6) -> Floats:
+        near = self.points[entry_of]
+        return unit(near + noise * self.random.standard_normal(near.shape))
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(scope="module")
+def asked(world: World) -> tuple[list[str], Floats]:
+    entry_of = world.random.integers(0, ENTRIES, 200)
+    return [f"is it {world.words[entry]}" for entry in entry_of], world.around(entry_of, 0.9)
+
+
+def test_a_shortlist_says_what_all_rows_say(world: World, asked: tuple[list[str], Floats]):
+    short, whole = world.known.judge(*asked), world.known.index.judge(*asked)
+    assert (short.entries[:, 0] == whole.entries[:, 0]).mean() > 0.98
+    assert (short.phrasings[:, 0] == whole.phrasings[:, 0]).mean() > 0.98
+    for name in ("nearest", "near", "own"):
+        gaps = np.abs(getattr(short, name) - getattr(whole, name))
+        assert (gaps < 1e-5).mean() > 0.95, name
+    assert (np.abs(short.scores[:, 0] - whole.scores[:, 0]) < 1e-4).mean() > 0.95
+
+
+def test_no_bit_of_it_depends_on_the_questions_beside_it(
+    world: World, asked: tuple[list[str], Floats]
+):
+    texts, embeddings = asked
+    together = world.known.judge(texts, embeddings)
+    for i in range(0, 200, 17):
+        alone = world.known.judge([texts[i]], embeddings[[i]])
+        for field in fields(Evidence):
+            one, all_ = getattr(alone, field.name), getattr(together, field.name)
+            np.testing.assert_array_equal(one[0], all_[i])
+
+
+def test_every_phrasing_named_is_of_the_entry_that_it_is_named_for(
+    world: World, asked: tuple[list[str], Floats]
+):
+    found = world.known.judge(*asked, ranks=5)
+    assert found.entries.shape == found.phrasings.shape == (200, 5)
+    assert (found.phrasings < world.known.index.phrasings).all()
+    assert (world.known.index.entry_of[found.phrasings] == found.entries).all()
+    assert all(len(set(entries)) == 5 for entries in found.entries.tolist())
+
+
+def test_what_only_spelling_knows_is_on_the_shortlist():
+    random = np.random.default_rng(8)
+    texts = [f"退款单号{i:04d}" for i in range(2_000)]
+    known = shortlist(np.arange(2_000) % 50, texts, 2_000, unit(random.normal(size=(2_000, 8))))
+    strange = unit(random.normal(size=(20, 8)))
+    found = known.judge([f"单号{i:04d}的退款" for i in range(700, 720)], strange)
+    assert found.phrasings[:, 0].tolist() == list(range(700, 720))
+
+
+def test_an_answer_text_brings_a_phrasing_of_its_entry_along():
+    embeddings = unit(np.eye(4, dtype=np.float32)[[0, 1, 2, 3]])
+    texts = ["refund please", "parcel late", "money back", "where it is"]
+    known = shortlist(np.array([0, 1, 0, 1]), texts, 2, embeddings)
+    found = known.judge(["nothing alike"], embeddings[[3]])
+    assert found.entries.tolist() == [[1, 0]]
+    assert found.phrasings.tolist() == [[1, 0]]
+
+
+def test_one_entry_has_no_runner_up():
+    embeddings = unit(np.ones((3, 4)))
+    known = shortlist(np.zeros(3, np.int64), ["a b", "a c", "an answer"], 2, embeddings)
+    assert known.judge(["a b"], embeddings[:1]).entries.tolist() == [[0]]

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db.entities import Answer, Status, Via
+from worker.answer_cache import AnswerCache, Remembering
+from worker.passes import PassBudget, answer_texts
+
+TEXTS = st.lists(st.text(alphabet="ab ?\n", min_size=1, max_size=4).filter(str.strip), max_size=12)
+
+
+@dataclass
+class Echo:
+    """Answers every question with its version and text; knows some at once."""
+
+    version: str = "echo@1"
+    at_once: tuple[str, ...] = ()
+    budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=3))
+    passed: list[str] = field(default_factory=list)
+
+    def without_pass(self, texts):
+        return [
+            self._answer(text, Via.PHRASING) if text in self.at_once else None for text in texts
+        ]
+
+    def tokenize(self, texts):
+        return [[1] * len(text) for text in texts]
+
+    def encode(self, tokens):
+        return np.zeros((len(tokens), 1), np.float32)
+
+    def decide(self, texts, embeddings):
+        assert len(texts) == len(embeddings)
+        self.passed += texts
+        return [self._answer(text, Via.PASS) for text in texts]
+
+    def _answer(self, text, via):
+        return Answer(Status.ANSWERED, answer=f"{self.version}: {text}", via=via)
+
+
+def texts_of(answers):
+    return [answer.answer for answer in answers]
+
+
+@given(jobs=st.lists(TEXTS, max_size=6), entries=st.integers(0, 5))
+def test_answers_are_the_same_with_the_cache_and_without(jobs, entries):
+    plain, remembering = (
+        Echo(at_once=("a",)),
+        Remembering(Echo(at_once=("a",)), AnswerCache(entries)),
+    )
+    for job in jobs:
+        assert answer_texts(remembering, job) == answer_texts(plain, job)
+
+
+def test_a_question_that_comes_again_needs_no_pass():
+    model = Echo()
+    remembering = Remembering(model, AnswerCache(10))
+    answer_texts(remembering, ["a", "b"])
+    again = answer_texts(remembering, ["b", " a\n", "c"])
+    assert model.passed == ["a", "b", "c"]
+    assert texts_of(again) == ["echo@1: b", "echo@1: a", "echo@1: c"]
+    assert [answer.via for answer in again] == [Via.CACHE, Via.CACHE, Via.PASS]
+
+
+def test_no_answer_crosses_over_to_another_version():
+    cache = AnswerCache(10)
+    first, second = Remembering(Echo("shop@1"), cache), Remembering(Echo("shop@12"), cache)
+    assert texts_of(answer_texts(first, ["2a", "a"])) == ["shop@1: 2a", "shop@1: a"]
+    assert texts_of(answer_texts(second, ["a", "2a"])) == ["shop@12: a", "shop@12: 2a"]
+    assert texts_of(answer_texts(first, ["2a", "a"])) == ["shop@1: 2a", "shop@1: a"]
+
+
+@given(jobs=st.lists(TEXTS, max_size=6), entries=st.integers(0, 5))
+def test_the_cache_never_holds_more_than_it_may(jobs, entries):
+    cache = AnswerCache(entries)
+    for job in jobs:
+        answer_texts(Remembering(Echo(), cache), job)
+        assert len(cache) <= entries
+
+
+def test_what_was_asked_for_least_lately_goes_first():
+    cache = AnswerCache(2)
+    for text in ("old", "kept"):
+        cache.keep("echo@1", text, Answer(Status.ANSWERED))
+    assert cache.find("echo@1", "old")
+    cache.keep("echo@1", "new", Answer(Status.ANSWERED))
+    assert [bool(cache.find("echo@1", text)) for text in ("old", "kept", "new")] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_what_needs_no_pass_is_remembered_too():
+    cache = AnswerCache(2)
+    assert answer_texts(Remembering(Echo(at_once=("a",)), cache), ["a"])[0].via is Via.PHRASING
+    assert answer_texts(Remembering(Echo(), cache), ["a"])[0].via is Via.CACHE
+
+
+def test_a_question_that_failed_is_not_remembered():
+    class Broken(Echo):
+        def encode(self, tokens):
+            raise ValueError(len(tokens))
+
+    cache = AnswerCache(2)
+    with pytest.raises(ValueError, match="1"):
+        answer_texts(Remembering(Broken(), cache), ["a"])
+    assert len(cache) == 0
+
+
+def test_no_text_of_a_question_is_kept():
+    cache = AnswerCache(2)
+    cache.keep("echo@1", "my card number is 4111", Answer(Status.HANDED_OFF))
+    held = repr(vars(cache))
+    assert "4111" not in held
+    assert sys.getsizeof(next(iter(cache._answers))) < 64

@@ -1,0 +1,150 @@
+"""A worker's child: one replica of the model, and the threads beside it.
+
+It holds its own connections and renews, sweeps, follows and tells how it is by itself, so that
+nothing but the breaker's count is shared between the replicas of a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+import sqlalchemy as sa
+import structlog
+from billiard import current_process
+from celery import Celery
+
+from db import dialect, queues, versions
+from db.config import Settings
+from db.entities import InForce, Lane, ModelVersion
+from db.messages import AnswerJob
+from db.session import DatabaseClock, open_engine, reading
+from worker import tasks
+from worker.along import Line
+from worker.answer_cache import AnswerCache, Remembering
+from worker.answering import Desk
+from worker.attempts import Attempts
+from worker.breaker import Breaker
+from worker.following import Following
+from worker.leases import LeaseKeeper
+from worker.memory import give_back
+from worker.meters import Metered, Meters
+from worker.passes import Model
+from worker.sweep import Sweep, Sweeper
+from worker.vitals import Vitals
+
+log = structlog.get_logger()
+
+# How long a message's job takes others along; a tenth of the time limit at most, which is the
+# message's, so that the last one has most of it.
+_ALONG_SECONDS = 5.0
+
+Load = Callable[[Settings, ModelVersion], Model]
+
+
+@dataclass(frozen=True, slots=True)
+class CeleryQueue:
+    """Redis as the sweep sees it."""
+
+    app: Celery
+    settings: Settings
+
+    def waiting(self, lane: Lane) -> int:
+        """Return how many messages of the lane wait."""
+        return queues.waiting(self.app, lane, self.settings)
+
+    def send(self, messages: Sequence[AnswerJob]) -> None:
+        """Send the messages."""
+        queues.send(self.app, messages, self.settings)
+
+
+def begin(
+    app: Celery, settings: Settings, load: Load, breaker: Breaker, draining: Callable[[], bool]
+) -> tasks.Child:
+    """Load the model in force and start what works beside it; end the process if that fails.
+
+    Args:
+        app: the worker's.
+        settings: read once.
+        load: makes a model of a version.
+        breaker: shared with the worker's other children.
+        draining: tells whether the worker was told to stop.
+    """
+    slot = current_process().index
+    breaker.take_over(slot)
+    counts = Meters()
+    counts.heed_the_log()
+    try:
+        engine = open_engine(settings, ping=False)
+        following = _following(settings, engine, lambda s, v: Metered(load(s, v), counts), breaker)
+        model = following.begin()
+    except Exception:
+        log.exception("the model can't be loaded")
+        os._exit(1)  # Celery would swallow the error and hand this child work
+    clock = DatabaseClock(engine)
+    lease = timedelta(seconds=settings.lease_seconds)
+    keeper = LeaseKeeper(engine, clock, lease)
+    keeper.start()
+    queue = CeleryQueue(app, settings)
+    own = partial(queues.own, app, settings, _identity(engine))
+    sweep = Sweep(engine, clock, queue, settings.attempts, settings.high_water, own)
+    Sweeper(sweep, settings.sweep_seconds).start()
+    desk = Desk(
+        engine=engine,
+        clock=clock,
+        keeper=keeper,
+        owner=f"{socket.gethostname()}/{os.getpid()}",
+        lease=lease,
+        attempts=settings.attempts,
+        question_chars=settings.question_chars,
+        window=settings.job_size,
+        meters=counts,
+    )
+    lanes = [Lane(name) for name in app.amqp.queues.consume_from]
+    vitals = Vitals(
+        engine,
+        clock,
+        slot=slot,
+        lanes=lanes,
+        model_version=lambda: following.version,
+        failures=breaker.state,
+    )
+    log.info("model loaded", model=model)
+    following.start()
+    vitals.start()
+    line = Line(
+        desk,
+        Attempts(desk, following, vitals, breaker, slot).answer,
+        lanes=lanes,
+        seconds=min(_ALONG_SECONDS, settings.job_time_limit / 10),
+        enough=lambda: draining() or breaker.state()[1],
+    )
+    return tasks.Child(line, breaker)
+
+
+def _identity(engine: sa.Engine) -> str:
+    with reading(engine) as conn:
+        return dialect.database_identity(conn)
+
+
+def _following(settings: Settings, engine: sa.Engine, load: Load, breaker: Breaker) -> Following:
+    cache = AnswerCache(settings.answer_cache)
+
+    def look() -> InForce:
+        with reading(engine) as conn:
+            return versions.in_force(conn, settings.model)
+
+    def let_go() -> None:
+        breaker.forgive()
+        give_back()
+
+    return Following(
+        look,
+        lambda version: Remembering(load(settings, version), cache),
+        seconds=settings.follow_seconds,
+        let_go=let_go,
+    )
