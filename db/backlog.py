@@ -9,7 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.entities import BatchState, JobState, Lane, Status
+from db.batches import LEFT, live
+from db.entities import JobState, Lane, Status
 from db.tables import batches as b
 from db.tables import jobs as j
 
@@ -28,23 +29,21 @@ class Backlog:
 
 def by_lane(conn: sa.Connection, now: datetime) -> list[Backlog]:
     """Return each lane's backlog: an aggregate over the unfinished jobs."""
-    left = j.c.last_position - j.c.first_position + 1 - sum(j.c[s.value] for s in Status)
     queued = j.c.state == JobState.QUEUED
     rows = conn.execute(
         sa.select(
             j.c.lane,
             sa.func.count(j.c.batch_id.distinct()).label("batches"),
             sa.func.sum(sa.case((queued, 1), else_=0)).label("jobs"),
-            sa.func.sum(sa.case((queued, left), else_=0)).label("waiting"),
-            sa.func.sum(sa.case((queued, 0), else_=left)).label("running"),
+            sa.func.sum(sa.case((queued, LEFT), else_=0)).label("waiting"),
+            sa.func.sum(sa.case((queued, 0), else_=LEFT)).label("running"),
             sa.func.min(sa.case((queued, j.c.created_at))).label("oldest"),
         )
         .join(b, b.c.id == j.c.batch_id)
         .where(
             # The words of the partial index, so that the planner sees that it fits.
             j.c.state.in_([sa.literal_column("'queued'"), sa.literal_column("'running'")]),
-            b.c.state.in_((BatchState.OPEN, BatchState.SEALED)),
-            sa.or_(b.c.deadline.is_(None), b.c.deadline > now),
+            live(now),
         )
         .group_by(j.c.lane)
     )
@@ -67,10 +66,8 @@ def _entity(lane: Lane, row: sa.Row[Any] | None) -> Backlog:
 
 def waiting(conn: sa.Connection, lanes: Collection[Lane]) -> dict[Lane, int]:
     """Count the questions of these lanes that no worker has begun."""
-    final = sum((j.c[s.value] for s in Status), start=sa.literal(0))
-    left = sa.func.sum(j.c.last_position - j.c.first_position + 1 - final)
     queued = j.c.lane.in_(lanes), j.c.state == JobState.QUEUED
-    query = sa.select(j.c.lane, left).where(*queued).group_by(j.c.lane)
+    query = sa.select(j.c.lane, sa.func.sum(LEFT)).where(*queued).group_by(j.c.lane)
     return dict.fromkeys(lanes, 0) | {Lane(lane): int(n) for lane, n in conn.execute(query)}
 
 

@@ -25,6 +25,18 @@ _QUESTION_COLUMNS = ("batch_id", "position", "key", "text", "language", "metadat
 _ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 STOPPED = (BatchState.CANCELLED, BatchState.EXPIRED)
 
+# Of a job: its questions with a result, and those without.
+FINAL = sum((j.c[s.value] for s in Status), start=sa.literal(0))
+LEFT = j.c.last_position - j.c.first_position + 1 - FINAL
+
+
+def live(now: datetime | sa.BindParameter[datetime]) -> sa.ColumnElement[bool]:
+    """Return whether a batch's waiting questions may still be answered."""
+    return sa.and_(
+        b.c.state.in_((BatchState.OPEN, BatchState.SEALED)),
+        sa.or_(b.c.deadline.is_(None), b.c.deadline > now),
+    )
+
 
 def create(
     conn: sa.Connection,
@@ -220,15 +232,13 @@ def stopped_with_queued_jobs(conn: sa.Connection) -> list[Batch]:
 
 def progress(conn: sa.Connection, batch_id: int, now: datetime) -> Progress:
     """Count a batch's questions by where they stand: an aggregate over its jobs."""
-    final = sum((j.c[s.value] for s in Status), start=sa.literal(0))
-    size = j.c.last_position - j.c.first_position + 1
-    waiting = sa.func.coalesce(sa.func.sum(size - final), 0)
+    waiting = sa.func.coalesce(sa.func.sum(LEFT), 0)
     rows = conn.execute(
         sa.select(
             j.c.state,
             waiting.label("waiting"),
             *(sa.func.sum(j.c[s.value]).label(s.value) for s in Status),
-            sa.func.sum(sa.case((j.c.finished_at > now - RATE_WINDOW, final), else_=0)).label(
+            sa.func.sum(sa.case((j.c.finished_at > now - RATE_WINDOW, FINAL), else_=0)).label(
                 "recent"
             ),
             sa.func.min(j.c.created_at).label("oldest"),

@@ -11,7 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.entities import BatchState, Job, JobState, Lane
+from db.batches import live
+from db.entities import Job, JobState, Lane
 from db.jobs import COLUMNS, entity
 from db.tables import batches as b
 from db.tables import jobs as j
@@ -34,11 +35,7 @@ def _taking(chosen: sa.ColumnElement[bool]) -> sa.sql.dml.ReturningUpdate[Any]:
 
 
 def _live(jobs: sa.FromClause) -> sa.ColumnElement[bool]:
-    return sa.exists().where(
-        b.c.id == jobs.c.batch_id,
-        b.c.state.in_((BatchState.OPEN, BatchState.SEALED)),
-        sa.or_(b.c.deadline.is_(None), b.c.deadline > sa.bindparam("now")),
-    )
+    return sa.exists().where(b.c.id == jobs.c.batch_id, live(sa.bindparam("now")))
 
 
 def _next_queued() -> sa.Select[Any]:

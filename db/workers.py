@@ -9,7 +9,8 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from db.entities import BatchState, JobState, Lane
+from db.batches import live
+from db.entities import JobState, Lane
 from db.tables import batches as b
 from db.tables import jobs as j
 from db.tables import workers as w
@@ -78,8 +79,7 @@ def waiting_since(conn: sa.Connection, lanes: Sequence[Lane], now: datetime) -> 
         .where(
             j.c.state == JobState.QUEUED,
             j.c.lane.in_(lanes),
-            b.c.state.in_((BatchState.OPEN, BatchState.SEALED)),
-            sa.or_(b.c.deadline.is_(None), b.c.deadline > now),
+            live(now),
         )
     )
     return since

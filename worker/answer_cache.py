@@ -16,12 +16,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from db.entities import Answer, Via
+from worker.passes import Around
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from worker.passes import Model, PassBudget
+    from worker.passes import Model
 
 _KEY_BYTES = 16  # two of a hundred million texts share a key once in 10^22
 
@@ -65,21 +66,12 @@ def _key(version: str, text: str) -> bytes:
     return hashlib.blake2b(whole, digest_size=_KEY_BYTES).digest()
 
 
-class Remembering:
+class Remembering(Around):
     """A model that remembers its answers."""
 
     def __init__(self, model: Model, cache: AnswerCache) -> None:
-        self._model, self._cache = model, cache
-
-    @property
-    def version(self) -> str:
-        """What results name it by."""
-        return self._model.version
-
-    @property
-    def budget(self) -> PassBudget:
-        """What it computes fastest."""
-        return self._model.budget
+        super().__init__(model)
+        self._cache = cache
 
     def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
         """Return the answers that need no pass, None for the other texts."""
@@ -91,14 +83,6 @@ class Remembering:
                 answers[place] = answer
                 self._cache.keep(self.version, texts[place], answer)
         return answers
-
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the tokens of each text, the longest texts cut."""
-        return self._model.tokenize(texts)
-
-    def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Run one pass: (questions, dimensions)."""
-        return self._model.encode(tokens)
 
     def decide(self, texts: Sequence[str], embeddings: NDArray[np.float32]) -> list[Answer]:
         """Return an answer for each text and its embedding, and remember it."""

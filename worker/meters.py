@@ -22,6 +22,7 @@ import structlog
 
 from db.config import Settings
 from db.errors import SettingsInvalid
+from worker.passes import Around
 
 if TYPE_CHECKING:
     from socket import socket
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from db.entities import Answer
-    from worker.passes import Model, PassBudget
+    from worker.passes import Model
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -144,25 +145,12 @@ class Meters:
         structlog.configure(processors=[self.count_event, *others])
 
 
-class Metered:
+class Metered(Around):
     """A model that is timed and counted as it works."""
 
     def __init__(self, model: Model, meters: Meters) -> None:
-        self._model, self._meters = model, meters
-
-    @property
-    def version(self) -> str:
-        """What results name it by."""
-        return self._model.version
-
-    @property
-    def budget(self) -> PassBudget:
-        """What it computes fastest."""
-        return self._model.budget
-
-    def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
-        """Return the answers that need no pass, None for the other texts."""
-        return self._model.without_pass(texts)
+        super().__init__(model)
+        self._meters = meters
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text, the longest texts cut."""
