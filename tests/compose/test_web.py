@@ -7,7 +7,9 @@ import urllib.error
 import urllib.request
 
 import pytest
+from limits import RateLimitItemPerMinute
 
+from db.config import Settings
 from tests.compose.project import docker, wait_for
 
 _READY_SECONDS = 60
@@ -47,9 +49,9 @@ def test_a_question_over_http_is_answered_and_its_key_counted(mill, front):
     (redis,) = mill.containers("redis")
     user, _, rest = mill.read("broker_url_web").removeprefix("redis://").partition(":")
     login = ["redis-cli", "--user", user, "--pass", rest.partition("@")[0], "--no-auth-warning"]
-    name = "answermill:rate:{LIMITER/site/60/1/minute}"
-    counted = docker("exec", redis, *login, "exists", name)
-    assert counted == "1"
+    limit = RateLimitItemPerMinute(Settings.model_fields["web_rate"].default)
+    counter = f"answermill:rate:{{{limit.key_for('site')}}}"
+    assert docker("exec", redis, *login, "exists", counter) == "1"
 
 
 def test_nobody_gets_in_without_a_key(front):
