@@ -12,6 +12,7 @@ import difflib
 import os
 import re
 import sys
+from importlib.util import find_spec
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 from pydantic import (
     Field,
+    HttpUrl,
     IPvAnyAddress,
     SecretStr,
     ValidationError,
@@ -233,8 +235,21 @@ class Settings(BaseSettings):
     metrics_address: IPvAnyAddress = Field(
         default=IPv4Address("127.0.0.1"), description="Address of that port."
     )
+    traces_url: HttpUrl | None = Field(
+        default=None,
+        description="Where spans go, by OTLP over HTTP, such as http://collector:4318/v1/traces."
+        " Unset: nowhere. OTEL_EXPORTER_OTLP_HEADERS is heeded.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
+
+    @field_validator("traces_url")
+    @classmethod
+    def _needs_its_extra(cls, value: HttpUrl | None) -> HttpUrl | None:
+        if value is not None and find_spec("opentelemetry") is None:
+            msg = "needs OpenTelemetry: pip install 'answermill[traces]'"
+            raise ValueError(msg)
+        return value
 
     @field_validator("home")
     @classmethod

@@ -129,7 +129,7 @@ class Job:
 
     `attempt` is the fence: it grows with every claim, and what a worker writes must
     name the attempt that it claimed. `failures` counts the attempts that died.
-    `deadline` is its batch's, told to whoever claims it.
+    `deadline` is its batch's, told to whoever claims it, as is when the job was made.
     """
 
     id: int
@@ -140,6 +140,7 @@ class Job:
     first_position: int
     last_position: int
     deadline: datetime | None = field(default=None, compare=False)
+    created_at: datetime | None = field(default=None, compare=False)
 
     @property
     def fresh(self) -> bool:

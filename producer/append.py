@@ -18,6 +18,7 @@ from db.config import Settings
 from db.entities import Batch, BatchState, Lane, Question
 from db.errors import BatchClosed, CountDiffers, SourceChanged, SourceInvalid
 from db.session import DatabaseClock, reading, transaction
+from producer import tracing
 from producer.broker import Sender, check
 from producer.room import Room
 
@@ -99,7 +100,9 @@ def append(
         raise CountDiffers(batch.id, batch.question_count, after)
     Room(engine, settings, batch.lane, clock).require(len(asked))
     sender = Sender(app, settings)
-    _store(engine, settings, batch, asked, sender=sender, now=clock())
+    now = clock()
+    _store(engine, settings, batch, asked, sender=sender, now=now)
+    tracing.told(engine, settings, batch, start=now, end=clock(), questions=len(asked))
     with reading(engine) as conn:
         return batches.find(conn, str(batch.id))
 

@@ -17,6 +17,7 @@ from db.config import Settings
 from db.entities import Batch, Lane, Question
 from db.errors import BatchUnknown, SourceChanged, SourceInvalid
 from db.session import DatabaseClock, reading, transaction
+from producer import tracing
 from producer.broker import Sender, check
 from producer.room import Room
 from producer.texts import question_fault
@@ -100,7 +101,7 @@ def put(
     Room(engine, settings, Lane.INTERACTIVE, clock).take(1)
     now, sender = clock(), Sender(app, settings)
     try:
-        return _submit(
+        batch = _submit(
             engine, sender, text, name=name, source=source, idempotency_key=digest, now=now
         )
     except IntegrityError:  # the token's second time, at the same time
@@ -108,6 +109,8 @@ def put(
         if found is None:
             raise
         return found
+    tracing.told(engine, settings, batch, start=now, end=clock(), questions=1)
+    return batch
 
 
 def _again(engine: sa.Engine, name: str, digest: str) -> Batch | None:

@@ -20,6 +20,7 @@ from db.config import Settings
 from db.entities import Batch, BatchState, Lane, Question
 from db.errors import NameInvalid, SourceChanged, SourceInvalid, SystemFull
 from db.session import DatabaseClock, reading, transaction
+from producer import tracing
 from producer.ahead import read_ahead
 from producer.broker import Sender, check
 from producer.room import Room, WhenFull
@@ -100,6 +101,7 @@ def submit(
         room.take(count, when_full, on_full)
 
     size = min(room.most, settings.slice_jobs * settings.job_size)
+    began = clock()
     _store(
         engine,
         settings,
@@ -111,6 +113,7 @@ def submit(
         clock=clock,
         on_progress=on_progress,
     )
+    tracing.told(engine, settings, batch, start=began, end=clock(), questions=left)
     return Submitted(batch, source.count, resumed=not made, already=False)
 
 

@@ -23,6 +23,7 @@ from db.config import Settings
 from db.entities import InForce, Lane, ModelVersion
 from db.messages import AnswerJob
 from db.session import DatabaseClock, open_engine, reading
+from db.traces import open_traces
 from worker import tasks
 from worker.along import Line
 from worker.answer_cache import AnswerCache, Remembering
@@ -91,7 +92,8 @@ def begin(
     keeper = LeaseKeeper(engine, clock, lease)
     keeper.start()
     queue = CeleryQueue(app, settings)
-    own = partial(queues.own, app, settings, _identity(engine))
+    identity = _identity(engine)
+    own = partial(queues.own, app, settings, identity)
     sweep = Sweep(engine, clock, queue, settings.attempts, settings.high_water, own)
     Sweeper(sweep, settings.sweep_seconds).start()
     desk = Desk(
@@ -104,6 +106,7 @@ def begin(
         question_chars=settings.question_chars,
         window=settings.job_size,
         meters=counts,
+        traces=open_traces(settings, "answermill-worker", identity),
     )
     Drain(desk, draining, settings.drain_seconds).start()
     lanes = [Lane(name) for name in app.amqp.queues.consume_from]
