@@ -212,6 +212,10 @@ class Result(BaseModel):
     cursor: int
     url: str | None
     runners_up: list[dict[str, Any]] | None
+    desk_answer: Annotated[str | None, Field(description="What a person answered.")]
+    desk_entry_id: str | None
+    desk_by: str | None
+    desk_at: str | None
 
 
 class Results(BaseModel):
