@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up secrets test fuzz test-compose base-images chaos check format bench bench-peers lock clean
+.PHONY: help demo up secrets test fuzz test-compose base-images chaos check audit format bench bench-peers lock clean
 
 help: ## tell what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,11 +46,21 @@ fuzz: $(INSTALLED) ## steer bytes through every reader for SECONDS (60) each; on
 	for target in csv tsv jsonl pipe requests knowledge labelled manifest message; do \
 	  $(BIN)/python -m tests.fuzz.files $$target -max_total_time=$(SECONDS) || exit 1; done
 
-check: $(INSTALLED) ## lint, types, import contracts
+check: $(INSTALLED) ## lint, types, import contracts, licences, packages that fit together
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pip check
+	$(BIN)/pip-licenses --summary --packages $$(sed -n 's/==.*//p' constraints.txt)
+
+.venv-audit/.installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit==2.10.1
+	touch $@
+
+audit: .venv-audit/.installed ## look for known vulnerabilities in what is pinned; needs pypi.org
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 format: $(INSTALLED) ## format the code
 	$(BIN)/ruff format .

@@ -15,7 +15,7 @@ from multiprocessing import sharedctypes
 import structlog
 from celery import Celery, signals
 
-from db import dialect, logs, queues, versions
+from db import dialect, logs, queues, results, versions
 from db.config import Settings
 from db.entities import Lane, ModelVersion
 from db.errors import BrokerAway
@@ -122,8 +122,8 @@ def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> 
         load: makes a model of a version, in each child.
 
     Raises:
-        UserError: the schema, the model or what speaks to its store is not there; or Redis is
-            another stack's.
+        UserError: the schema, the model, the key of what is stored or what speaks to the model's
+            store is not there; or Redis is another stack's.
         DatabaseAway: the database can't be reached.
     """
     logs.configure(settings)
@@ -161,6 +161,7 @@ def _answering(settings: Settings) -> tuple[ModelVersion, str]:
     engine = prepare(settings)
     try:
         with reading(engine) as conn:
+            results.check_key(conn)
             version = versions.in_force(conn, settings.model).version
             identity = dialect.database_identity(conn)
     finally:
