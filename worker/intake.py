@@ -37,9 +37,11 @@ class Intake(Consumer):  # type: ignore[misc]  # Celery has no annotations
         def take_or_refuse(message: Any) -> None:  # noqa: ANN401
             try:
                 take(message)
-            except self.connection_errors:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever a message can make Celery raise
+            except Exception as error:
+                # kombu counts a KeyError among those of the connection: a message that raises one
+                # would come back with each new connection.
+                if isinstance(error, self.connection_errors) and not isinstance(error, KeyError):
+                    raise
                 self._refuse(message, error)
 
         return take_or_refuse
@@ -87,7 +89,10 @@ def tried(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., N
     take = default(task, app, consumer, **options)
 
     def try_and_take(message: Any, *rest: Any, **more: Any) -> None:  # noqa: ANN401
-        _try(message, task, app)
+        try:
+            _try(message, task, app)
+        except Exception as error:  # an OSError, for a time that is none, is the message's fault
+            raise InvalidTaskError(type(error).__name__) from error
         take(message, *rest, **more)
 
     return try_and_take

@@ -77,7 +77,7 @@ def received():
     consumer.__dict__.update(
         app=app,
         hostname="worker",
-        connection_errors=(ConnectionError,),
+        connection_errors=app.connection_for_read().connection_errors,
         event_dispatcher=None,
         timer=MagicMock(),
         apply_eta_task=MagicMock(),
