@@ -9,6 +9,7 @@ attempt, or the process.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,28 +36,43 @@ _FADING = 0.9  # of what was measured, with each pass
 _NOISE_BYTES = 4 << 20
 _MIB = 1 << 20
 
+# To look takes up to a millisecond, which is much beside a small pass. While this many times as
+# much is left as a pass takes, a look will do for a moment.
+_PLENTY = 8
+_EVERY_SECONDS = 0.25
+_GIVE_BACK_SECONDS = 5.0  # between two times: it takes as long as a pass
+
 
 class Sparing(Around):
     """A model whose passes are as large as memory allows, and no larger than it says itself."""
 
-    def __init__(self, model: Model, left: Callable[[], int | None]) -> None:
+    def __init__(
+        self, model: Model, left: Callable[[], int | None], *, every: float = _EVERY_SECONDS
+    ) -> None:
         """Know nothing of what a pass takes yet.
 
         Args:
             model: what answers.
             left: tells how many bytes this process may still take; None: nobody knows.
+            every: how many seconds go by, while there is plenty, before it is asked again.
         """
         super().__init__(model)
-        self._left, self._short = left, False
+        self._left, self._short, self._every = left, False, every
+        self._looked_at = self._measured_at = self._gave_back_at = float("-inf")
         self._token_bytes = float(_TOKEN_BYTES)
         self._asked = model.budget  # for the pass that comes
         self._before: int | None = None
-        self._padded, self._known = 1, left()
+        self._padded = 1
+        self._known: int | None = None  # how much was left before the pass
 
     @property
     def budget(self) -> PassBudget:
         """What it computes fastest, or less if there is no memory for that."""
-        full, left = self._model.budget, self._room()
+        full = self._model.budget
+        if self._plenty(full):
+            self._asked = full
+            return full
+        left = self._room()
         self._asked, self._known = full, left
         if left is not None:
             affordable = max(1, int(left / 2 / self._token_bytes))
@@ -64,10 +80,20 @@ class Sparing(Around):
         self._tell(full, left)
         return self._asked
 
+    def _plenty(self, full: PassBudget) -> bool:
+        """Tell whether there was so much a moment ago that nobody need look."""
+        fresh = time.monotonic() - self._looked_at < self._every
+        known = self._known is None or self._known / _PLENTY / self._token_bytes >= full.tokens
+        return fresh and known
+
     def _room(self) -> int | None:
+        self._looked_at = time.monotonic()
         left = self._left()
         if left is None or left / 2 / self._token_bytes >= self._model.budget.tokens:
             return left
+        if self._looked_at - self._gave_back_at < _GIVE_BACK_SECONDS:
+            return left
+        self._gave_back_at = self._looked_at
         memory.give_back()  # what earlier passes have freed may do
         return self._left()
 
@@ -88,7 +114,10 @@ class Sparing(Around):
         longest = max(len(ids) for ids in tokens)
         self._padded = max(1, longest * len(tokens))
         full = len(tokens) == self._asked.questions or self._padded + longest > self._asked.tokens
-        self._before = memory.forget_peak() if full else None
+        self._before = None
+        if full and time.monotonic() - self._measured_at > self._every:
+            self._measured_at = time.monotonic()
+            self._before = memory.forget_peak()
         return self._model.encode(tokens)
 
     def decide(self, texts: Sequence[str], embeddings: NDArray[np.float32]) -> list[Answer]:

@@ -25,7 +25,7 @@ FULL = PassBudget(tokens=64, questions=8)
 )
 def test_a_pass_takes_half_of_what_is_left_and_one_question_at_least(left, passes):
     model = EchoModel(PassBudget(tokens=32, questions=8))
-    answer_texts(Sparing(model, lambda: left), [f"{n:04}" for n in range(16)])
+    answer_texts(Sparing(model, lambda: left, every=0), [f"{n:04}" for n in range(16)])
     assert model.passes == passes
 
 
@@ -33,9 +33,22 @@ def test_passes_shrink_and_grow_within_one_job():
     left = iter([1 << 40, 0, 0, 0, 0, 0, 0, 1 << 40, 1 << 40])
     model = EchoModel(FULL)
     texts = [f"{n:04}" for n in range(8 + 3 + 8)]
-    answers = answer_texts(Sparing(model, lambda: next(left)), texts)
+    answers = answer_texts(Sparing(model, lambda: next(left), every=0), texts)
     assert model.passes == [8, 1, 1, 1, 8]
     assert [answer.answer for answer in answers] == texts
+
+
+def test_while_there_is_plenty_nobody_looks_for_each_pass():
+    looks = []
+
+    def left():
+        looks.append(1)
+        return 1 << 40
+
+    model = EchoModel(FULL)
+    answer_texts(Sparing(model, left, every=60), [f"{n:04}" for n in range(80)])
+    assert model.passes == [8] * 10
+    assert len(looks) == 1
 
 
 class Hungry(EchoModel):
@@ -76,7 +89,7 @@ def test_a_pass_without_memory_is_halved_until_it_fits(error):
 def test_what_is_refused_once_is_not_asked_for_again():
     model = Hungry(4, MemoryError())
     texts = [f"{n:04}" for n in range(24)]
-    answers = answer_texts(Sparing(model, lambda: 1 << 30), texts)
+    answers = answer_texts(Sparing(model, lambda: 1 << 30, every=0), texts)
     assert [answer.answer for answer in answers] == texts
     assert model.refused == 1
     assert model.passes == [4] * 6
