@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -54,11 +55,13 @@ def keep(engine: sa.Engine, name: str, content: IO[bytes]) -> File:
             file = File(_INPUT + uuid.uuid4().hex, name, size, DatabaseClock(engine)())
         copy.seek(0)
         try:
+            with transaction(engine) as conn:
+                files.begin(conn, file)
             for number, part in enumerate(iter(partial(copy.read, _PART), b"")):
                 with transaction(engine) as conn:
                     files.add_part(conn, file.id, number, part)
             with transaction(engine) as conn:
-                files.add(conn, file)
+                files.complete(conn, file)
         except BaseException:
             with transaction(engine) as conn:
                 files.delete(conn, file.id)
@@ -98,8 +101,8 @@ def content(engine: sa.Engine, file_id: str) -> Iterator[bytes]:
             return errors(found, order.name)
         return output(found, order.name, order.endpoint)
     with reading(engine) as conn:
-        files.find(conn, file_id)
-    return _kept(engine, file_id)
+        file = files.find(conn, file_id)
+    return _kept(engine, file)
 
 
 def _origin(engine: sa.Engine, file_id: str) -> tuple[Order, Batch]:
@@ -111,15 +114,17 @@ def _origin(engine: sa.Engine, file_id: str) -> tuple[Order, Batch]:
     return order, batch
 
 
-def _kept(engine: sa.Engine, file_id: str) -> Iterator[bytes]:
-    number = 0
-    while True:
-        with reading(engine) as conn:
-            part = files.part(conn, file_id, number)
-        if part is None:
+def _kept(engine: sa.Engine, file: File) -> Iterator[bytes]:
+    left = file.bytes
+    for number in count():
+        if left <= 0:
             return
+        with reading(engine) as conn:
+            part = files.part(conn, file.id, number)
+        if part is None:
+            raise FileUnknown(file.id)  # it was deleted meanwhile: half of it is no file
         yield part
-        number += 1
+        left -= len(part)
 
 
 def make_batch(engine: sa.Engine, app: Celery, settings: Settings, order: Order, by: str) -> None:

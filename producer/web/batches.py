@@ -182,9 +182,14 @@ def cancel(path: BatchPath) -> Response:
 @needs(Scope.SUBMIT, recorded=True)
 def retry(path: BatchPath, query: Retrying) -> Response:
     """Let questions that failed, or were handed off, run again."""
-    s = here()
-    done = retrying.retry(s.engine, s.client, s.settings, path.batch, [Status(query.status)])
-    return jsonify(batch=done.batch.id, questions=done.questions)
+    s, statuses = here(), [Status(query.status)]
+    if query.dry_run:
+        done = retrying.would_retry(s.engine, path.batch, statuses, only=query.error)
+    else:
+        done = retrying.retry(
+            s.engine, s.client, s.settings, path.batch, statuses, only=query.error
+        )
+    return jsonify(batch=done.batch.id, questions=done.questions, dry_run=done.dry_run)
 
 
 def _standing(ref: str) -> Response:
