@@ -105,6 +105,9 @@ def _worker_settings(settings: Settings) -> dict[str, object]:
         # The lease makes a second run harmless, so a job in work need not be cancelled.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_max_retries": None,
+        # A Redis that refuses to write, being out of memory or without a disk, comes back, too: the
+        # parent must not die of it, and take along the jobs in work.
+        "broker_channel_error_retry": True,
     }
 
 
