@@ -25,6 +25,7 @@ _ID_DIGITS = 18
 _QUESTION_COLUMNS = ("batch_id", "position", "key", "text", "language", "metadata")
 _ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 STOPPED = (BatchState.CANCELLED, BatchState.EXPIRED)
+_KEPT = b.c.state != BatchState.PRUNED
 
 # Of a job: its questions with a result, and those without.
 FINAL = sum((j.c[s.value] for s in Status), start=sa.literal(0))
@@ -80,7 +81,7 @@ def find(conn: sa.Connection, ref: str) -> Batch:
         raise BatchUnknown(ref)  # no name is, and a database may not take it
     is_id = ref.isdecimal() and len(ref) <= _ID_DIGITS
     condition = b.c.id == int(ref) if is_id else b.c.name == ref
-    row = conn.execute(sa.select(b).where(condition)).first()
+    row = conn.execute(sa.select(b).where(condition, _KEPT)).first()
     if row is None:
         raise BatchUnknown(ref)
     return _entity(row)
@@ -104,7 +105,7 @@ def is_made_of(batch: Batch, digest: str) -> bool:
 
 def newest(conn: sa.Connection, limit: int, before: int | None = None) -> list[Batch]:
     """Return the batches that were made last, newest first; those before an id, if given."""
-    query = sa.select(b).order_by(b.c.id.desc()).limit(limit)
+    query = sa.select(b).where(_KEPT).order_by(b.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(b.c.id < before)
     return [_entity(row) for row in conn.execute(query)]
@@ -211,12 +212,15 @@ def stop(conn: sa.Connection, batch_id: int, state: BatchState) -> bool:
 
 
 def hold(conn: sa.Connection, batch_id: int, wanted: str) -> None:
-    """Keep a batch from being stopped or closed until the transaction ends.
+    """Keep a batch from being stopped, closed or pruned until the transaction ends.
 
     Raises:
         BatchClosed: it was stopped already, so that it can't be what is wanted.
+        BatchUnknown: it was pruned.
     """
-    state = conn.scalar(sa.select(b.c.state).where(b.c.id == batch_id).with_for_update())
+    state = conn.scalar(sa.select(b.c.state).where(b.c.id == batch_id, _KEPT).with_for_update())
+    if state is None:
+        raise BatchUnknown(str(batch_id))
     if state in STOPPED:
         raise BatchClosed(batch_id, state, wanted)
 

@@ -223,6 +223,11 @@ class Settings(BaseSettings):
         description="Copies of the model in one worker. More: more memory; CPU cores are shared"
         " out among them.",
     )
+    memory_bytes: PositiveCount | None = Field(
+        default=None,
+        description="Memory that each replica may have; as it runs short, passes shrink. More:"
+        " larger passes. Unset: what `ulimit`, the container and the machine leave it.",
+    )
     threads: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Threads of each replica. 0: its share of the CPU budget."
     )

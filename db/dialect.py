@@ -20,6 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql, sqlite
 
 from db.sealed import Convert, Sealed, SealedJSON, cipher_of
 from db.tables import UtcDateTime, result_rows
@@ -57,6 +58,14 @@ def insert_many(
         f"INSERT INTO {table.name} ({names}) VALUES ({marks})",  # noqa: S608 - names of our own tables
         [tuple(_written(row, writers)) for row in rows],
     )
+
+
+def insert_once(conn: sa.Connection, table: sa.Table, values: dict[str, Any]) -> bool:
+    """Insert a row unless its key is taken; tell whether it was inserted."""
+    insert = postgresql.insert if is_postgresql(conn) else sqlite.insert
+    # Not its rowcount, which psycopg's driver does not tell of such a statement.
+    made = insert(table).values(values).on_conflict_do_nothing().returning(*table.primary_key)
+    return conn.execute(made).first() is not None
 
 
 def first_cursor(conn: sa.Connection, batches: Sequence[int]) -> int:

@@ -23,6 +23,7 @@ class BatchState(StrEnum):
     DONE = "done"  # every question has its result
     CANCELLED = "cancelled"  # what had not started never will
     EXPIRED = "expired"  # the deadline passed first
+    PRUNED = "pruned"  # its rows are being deleted; nobody finds it any more
 
 
 class JobState(StrEnum):
@@ -89,9 +90,10 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
 BATCH_MOVES: dict[BatchState, frozenset[BatchState]] = {
     BatchState.OPEN: frozenset({BatchState.SEALED, BatchState.CANCELLED, BatchState.EXPIRED}),
     BatchState.SEALED: frozenset({BatchState.DONE, BatchState.CANCELLED, BatchState.EXPIRED}),
-    BatchState.DONE: frozenset({BatchState.SEALED}),  # retry
-    BatchState.CANCELLED: frozenset(),
-    BatchState.EXPIRED: frozenset(),
+    BatchState.DONE: frozenset({BatchState.SEALED, BatchState.PRUNED}),  # retry, prune
+    BatchState.CANCELLED: frozenset({BatchState.PRUNED}),
+    BatchState.EXPIRED: frozenset({BatchState.PRUNED}),
+    BatchState.PRUNED: frozenset(),
 }
 
 

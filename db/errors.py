@@ -15,6 +15,9 @@
     │   ├── BatchClosed           the batch takes no such change any more
     │   ├── CountDiffers          a batch has another number of questions than is thought
     │   ├── SourceChanged         a name is taken by a batch of other questions
+    │   ├── HandOffUnknown        no question was handed off there
+    │   ├── HandOffTaken          a colleague holds it, or it is answered already
+    │   ├── EntryUnknown          the model's knowledge base has no such entry
     │   ├── ModelUnknown          no model version has that name
     │   ├── BundleInvalid         a model bundle is damaged or incomplete
     │   ├── EncoderInvalid        an encoder can't be loaded
@@ -168,6 +171,30 @@ class SourceChanged(UserError):
             f"batch {batch} has the name {name!r} and was made of other questions; "
             "give this one another --name"
         )
+
+
+class HandOffUnknown(UserError):
+    """No question was handed off there, or nothing was answered at the desk."""
+
+    def __init__(self, batch: int, position: int) -> None:
+        self.batch, self.position = batch, position
+        super().__init__(f"question {position} of batch {batch} is no such hand-off")
+
+
+class HandOffTaken(UserError):
+    """A colleague holds the hand-off, or it is answered already."""
+
+    def __init__(self, batch: int, position: int, problem: str) -> None:
+        self.batch, self.position, self.problem = batch, position, problem
+        super().__init__(f"question {position} of batch {batch} {problem}")
+
+
+class EntryUnknown(UserError):
+    """The model's knowledge base has no such entry."""
+
+    def __init__(self, entry: str) -> None:
+        self.entry = entry
+        super().__init__(f"no entry has the id {entry[:80]!r}")
 
 
 class ModelUnknown(UserError):

@@ -125,9 +125,12 @@ def revoke(conn: sa.Connection, name: str, now: datetime) -> int:
 
 def find(conn: sa.Connection, secret: str, now: datetime) -> Key | None:
     """Return the live key of a secret."""
-    row = conn.execute(sa.select(k).where(k.c.digest == digest_of(secret))).first()
-    key = None if row is None else _entity(row)
-    return key if key is not None and key.live(now) else None
+    return _one_live(conn, k.c.digest == digest_of(secret), now)
+
+
+def live(conn: sa.Connection, key_id: int, now: datetime) -> Key | None:
+    """Return the key of this id, if it opens anything now."""
+    return _one_live(conn, k.c.id == key_id, now)
 
 
 def listed(conn: sa.Connection) -> list[Key]:
@@ -157,6 +160,12 @@ def note_end(conn: sa.Connection, note: int, status: int) -> None:
 def _of(conn: sa.Connection, name: str) -> list[Key]:
     query = sa.select(k).where(k.c.name == name).order_by(k.c.serial)
     return [_entity(row) for row in conn.execute(query)]
+
+
+def _one_live(conn: sa.Connection, which: sa.ColumnElement[bool], now: datetime) -> Key | None:
+    row = conn.execute(sa.select(k).where(which)).first()
+    key = None if row is None else _entity(row)
+    return key if key is not None and key.live(now) else None
 
 
 def _live(conn: sa.Connection, name: str, now: datetime) -> list[Key]:

@@ -167,6 +167,13 @@ questions = sa.Table(
 
 result_rows = sa.Table("result_rows", metadata, *_result_columns())
 sa.Index("ix_result_rows_batch_id_cursor", result_rows.c.batch_id, result_rows.c.cursor)
+sa.Index(
+    "ix_result_rows_handed_off",
+    result_rows.c.batch_id,
+    result_rows.c.position,
+    sqlite_where=result_rows.c.status == sa.literal_column("'handed_off'"),
+    postgresql_where=result_rows.c.status == sa.literal_column("'handed_off'"),
+)
 
 model_versions = sa.Table(
     "model_versions",
@@ -283,6 +290,42 @@ openai_batches = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
 sa.Index("ix_openai_batches_created_at", openai_batches.c.created_at, openai_batches.c.name)
+
+entries = sa.Table(
+    "entries",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("entry_id", sa.Text, primary_key=True),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("phrasing", sa.Text, nullable=False),
+    sa.Column("url", sa.Text),
+)
+
+desk_claims = sa.Table(
+    "desk_claims",
+    metadata,
+    sa.Column("batch_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("position", BigId, primary_key=True, autoincrement=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("until", UtcDateTime, nullable=False),
+)
+
+desk_answers = sa.Table(
+    "desk_answers",
+    metadata,
+    sa.Column("batch_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("position", BigId, primary_key=True, autoincrement=False),
+    sa.Column("answer", SealedText("desk_answers.answer"), nullable=False),
+    sa.Column("entry_id", sa.Text),
+    sa.Column("model", sa.Text),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("proposal", sa.Text),
+    sa.Column("decided_by", sa.Text),
+    sa.Column("decided_at", UtcDateTime),
+)
+sa.Index("ix_desk_answers_proposal", desk_answers.c.proposal, desk_answers.c.at)
 
 deliveries = sa.Table(
     "deliveries",

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -61,12 +62,14 @@ def keep(engine: sa.Engine, settings: Settings, name: str, content: IO[bytes]) -
 
 def _keep_parts(engine: sa.Engine, file: File, kept: Path) -> None:
     try:
+        with transaction(engine) as conn:
+            files.begin(conn, file)
         with kept.open("rb") as stream:
             for number, part in enumerate(iter(partial(stream.read, _PART), b"")):
                 with transaction(engine) as conn:
                     files.add_part(conn, file.id, number, part)
         with transaction(engine) as conn:
-            files.add(conn, file)
+            files.complete(conn, file)
     except BaseException:
         with transaction(engine) as conn:
             files.delete(conn, file.id)
@@ -122,8 +125,8 @@ def content(engine: sa.Engine, file_id: str) -> Iterator[bytes]:
             return errors(found, order.name)
         return output(found, order.name, order.endpoint)
     with reading(engine) as conn:
-        files.find(conn, file_id)
-    return _kept(engine, file_id)
+        file = files.find(conn, file_id)
+    return _kept(engine, file)
 
 
 def _origin(engine: sa.Engine, file_id: str) -> tuple[Order, Batch]:
@@ -135,15 +138,17 @@ def _origin(engine: sa.Engine, file_id: str) -> tuple[Order, Batch]:
     return order, batch
 
 
-def _kept(engine: sa.Engine, file_id: str) -> Iterator[bytes]:
-    number = 0
-    while True:
-        with reading(engine) as conn:
-            part = files.part(conn, file_id, number)
-        if part is None:
+def _kept(engine: sa.Engine, file: File) -> Iterator[bytes]:
+    left = file.bytes
+    for number in count():
+        if left <= 0:
             return
+        with reading(engine) as conn:
+            part = files.part(conn, file.id, number)
+        if part is None:
+            raise FileUnknown(file.id)  # it was deleted meanwhile: half of it is no file
         yield part
-        number += 1
+        left -= len(part)
 
 
 def make_batch(engine: sa.Engine, app: Celery, settings: Settings, order: Order, by: str) -> None:

@@ -19,14 +19,14 @@ from db.entities import InForce
 from db.errors import AnswermillError, BrokerTaken, SettingsInvalid
 from db.session import check_schema, make_home, open_engine, reading, revision
 from db.tables import REVISION
-from db.terminal import err, out
+from db.terminal import err, out, parse_duration
 from producer.services import database as opened
 
 if TYPE_CHECKING:
     from celery import Celery
 
 app = typer.Typer(pretty_exceptions_enable=False)
-database = typer.Typer(help="The database's schema.", no_args_is_help=True)
+database = typer.Typer(help="The database: its schema, and what is old.", no_args_is_help=True)
 app.add_typer(database, name="db")
 
 _WATCH_SECONDS = 0.5
@@ -171,6 +171,27 @@ def rotate_key(
         rows = rotation.rotate(engine, on_progress=progress)
     how = f"encrypted with the key {told.current}" if told.current else "decrypted"
     out.print(f"{rows:,} rows {how}; the rest was so already")
+
+
+@database.command()
+def prune(
+    *,
+    older_than: Annotated[
+        str, typer.Option(metavar="AGE", help="How long ago they finished: 90d, 12h.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many it would be, and change nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Delete batches that finished long ago, with their questions and results.
+
+    And uploaded files as old that no batch was made of. It deletes in small
+    steps while everything works; interrupted and run again, it goes on.
+    """
+    from stack.prune_display import run
+
+    run(load(), parse_duration(older_than), dry_run=dry_run, as_json=as_json)
 
 
 def _checked(engine: sa.Engine) -> str:

@@ -90,6 +90,7 @@ def create_app(
 def _worker_settings(settings: Settings) -> dict[str, object]:
     return {
         "worker_pool": "prefork",
+        "worker_consumer": "worker.intake:Intake",
         "worker_concurrency": settings.replicas,
         "worker_prefetch_multiplier": 1,
         "task_acks_late": True,

@@ -33,9 +33,10 @@ from worker.breaker import Breaker
 from worker.draining import Drain
 from worker.following import Following
 from worker.leases import LeaseKeeper
-from worker.memory import give_back
+from worker.memory import give_back, left
 from worker.meters import Metered, Meters
 from worker.passes import Model
+from worker.sparing import Sparing
 from worker.sweep import Sweep, Sweeper
 from worker.vitals import Vitals
 
@@ -82,7 +83,7 @@ def begin(
     counts.heed_the_log()
     try:
         engine = open_engine(settings, ping=False)
-        following = _following(settings, engine, lambda s, v: Metered(load(s, v), counts), breaker)
+        following = _following(settings, engine, partial(_measured, load, counts), breaker)
         model = following.begin()
     except Exception:
         log.exception("the model can't be loaded")
@@ -129,6 +130,11 @@ def begin(
         enough=lambda: draining() or breaker.state()[1],
     )
     return tasks.Child(line, breaker)
+
+
+def _measured(load: Load, counts: Meters, settings: Settings, version: ModelVersion) -> Model:
+    spare = partial(left, settings.memory_bytes, replicas=settings.replicas)
+    return Metered(Sparing(load(settings, version), spare), counts)
 
 
 def _identity(engine: sa.Engine) -> str:

@@ -1,6 +1,7 @@
 """Forming passes, and answering texts with them.
 
-A pass costs its longest question times its count, so questions of like length go together.
+A pass costs its longest question times its count, so questions of like length go together. One
+that there is no memory for is halved.
 Pure: the model is an argument, and nothing here knows how it computes.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from worker.memory import is_out_of_memory
 from worker.model.text import tidy
 
 if TYPE_CHECKING:
@@ -90,15 +92,18 @@ def form_passes(lengths: Sequence[int], budget: PassBudget) -> list[list[int]]:
     The longest come first, so that memory peaks at the beginning. One longer than the
     whole budget gets a pass of its own.
     """
-    passes: list[list[int]] = []
-    room = 0
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if room == 0:
-            room = max(1, min(budget.questions, budget.tokens // max(1, lengths[i])))
-            passes.append([])
-        passes[-1].append(i)
-        room -= 1
-    return passes
+    return list(_passes(lengths, lambda: budget))
+
+
+def _passes(lengths: Sequence[int], budget: Callable[[], PassBudget]) -> Iterator[list[int]]:
+    """Form passes one by one, each by the budget of its moment."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    start = 0
+    while start < len(order):
+        now, longest = budget(), lengths[order[start]]
+        room = max(1, min(now.questions, now.tokens // max(1, longest)))
+        yield order[start : start + room]
+        start += room
 
 
 def answer_texts(
@@ -140,7 +145,24 @@ def answer_in_passes(model: Model, texts: Sequence[str]) -> None:
 
 def _in_passes(model: Model, texts: Sequence[str]) -> Iterator[list[tuple[str, Answer]]]:
     tokens = model.tokenize(texts) if texts else []
-    for members in form_passes([len(ids) for ids in tokens], model.budget):
-        embeddings = model.encode([tokens[i] for i in members])
+    for members in _passes([len(ids) for ids in tokens], lambda: model.budget):
         asked = [texts[i] for i in members]
-        yield list(zip(asked, model.decide(asked, embeddings), strict=True))
+        yield from _in_halves(model, asked, [tokens[i] for i in members])
+
+
+def _in_halves(
+    model: Model, texts: Sequence[str], tokens: Sequence[Sequence[int]]
+) -> Iterator[list[tuple[str, Answer]]]:
+    """Answer texts in one pass, or in two if there is no memory for one, and so on."""
+    try:
+        answers = model.decide(texts, model.encode(tokens))
+    except (MemoryError, RuntimeError) as error:
+        if len(texts) == 1 or not is_out_of_memory(error):
+            raise
+    else:
+        yield list(zip(texts, answers, strict=True))
+        return
+    # Behind the handler: until it ends, the error holds what the pass had in memory.
+    middle = len(texts) // 2
+    yield from _in_halves(model, texts[:middle], tokens[:middle])
+    yield from _in_halves(model, texts[middle:], tokens[middle:])

@@ -19,7 +19,7 @@ from producer import append as appending
 from producer import cancel as cancelling
 from producer import retry as retrying
 from producer.room import WhenFull
-from producer.status import newest, standing
+from producer.status import Standing, newest, standing
 from producer.submit import Submitted, checked_name, submit
 from producer.web import problems, uploads
 from producer.web.access import SCHEME, caller, needs
@@ -54,6 +54,8 @@ _CREATED: ResponseDict = {
         "headers": {"Location": {"schema": {"type": "string"}}},
     },
 }
+
+_EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
 def _body(content: dict[str, Any], *, required: bool) -> dict[str, Any]:
@@ -136,6 +138,29 @@ def get(path: BatchPath) -> Response:
     return _standing(path.batch)
 
 
+@api.get(
+    "/<batch>/events",
+    summary="Follow a batch",
+    responses={200: {"description": "Until it is final, or for a while", "content": _EVENTS}},
+)
+@needs(Scope.READ)
+def events(path: BatchPath) -> Response:
+    """Send server-sent events: `progress` with each change, `end` when the batch is final.
+
+    Their data is what `GET /v1/batches/{batch}` tells. A stream that ends without `end` is to
+    be asked for again, after as long as its `retry` says: event sources do so by themselves.
+    """
+    s = here()
+    return streamed(standing(s.engine, path.batch, s.clock))
+
+
+def streamed(*first: Standing) -> Response:
+    """Return the response that follows these batches."""
+    told = Response(here().followers.stream(first), content_type="text/event-stream")
+    told.headers["X-Accel-Buffering"] = "no"  # a proxy must pass events on as they come
+    return told
+
+
 @api.post(
     "/<batch>/questions",
     summary="Append questions",
@@ -174,9 +199,14 @@ def cancel(path: BatchPath) -> Response:
 @needs(Scope.SUBMIT, recorded=True)
 def retry(path: BatchPath, query: Retrying) -> Response:
     """Let questions that failed, or were handed off, run again."""
-    s = here()
-    done = retrying.retry(s.engine, s.client, s.settings, path.batch, [Status(query.status)])
-    return jsonify(batch=done.batch.id, questions=done.questions)
+    s, statuses = here(), [Status(query.status)]
+    if query.dry_run:
+        done = retrying.would_retry(s.engine, path.batch, statuses, only=query.error)
+    else:
+        done = retrying.retry(
+            s.engine, s.client, s.settings, path.batch, statuses, only=query.error
+        )
+    return jsonify(batch=done.batch.id, questions=done.questions, dry_run=done.dry_run)
 
 
 def _standing(ref: str) -> Response:

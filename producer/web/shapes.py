@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from db.entities import Lane, Status
 from producer import texts
@@ -14,6 +21,7 @@ _T = TypeVar("_T")
 
 MOST_QUESTIONS = 10_000  # in a JSON document; more are uploaded as a file
 _LONGEST_DEADLINE = 365 * 86_400  # seconds
+_LONGEST_CLASS = 200  # characters
 _MOST = 1 << 53  # beyond which JSON's numbers are not exact
 
 Position = Annotated[int, Field(ge=0, lt=_MOST)]
@@ -126,6 +134,25 @@ class Retrying(Strict):
     """Which questions run again."""
 
     status: Literal["failed", "handed_off"] = "failed"
+    error: (
+        Annotated[
+            str,
+            Field(max_length=_LONGEST_CLASS, description="Of what failed, this class of error."),
+        ]
+        | None
+    ) = None
+    dry_run: Annotated[bool, Field(description="Tell how many it would be; change nothing.")] = (
+        False
+    )
+
+    @field_validator("error")
+    @classmethod
+    def _of_what_failed(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not value.isprintable():
+            raise ValueError("it has characters that can't be shown")
+        if value is not None and info.data.get("status") == "handed_off":
+            raise ValueError("it is of what failed, not of what was handed off")
+        return value
 
 
 class Created(BaseModel):
@@ -193,10 +220,11 @@ class DeliveryPath(BatchPath):
 
 
 class Retried(BaseModel):
-    """How many questions run again."""
+    """How many questions run again, or would."""
 
     batch: int
     questions: int
+    dry_run: bool
 
 
 class Result(BaseModel):
@@ -217,6 +245,10 @@ class Result(BaseModel):
     cursor: int
     url: str | None
     runners_up: list[dict[str, Any]] | None
+    desk_answer: Annotated[str | None, Field(description="What a person answered.")]
+    desk_entry_id: str | None
+    desk_by: str | None
+    desk_at: str | None
 
 
 class Results(BaseModel):
