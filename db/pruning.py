@@ -104,7 +104,9 @@ def mark(conn: sa.Connection, ids: Sequence[int], before: datetime) -> list[int]
     # A name that nobody can give, as it can't be printed.
     name = sa.literal("\t") + sa.cast(b.c.id, sa.Text)
     told = {"state": BatchState.PRUNED, "name": name, "source": "", "idempotency_key": ""}
+    told |= {"webhook": None}
     conn.execute(b.update().where(b.c.id.in_(marked)).values(told))
+    conn.execute(d.delete().where(d.c.batch_id.in_(marked)))
     return marked
 
 
