@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up secrets test fuzz test-compose base-images chaos check audit format bench bench-peers lock clean
+.PHONY: help demo up secrets test fuzz test-browser test-compose base-images chaos check audit format bench bench-peers lock clean
 
 help: ## tell what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +24,11 @@ up: $(INSTALLED) ## run the embedded stack until Ctrl-C
 secrets: ## make every password that docker-compose.yml wants, once, in ./secrets
 	sh deploy/secrets
 
-test: $(INSTALLED) ## run every test but those of the containers
-	$(BIN)/python -m pytest --ignore tests/compose
+test: $(INSTALLED) ## run every test but those of the page in a browser and of the containers
+	$(BIN)/python -m pytest --ignore tests/compose --ignore tests/browser
+
+test-browser: $(INSTALLED) ## try the page in Chromium; needs Debian's chromium
+	$(BIN)/python -m pytest tests/browser
 
 test-compose: $(INSTALLED) ## run the whole of it in containers; needs Docker and Compose
 	$(BIN)/python -m pytest tests/compose

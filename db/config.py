@@ -44,6 +44,8 @@ _LONGEST_SOCKET_PATH = 103
 # file:// is a folder like any other, and needs no copies.
 _STORE_URL = re.compile(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 
+_SHORTEST_SECRET = 32  # characters
+
 _DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
 _BROKER_SCHEMES = ("redis", "rediss", "redis+socket")
 
@@ -281,6 +283,17 @@ class Settings(BaseSettings):
         description="Whether webhooks may go to private, loopback and link-local addresses, and"
         " without TLS. On: whoever may submit may let the HTTP front call inside your network.",
     )
+    session_secret: SecretStr | None = Field(
+        default=None,
+        description="What signs the sessions of the page, at least 32 random characters, the same"
+        " for all processes of the HTTP front. Another one: everybody signs in again. Unset: made"
+        " once, under HOME, where things are embedded.",
+    )
+    desk_seconds: PositiveSeconds = Field(
+        default=600.0,
+        description="How long a hand-off belongs to whoever has taken it at the desk. More: it"
+        " waits longer when they went away.",
+    )
 
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         default=0,
@@ -362,6 +375,14 @@ class Settings(BaseSettings):
             value = Path(value.removeprefix("file://"))
         return _absolute(value) if isinstance(value, Path) else value
 
+    @field_validator("session_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < _SHORTEST_SECRET:
+            msg = f"shorter than {_SHORTEST_SECRET} characters; `openssl rand -hex 32` makes one"
+            raise ValueError(msg)
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
@@ -420,7 +441,7 @@ class Settings(BaseSettings):
             SettingsInvalid: there is none, and nothing is embedded.
         """
         if self.database_url is None:
-            self._require_embedded("DATABASE_URL")
+            self.require_embedded("DATABASE_URL")
             return f"sqlite:///{self.home / 'answermill.db'}"
         url = self.database_url.get_secret_value()
         return url.replace("postgresql://", "postgresql+psycopg://", 1)
@@ -433,7 +454,7 @@ class Settings(BaseSettings):
             SettingsInvalid: there is none, and nothing is embedded.
         """
         if self.broker_url is None:
-            self._require_embedded("BROKER_URL")
+            self.require_embedded("BROKER_URL")
             return f"redis+socket://{self.redis_socket}"
         return self.broker_url.get_secret_value()
 
@@ -459,7 +480,12 @@ class Settings(BaseSettings):
         """What is taken out of questions before they are stored."""
         return frozenset() if self.redact is None else values.kinds(self.redact)
 
-    def _require_embedded(self, name: str) -> None:
+    def require_embedded(self, name: str) -> None:
+        """Say that a setting is missing, where nothing is embedded that could stand in for it.
+
+        Raises:
+            SettingsInvalid: so it is.
+        """
         if not self.embedded:
             secret = SECRETS / f"{PREFIX}{name}".lower()
             fault = f"not set, nor is there a secret {secret}, and nothing is embedded here"

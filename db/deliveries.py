@@ -83,27 +83,27 @@ def note(conn: sa.Connection, ended: Sequence[tuple[int, str]], now: datetime) -
 def claim_due(conn: sa.Connection, now: datetime, limit: int) -> list[tuple[Delivery, str]]:
     """Return what is to be tried now, each with its address; others won't for a while."""
     query = (
-        sa.select(d.c.id)
+        sa.select(d.c.id, d.c.attempts)
         .where(d.c.next_at <= now)
         .order_by(d.c.next_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [_claimed(conn, found, now) for found in conn.scalars(query).all()]
+    return [_claimed(conn, row.id, row.attempts, now) for row in conn.execute(query).all()]
 
 
-def _claimed(conn: sa.Connection, delivery_id: int, now: datetime) -> tuple[Delivery, str]:
+def _claimed(
+    conn: sa.Connection, delivery_id: int, attempts: int, now: datetime
+) -> tuple[Delivery, str]:
+    wait = BACKOFF[min(attempts, len(BACKOFF) - 1)]
     address = sa.select(b.c.webhook).where(b.c.id == d.c.batch_id).scalar_subquery()
     row = conn.execute(
         d.update()
         .where(d.c.id == delivery_id)
-        .values(attempts=d.c.attempts + 1, next_at=now + BACKOFF[0])
+        .values(attempts=attempts + 1, next_at=now + wait)
         .returning(d, address.label("address"))
     ).one()
-    found = _entity(row)
-    wait = BACKOFF[min(found.attempts, len(BACKOFF)) - 1]
-    conn.execute(d.update().where(d.c.id == delivery_id).values(next_at=now + wait))
-    return found, row.address
+    return _entity(row), row.address
 
 
 def note_delivered(conn: sa.Connection, delivery_id: int, status: int, now: datetime) -> None:

@@ -23,6 +23,12 @@ from db.tables import result_rows as r
 
 Place = tuple[int, int]  # a question's batch and position
 
+_TEXT = (
+    sa.select(q.c.text)
+    .where(q.c.batch_id == r.c.batch_id, q.c.position == r.c.position)
+    .scalar_subquery()
+)
+
 
 class Proposal(StrEnum):
     """What became of a pair that somebody's answer proposes to learn."""
@@ -173,7 +179,8 @@ def proposals(
     With `model`, those that belong to a model of that name, or to none that is known.
     """
     query = (
-        sa.select(d, _text_of(d).label("question"))
+        sa.select(d, q.c.text.label("question"))
+        .join(q, sa.and_(q.c.batch_id == d.c.batch_id, q.c.position == d.c.position))
         .where(d.c.proposal == state)
         .order_by(d.c.at, d.c.batch_id, d.c.position)
         .limit(limit)
@@ -215,7 +222,7 @@ def _hand_offs(now: datetime) -> sa.Select[Any]:
         .where(c.c.batch_id == r.c.batch_id, c.c.position == r.c.position, c.c.until > now)
         .scalar_subquery()
     )
-    return sa.select(r, _text_of(r).label("question"), held.label("held_by")).where(_handed_off())
+    return sa.select(r, _TEXT.label("question"), held.label("held_by")).where(_handed_off())
 
 
 def _handed_off() -> sa.ColumnElement[bool]:
@@ -225,14 +232,6 @@ def _handed_off() -> sa.ColumnElement[bool]:
 
 def _answered() -> sa.ColumnElement[bool]:
     return sa.exists().where(d.c.batch_id == r.c.batch_id, d.c.position == r.c.position)
-
-
-def _text_of(table: sa.Table) -> sa.ScalarSelect[Any]:
-    return (
-        sa.select(q.c.text)
-        .where(q.c.batch_id == table.c.batch_id, q.c.position == table.c.position)
-        .scalar_subquery()
-    )
 
 
 def _at(table: sa.Table, place: Place) -> sa.ColumnElement[bool]:

@@ -21,7 +21,9 @@ import sqlalchemy as sa
 from db.entities import BatchState
 from db.files import COMPLETE, DOOMED, INCOMPLETE
 from db.tables import batches as b
-from db.tables import deliveries, desk_answers, desk_claims
+from db.tables import deliveries
+from db.tables import desk_answers as d
+from db.tables import desk_claims as c
 from db.tables import file_parts as p
 from db.tables import files as f
 from db.tables import jobs as j
@@ -30,7 +32,7 @@ from db.tables import questions as q
 from db.tables import result_rows as r
 
 _MARKED = b.c.state == BatchState.PRUNED
-_ROWS = (desk_answers, desk_claims, r, q)  # of one question each
+_TEXTS = (r, q, c, d)  # what hangs on a question
 _ORDERED = sa.exists().where(o.c.file_id == f.c.id)
 
 
@@ -102,7 +104,9 @@ def mark(conn: sa.Connection, ids: Sequence[int], before: datetime) -> list[int]
     # A name that nobody can give, as it can't be printed.
     name = sa.literal("\t") + sa.cast(b.c.id, sa.Text)
     told = {"state": BatchState.PRUNED, "name": name, "source": "", "idempotency_key": ""}
+    told |= {"webhook": None}
     conn.execute(b.update().where(b.c.id.in_(marked)).values(told))
+    conn.execute(d.delete().where(d.c.batch_id.in_(marked)))
     return marked
 
 
@@ -124,7 +128,7 @@ def delete_range(conn: sa.Connection, batch_id: int, first: int, last: int) -> b
     held = sa.select(b.c.id).where(b.c.id == batch_id, _MARKED).with_for_update()
     if conn.execute(held).first() is None:
         return False
-    for table in _ROWS:
+    for table in _TEXTS:
         within = table.c.position.between(first, last)
         conn.execute(table.delete().where(table.c.batch_id == batch_id, within))
     _delete_jobs(conn, j.c.batch_id == batch_id, j.c.first_position.between(first, last))
@@ -133,7 +137,7 @@ def delete_range(conn: sa.Connection, batch_id: int, first: int, last: int) -> b
 
 def delete(conn: sa.Connection, ids: Sequence[int]) -> None:
     """Delete all that is left of marked batches."""
-    for table in (*_ROWS, deliveries):
+    for table in (*_TEXTS, deliveries):
         conn.execute(table.delete().where(table.c.batch_id.in_(ids)))
     _delete_jobs(conn, j.c.batch_id.in_(ids))
     conn.execute(j.update().where(j.c.batch_id.in_(ids)).values(error=None, owner=None))

@@ -146,6 +146,18 @@ def answered(engine: sa.Engine, name: str) -> Asked:
         return Asked(batch, results.one(conn, batch.id, 1))
 
 
+def looked_up(engine: sa.Engine, name: str) -> tuple[Asked, str]:
+    """Look up a question by the name of its batch; return its text as well.
+
+    Raises:
+        BatchUnknown: no question was asked under that name.
+    """
+    found = answered(engine, name)
+    with reading(engine) as conn:
+        ((_, _, text),) = results.texts(conn, found.batch.id, limit=1)
+    return found, text
+
+
 def _submit(
     engine: sa.Engine,
     settings: Settings,

@@ -21,14 +21,17 @@ from producer.web import (
     access,
     batches,
     deliveries,
+    desk,
     openai_batches,
     openai_files,
     problems,
     questions,
     results,
+    sessions,
     shapes,
 )
 from producer.web.access import SCHEME, needs
+from producer.web.page import page
 from producer.web.surroundings import Surroundings, here
 
 LARGEST_BODY = 8 << 20  # bytes of what is no upload: it is held in memory
@@ -71,12 +74,14 @@ def create_app(surroundings: Surroundings) -> OpenAPI:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
     app.extensions["answermill"] = surroundings
     problems.install(app)
+    sessions.install(app, surroundings.settings)
     access.install(app)
     app.after_request(_harden)
     for api in (
-        m.api for m in (questions, batches, deliveries, results, openai_files, openai_batches)
+        m.api for m in (questions, batches, deliveries, results, desk, openai_files, openai_batches)
     ):
         app.register_api(api)
+    app.register_blueprint(page)
     # Of what a view reads by itself.
     for shape in (shapes.NewQuestions,):
         schema = get_model_schema(shape)

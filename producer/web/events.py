@@ -13,10 +13,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import sqlalchemy as sa
 
-from db.errors import AnswermillError
+from db.errors import BatchUnknown, ServiceAway
 from db.session import DatabaseClock, reading
 from producer.status import Standing, standing_in
 
@@ -103,12 +104,15 @@ class Followers:
             return list(self._followed)
 
     def _tell(self, followed: Iterable[int], clock: DatabaseClock) -> None:
+        seen: Seen = {}
         try:
             now = clock()
             with reading(self._engine) as conn:
-                seen = {one: standing_in(conn, str(one), now) for one in followed}
-        except AnswermillError:  # the database is away: the next look may find it
-            seen = {}
+                for one in followed:
+                    with suppress(BatchUnknown):  # it was deleted meanwhile
+                        seen[one] = standing_in(conn, str(one), now)
+        except ServiceAway:
+            pass  # the next look may find it
         with self._news:
             self._seen, self._round = seen, self._round + 1
             self._news.notify_all()

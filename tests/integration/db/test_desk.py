@@ -3,12 +3,15 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
-from db import desk
+from db import desk, pruning
+from db.batches import close_finished
 from db.desk import Proposal
 from db.entities import Status
 from db.errors import HandOffTaken, HandOffUnknown
 from db.session import reading, transaction
+from db.tables import desk_answers, desk_claims
 from tests.factories import (
     NOW,
     all_results,
@@ -151,6 +154,17 @@ def test_a_pair_is_proposed_accepted_and_rejected(engine, batch):
         assert list(desk.proposal_counts(conn).values()) == [0, 1, 1]
         (row,) = desk.proposals(conn, Proposal.ACCEPTED, limit=9)
         assert (row.question, row.model, row.decided_by) == ("Where is my parcel?", "shop", "bob")
+
+
+def test_pruning_a_batch_deletes_its_claims_and_answers(engine, batch):
+    _answer(engine, (batch.id, 1))
+    _claim(engine, (batch.id, 2))
+    with transaction(engine) as conn:
+        close_finished(conn, NOW)
+        assert pruning.mark(conn, [batch.id], later(1)) == [batch.id]
+        pruning.delete_range(conn, batch.id, 1, 5)
+        for table in (desk_answers, desk_claims):
+            assert conn.execute(sa.select(table)).all() == []
 
 
 def test_of_two_who_answer_at_once_one_is_told_so(engine, batch):

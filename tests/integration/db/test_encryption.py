@@ -7,12 +7,13 @@ import base64
 import pytest
 import sqlalchemy as sa
 
-from db import batches, cipher, config, failures, files, results, rotation, sealed
+from db import batches, cipher, config, desk, failures, files, results, rotation, sealed
 from db.cipher import MARK, Cipher
 from db.entities import Status
 from db.errors import KeyMissing, TextDamaged
 from db.files import File, Order
 from db.session import open_engine, reading, transaction
+from db.tables import desk_answers
 from tests.factories import (
     NOW,
     all_results,
@@ -28,6 +29,7 @@ from tests.factories import (
 FIRST, SECOND = cipher.new_key(), cipher.new_key()
 SECRET = "Marker 4711: where is my parcel?"
 ASKED = [question(1, SECRET, metadata={"note": SECRET}), question(2, f"{MARK}{SECRET}")]
+DESK = {"batch_id": 1, "position": 2, "answer": SECRET, "by": "jane", "at": NOW}
 FAILED = f"ValueError: no answer to {SECRET}"
 
 
@@ -65,8 +67,11 @@ def filled(engine):
     with transaction(engine) as conn:
         batches.close_finished(conn, NOW)
     with transaction(engine) as conn:
-        files.add(conn, File("file-1", "requests.jsonl", 1, NOW))
+        file = File("file-1", "requests.jsonl", 1, NOW)
+        files.begin(conn, file)
         files.add_part(conn, "file-1", 0, SECRET.encode())
+        files.complete(conn, file)
+        conn.execute(desk_answers.insert().values(**DESK))
         files.order(conn, Order("order", "file-1", "/v1/responses", {"note": SECRET}, NOW))
     return batch
 
@@ -80,6 +85,7 @@ def seen(engine, batch):
             batches.find(conn, "tickets").idempotency_key,
             files.part(conn, "file-1", 0),
             files.ordered(conn, "order").metadata,
+            desk.answered(conn, (batch.id, 2)).answer,
             conn.scalar(sa.text("SELECT count(*) FROM results")),
         )
 
@@ -94,10 +100,11 @@ def test_nothing_of_a_text_can_be_read_without_the_key(opened):
             sa.text("SELECT metadata FROM questions WHERE metadata IS NOT NULL")
         )
     assert str(metadata).strip('"').startswith(MARK)
-    texts, told, digest, part, noted, _ = seen(engine, batch)
+    texts, told, digest, part, noted, desk_answer, _ = seen(engine, batch)
     assert texts == [(1, "ticket-1", SECRET), (2, "ticket-2", f"{MARK}{SECRET}")]
     assert told == [(SECRET, SECRET, None), (f"{MARK}{SECRET}", None, FAILED)]
     assert (digest, part, noted) == (SECRET, SECRET.encode(), {"note": SECRET})
+    assert desk_answer == SECRET
 
 
 def test_the_same_text_is_stored_differently_each_time(opened):
@@ -146,12 +153,12 @@ def test_a_rotation_seals_everything_anew_and_only_once(opened):
     cursors = [row.cursor for row in all_results(opened(), batch)]
     first, both, second = opened(FIRST), opened(SECOND, FIRST), opened(SECOND)
     told = []
-    assert rotation.rotate(first, step=1, on_progress=lambda *seen: told.append(seen)) == 7
+    assert rotation.rotate(first, step=1, on_progress=lambda *seen: told.append(seen)) == 8
     assert ("questions", 2, 2) in told
     assert rotation.rotate(first, on_progress=lambda *_: None) == 0
     assert "4711" not in raw(first)
     assert seen(first, batch) == expected
-    assert rotation.rotate(both, on_progress=lambda *_: None) == 7
+    assert rotation.rotate(both, on_progress=lambda *_: None) == 8
     assert id_of(FIRST) not in raw(both)
     assert seen(second, batch) == expected
     assert [row.cursor for row in all_results(second, batch)] == cursors
@@ -168,7 +175,7 @@ def test_a_rotation_that_was_interrupted_goes_on(opened):
     with pytest.raises(KeyboardInterrupt):
         rotation.rotate(engine, step=1, on_progress=stop)
     left = rotation.rotate(engine, step=1, on_progress=lambda *_: None)
-    assert 0 < left < 7
+    assert 0 < left < 8
     assert "4711" not in raw(engine)
     assert seen(engine, batch)[0][0][2] == SECRET
 

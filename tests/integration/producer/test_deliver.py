@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from db import batches, config, deliveries, failures, jobs
+from db import batches, config, deliveries, failures, jobs, pruning
 from db.deliveries import BACKOFF
 from db.entities import BatchState, Status
 from db.errors import DeliveryUnknown, WebhookInvalid
@@ -213,3 +213,12 @@ def test_submit_takes_an_address_and_looks_at_it_first(submitted, write, engine,
     done = submitted(path, webhook="https://example.com/hook")
     with reading(engine) as conn:
         assert batches.find(conn, str(done.batch.id)).webhook == "https://example.com/hook"
+
+
+def test_who_prunes_a_batch_prunes_its_messages(ended, engine, sender):
+    batch = ended()
+    with transaction(engine) as conn:
+        assert pruning.mark(conn, [batch.id], NOW + timedelta(days=1)) == [batch.id]
+        pruning.delete(conn, [batch.id])
+        assert conn.scalar(sa.select(sa.func.count()).select_from(d)) == 0
+    assert deliver_due(sender) == 0

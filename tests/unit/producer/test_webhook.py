@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import ssl
+import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -153,12 +156,27 @@ def test_by_tls_the_receiver_must_be_the_one_that_is_named(tmp_path):
     assert receiver.came == []
 
 
-def test_a_receiver_that_never_ends_its_answer_is_cut_off(monkeypatch):
+def drip(listener):
+    """Answer a byte at a time, for longer than anybody should wait, and well in the end."""
+    client, _ = listener.accept()
+    with client, contextlib.suppress(OSError):
+        client.recv(1 << 16)
+        client.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        for _ in range(40):
+            client.sendall(b"x")
+            time.sleep(0.05)
+        client.sendall(b"\r\n\r\n")
+
+
+def test_a_receiver_that_takes_its_time_is_cut_off(monkeypatch):
     monkeypatch.setattr(webhook, "_LONGEST_SECONDS", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         with pytest.raises((OSError, webhook.http.client.HTTPException)):
-            post(f"http://127.0.0.1:{port}/", BODY, HEADERS, private=True)
+            post(url, BODY, HEADERS, private=True)
+        thread.join()
 
 
 def test_the_signature_is_the_specifications():
