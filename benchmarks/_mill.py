@@ -47,6 +47,7 @@ def surroundings(kind: str = "postgresql") -> Iterator[Settings]:
         home = Path(at_exit.enter_context(folder))
         os.environ["ANSWERMILL_HOME"] = str(home)
         os.environ["ANSWERMILL_MODEL"] = MODEL
+        os.environ.pop("ANSWERMILL_DATABASE_URL", None)
         if kind == "postgresql":
             os.environ["ANSWERMILL_DATABASE_URL"] = at_exit.enter_context(postgresql(home))
         settings = load()

@@ -8,7 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db import dialect
+from db import deliveries, dialect
+from db.cipher import require_open
 from db.entities import Batch, BatchState, JobState, Lane, Progress, Question, Status
 from db.errors import BatchClosed, BatchUnknown
 from db.messages import AnswerJob
@@ -49,6 +50,7 @@ def create(
     now: datetime,
     deadline: datetime | None = None,
     model: str | None = None,
+    webhook: str | None = None,
 ) -> Batch:
     """Open a batch; the name must be free."""
     row = conn.execute(
@@ -61,6 +63,7 @@ def create(
             source=source,
             deadline=deadline,
             model=model,
+            webhook=webhook,
             created_at=now,
         )
         .returning(b)
@@ -88,6 +91,16 @@ def named(conn: sa.Connection, name: str) -> Batch | None:
     """Return the batch of a name, if there is one."""
     row = conn.execute(sa.select(b).where(b.c.name == name)).first()
     return None if row is None else _entity(row)
+
+
+def is_made_of(batch: Batch, digest: str) -> bool:
+    """Tell whether the batch was made of what has this digest.
+
+    Raises:
+        KeyMissing: its own is encrypted with a key that is not here.
+    """
+    require_open(batch.idempotency_key)
+    return batch.idempotency_key == digest
 
 
 def newest(conn: sa.Connection, limit: int, before: int | None = None) -> list[Batch]:
@@ -181,7 +194,11 @@ def close_finished(conn: sa.Connection, now: datetime, batch_id: int | None = No
         return 0
     state = sa.case((b.c.state == BatchState.SEALED, BatchState.DONE.value), else_=b.c.state)
     update = b.update().where(b.c.id.in_(found), over).values(state=state, finished_at=now)
-    return conn.execute(update).rowcount
+    # The address itself: for IS NOT NULL of a column that came later, SQLite returns true.
+    ended = conn.execute(update.returning(b.c.id, b.c.state, b.c.webhook)).all()
+    told = [(row.id, row.state) for row in ended if row.webhook is not None]
+    deliveries.note(conn, told, now)
+    return len(ended)
 
 
 def stop(conn: sa.Connection, batch_id: int, state: BatchState) -> bool:

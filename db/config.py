@@ -30,6 +30,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from db import values
 from db.errors import SettingsInvalid
 
 PREFIX = "ANSWERMILL_"
@@ -85,6 +86,19 @@ class Settings(BaseSettings):
         default=None,
         description="URL of Redis or Valkey. Unset: the embedded Redis under HOME.",
     )
+    broker_ca: Path | None = Field(
+        default=None,
+        description="File of the CA certificates that a rediss:// Redis is checked against. Unset:"
+        " the system's.",
+    )
+    broker_cert: Path | None = Field(
+        default=None,
+        description="File of the certificate that we show to a rediss:// Redis. Unset: none.",
+    )
+    broker_key: Path | None = Field(
+        default=None,
+        description="File of that certificate's key. Unset: it is in the certificate's file.",
+    )
     embedded: bool = Field(
         default=True,
         description="Whether a database or a Redis without a URL is the embedded one. Off, as in"
@@ -99,6 +113,22 @@ class Settings(BaseSettings):
         default=None,
         description="Model that workers answer with: NAME, whatever version of it is in production,"
         " or NAME@VERSION, always that one. Unset: the only model that has a production version.",
+    )
+
+    encryption_keys: SecretStr | None = Field(
+        default=None,
+        description="Keys, separated by commas or white space, that question and answer texts are"
+        " encrypted with in the database: the first one encrypts, all of them decrypt;"
+        " `answermill db encryption-key` makes one. Unset: texts are stored as they are.",
+    )
+    encryption_keys_file: Path | None = Field(
+        default=None, description="File that holds these keys instead."
+    )
+
+    redact: str | None = Field(
+        default=None,
+        description="What is taken out of questions before they are stored, separated by commas:"
+        " email, phone, card. More: what was asked can't be read again. Unset: nothing.",
     )
 
     job_size: Annotated[int, Field(gt=0, le=10_000)] = Field(
@@ -215,6 +245,15 @@ class Settings(BaseSettings):
     web_port: Annotated[int, Field(ge=1, le=65_535)] = Field(
         default=8000, description="Port of the HTTP front."
     )
+    web_cert: Path | None = Field(
+        default=None,
+        description="File of the HTTP front's certificate, and of those that lead to its CA. Unset:"
+        " it serves plain HTTP.",
+    )
+    web_key: Path | None = Field(
+        default=None,
+        description="File of that certificate's key. Unset: it is in the certificate's file.",
+    )
     web_threads: Annotated[int, Field(gt=3)] = Field(
         default=128,
         description="Requests that each process of the HTTP front serves at once; three in four"
@@ -234,6 +273,16 @@ class Settings(BaseSettings):
         description="Largest upload. More: more room needed in the temporary folder.",
     )
 
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="What webhooks are signed with: whsec_ and 24 to 64 bytes as base64; several,"
+        " separated by white space, while one takes another's place. Unset: none are sent.",
+    )
+    webhook_private: bool = Field(
+        default=False,
+        description="Whether webhooks may go to private, loopback and link-local addresses, and"
+        " without TLS. On: whoever may submit may let the HTTP front call inside your network.",
+    )
     session_secret: SecretStr | None = Field(
         default=None,
         description="What signs the sessions of the page, at least 32 random characters, the same"
@@ -274,6 +323,48 @@ class Settings(BaseSettings):
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return _absolute(value)
+
+    @field_validator(
+        "broker_ca", "broker_cert", "broker_key", "encryption_keys_file", "web_cert", "web_key"
+    )
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        try:
+            with value.open("rb"):
+                return value
+        except OSError as error:
+            msg = f"{value} can't be read: {(error.strerror or str(error)).lower()}"
+            raise ValueError(msg) from None
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _ = values.signing_keys(value.get_secret_value())
+        return value
+
+    @field_validator("redact")
+    @classmethod
+    def _are_kinds(cls, value: str | None) -> str | None:
+        if value is not None:
+            _ = values.kinds(value)
+        return value
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _ = values.keys(value.get_secret_value())
+        return value
+
+    @field_validator("encryption_keys_file")
+    @classmethod
+    def _holds_keys(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            _ = values.keys_in(value)
+        return value
 
     @field_validator("model_store", mode="before")
     @classmethod
@@ -319,6 +410,12 @@ class Settings(BaseSettings):
             msg = f"{scheme}:// is not supported; use one of {known}://"
             raise ValueError(msg)
         _check_port(value.get_secret_value())
+        if re.search(r"[?&]ssl_", value.get_secret_value()):
+            msg = (
+                f"TLS is set by {PREFIX}BROKER_CA, _CERT and _KEY, not in the URL;"
+                " that certificates are checked can't be turned off"
+            )
+            raise ValueError(msg)
         return value
 
     @property
@@ -360,6 +457,28 @@ class Settings(BaseSettings):
             self.require_embedded("BROKER_URL")
             return f"redis+socket://{self.redis_socket}"
         return self.broker_url.get_secret_value()
+
+    @property
+    def keys(self) -> list[bytes]:
+        """The keys of what is encrypted in the database; the first one encrypts."""
+        if self.encryption_keys is not None:
+            return values.keys(self.encryption_keys.get_secret_value())
+        if self.encryption_keys_file is not None:
+            return values.keys(
+                self.encryption_keys_file.read_text(encoding="utf-8", errors="replace")
+            )
+        return []
+
+    @property
+    def signing_keys(self) -> list[bytes]:
+        """What webhooks are signed with; none are sent without."""
+        secret = self.webhook_secret
+        return [] if secret is None else values.signing_keys(secret.get_secret_value())
+
+    @property
+    def redacted(self) -> frozenset[values.Redacted]:
+        """What is taken out of questions before they are stored."""
+        return frozenset() if self.redact is None else values.kinds(self.redact)
 
     def require_embedded(self, name: str) -> None:
         """Say that a setting is missing, where nothing is embedded that could stand in for it.

@@ -123,6 +123,7 @@ class Batch:
     model: str | None
     created_at: datetime
     finished_at: datetime | None
+    webhook: str | None = None  # where its end is told
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from db.entities import BatchState
 from db.files import COMPLETE, DOOMED, INCOMPLETE
 from db.tables import batches as b
+from db.tables import deliveries
 from db.tables import desk_answers as d
 from db.tables import desk_claims as c
 from db.tables import file_parts as p
@@ -103,7 +104,9 @@ def mark(conn: sa.Connection, ids: Sequence[int], before: datetime) -> list[int]
     # A name that nobody can give, as it can't be printed.
     name = sa.literal("\t") + sa.cast(b.c.id, sa.Text)
     told = {"state": BatchState.PRUNED, "name": name, "source": "", "idempotency_key": ""}
+    told |= {"webhook": None}
     conn.execute(b.update().where(b.c.id.in_(marked)).values(told))
+    conn.execute(d.delete().where(d.c.batch_id.in_(marked)))
     return marked
 
 
@@ -134,7 +137,7 @@ def delete_range(conn: sa.Connection, batch_id: int, first: int, last: int) -> b
 
 def delete(conn: sa.Connection, ids: Sequence[int]) -> None:
     """Delete all that is left of marked batches."""
-    for table in _TEXTS:
+    for table in (*_TEXTS, deliveries):
         conn.execute(table.delete().where(table.c.batch_id.in_(ids)))
     _delete_jobs(conn, j.c.batch_id.in_(ids))
     conn.execute(j.update().where(j.c.batch_id.in_(ids)).values(error=None, owner=None))

@@ -133,6 +133,15 @@ def _read(
     return [tuple(row) for row in rows]
 
 
+def check_key(conn: sa.Connection) -> None:
+    """Read the text that was stored last, if any is, for nothing but its key.
+
+    Raises:
+        KeyMissing: it is encrypted with a key that is not here.
+    """
+    conn.scalar(sa.select(q.c.text).order_by(q.c.batch_id.desc(), q.c.position).limit(1))
+
+
 def texts(
     conn: sa.Connection, batch_id: int, *, after: int = 0, limit: int
 ) -> list[tuple[int, str, str]]:

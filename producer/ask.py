@@ -18,7 +18,9 @@ from db.entities import Batch, Lane, Question
 from db.errors import BatchUnknown, SourceChanged, SourceInvalid
 from db.session import DatabaseClock, reading, transaction
 from producer import tracing
+from producer.accept import accept
 from producer.broker import Sender, check
+from producer.redaction import redact
 from producer.room import Room
 from producer.texts import question_fault
 
@@ -94,7 +96,8 @@ def put(
         raise SourceInvalid("the question", problem)
     check(app, settings)
     name = PREFIX + (token or uuid.uuid4().hex)
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    # By a digest of what was taken out, whoever guesses it could be sure.
+    digest = hashlib.sha256(redact(text, settings.redacted).encode()).hexdigest()
     if token is not None and (before := _again(engine, name, digest)) is not None:
         return before
     clock = clock or DatabaseClock(engine)
@@ -102,7 +105,14 @@ def put(
     now, sender = clock(), Sender(app, settings)
     try:
         batch = _submit(
-            engine, sender, text, name=name, source=source, idempotency_key=digest, now=now
+            engine,
+            settings,
+            sender,
+            text,
+            name=name,
+            source=source,
+            idempotency_key=digest,
+            now=now,
         )
     except IntegrityError:  # the token's second time, at the same time
         found = _again(engine, name, digest)
@@ -116,7 +126,7 @@ def put(
 def _again(engine: sa.Engine, name: str, digest: str) -> Batch | None:
     with reading(engine) as conn:
         found = batches.named(conn, name)
-    if found is not None and found.idempotency_key != digest:
+    if found is not None and not batches.is_made_of(found, digest):
         raise SourceChanged(name, found.id)
     return found
 
@@ -150,6 +160,7 @@ def looked_up(engine: sa.Engine, name: str) -> tuple[Asked, str]:
 
 def _submit(
     engine: sa.Engine,
+    settings: Settings,
     sender: Sender,
     text: str,
     *,
@@ -169,7 +180,7 @@ def _submit(
             source=source,
             now=now,
         )
-        messages = batches.append(conn, batch, [question], job_size=1, sent=sent, now=now)
+        messages = accept(conn, settings, batch, [question], sent=sent, now=now)
         batches.seal(conn, batch, now)
     if sent:
         sender.send(messages)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import sqlalchemy as sa
 import typer
+from rich.progress import Progress, TaskID
 
-from db import dialect, migrate, queues, versions
+from db import cipher, dialect, migrate, queues, rotation, sealed, versions
 from db.config import Settings, load, redact
 from db.entities import InForce
-from db.errors import AnswermillError, BrokerTaken
+from db.errors import AnswermillError, BrokerTaken, SettingsInvalid
 from db.session import check_schema, make_home, open_engine, reading, revision
 from db.tables import REVISION
 from db.terminal import err, out, parse_duration
@@ -158,6 +159,39 @@ def prune(
     from stack.prune_display import run
 
     run(load(), parse_duration(older_than), dry_run=dry_run, as_json=as_json)
+
+
+@database.command(name="encryption-key")
+def encryption_key() -> None:
+    """Make a key for ANSWERMILL_ENCRYPTION_KEYS; it is shown and kept nowhere."""
+    out.print(cipher.new_key())
+
+
+@database.command(name="rotate-key")
+def rotate_key(
+    *,
+    decrypt: Annotated[
+        bool, typer.Option("--decrypt", help="Store plain text again; no key encrypts any more.")
+    ] = False,
+) -> None:
+    """Encrypt what is stored with the first key; goes on where it was interrupted."""
+    settings = load()
+    if not settings.keys:
+        fault = "not set; `answermill db encryption-key` makes a key"
+        raise SettingsInvalid([f"ANSWERMILL_ENCRYPTION_KEYS: {fault}"])
+    with opened(settings) as engine, Progress(console=err, transient=True) as bars:
+        told = cipher.Cipher(settings.keys, opens_only=decrypt)
+        sealed.equip(engine, told)
+        tasks: dict[str, TaskID] = {}
+
+        def progress(table: str, seen: int, total: int) -> None:
+            if table not in tasks:
+                tasks[table] = bars.add_task(table)
+            bars.update(tasks[table], completed=seen, total=total)
+
+        rows = rotation.rotate(engine, on_progress=progress)
+    how = f"encrypted with the key {told.current}" if told.current else "decrypted"
+    out.print(f"{rows:,} rows {how}; the rest was so already")
 
 
 def _checked(engine: sa.Engine) -> str:

@@ -3,6 +3,7 @@
 Celery lets some malformed messages raise in the parent, which dies of it; the message goes
 back to its lane and kills the next one, so that a single message stops every worker. Here
 the message is tried first, and whatever one raises all the same ends that message alone.
+Redis itself may refuse, too, out of memory for example: then it is asked again every second.
 Covers messages that Celery's transport can read; one that it can't is gone from Redis by then,
 and costs one restart.
 """
@@ -10,6 +11,7 @@ and costs one restart.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +23,7 @@ from celery.worker.strategy import default
 
 log = structlog.get_logger()
 
+_RETRY_SECONDS = 1.0
 _PARTS = 3  # args, kwargs and what chains and groups need
 
 
@@ -40,6 +43,20 @@ class Intake(Consumer):  # type: ignore[misc]  # Celery has no annotations
                 self._refuse(message, error)
 
         return take_or_refuse
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """Tell it, and wait a moment if Redis is there and refuses: it is asked again at once."""
+        super().on_connection_error_before_connected(exc)
+        self._wait(exc)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """The same, with a connection."""
+        super().on_connection_error_after_connected(exc)
+        self._wait(exc)
+
+    def _wait(self, error: Exception) -> None:
+        if not isinstance(error, self.connection_errors):
+            time.sleep(_RETRY_SECONDS)
 
     # Celery's own refusals show a traceback and the body, and some raise.
 

@@ -36,6 +36,7 @@ from producer.web.shapes import (
     Retrying,
 )
 from producer.web.surroundings import here
+from producer.webhook import target_of
 
 api = APIBlueprint(
     "batches",
@@ -78,6 +79,7 @@ def listing(query: Listing) -> Response:
 @needs(Scope.SUBMIT, recorded=True, upload=True)
 def create(header: Idempotency, query: Creating) -> Response:
     """Store the body's questions as a batch; or open an empty one that takes questions later."""
+    _check_webhook(query.webhook)
     token = token_of(header) or uuid.uuid4().hex
     name = checked_name(query.name) if query.name is not None else f"http-{token}"
     done = _opened(query, name) if query.open else _submitted(query, name)
@@ -87,13 +89,27 @@ def create(header: Idempotency, query: Creating) -> Response:
     return told
 
 
+def _check_webhook(url: str | None) -> None:
+    if url is None:
+        return
+    settings = here().settings
+    if not settings.signing_keys:
+        problems.refuse(422, "this installation sends no webhooks", field="webhook")
+    target_of(url, private=settings.webhook_private)
+
+
 def _opened(query: Creating, name: str) -> Submitted:
     if request.content_length:
         problems.refuse(422, "a batch that is opened has no questions yet", field="body")
     source = f"opened, key {caller().name}"
     deadline = query.deadline
     found = appending.open_batch(
-        here().engine, name=name, source=source, lane=query.lane, deadline=deadline
+        here().engine,
+        name=name,
+        source=source,
+        lane=query.lane,
+        deadline=deadline,
+        webhook=query.webhook,
     )
     return Submitted(found, found.question_count, resumed=False, already=found.question_count > 0)
 
@@ -110,6 +126,7 @@ def _submitted(query: Creating, name: str) -> Submitted:
             lane=query.lane,
             deadline=query.deadline,
             origin=f"upload, key {caller().name}",
+            webhook=query.webhook,
             when_full=WhenFull.STOP,
         )
 

@@ -94,6 +94,11 @@ class Creating(Strict):
         bool, Field(description="Make an empty batch that takes questions until it is sealed.")
     ] = False
 
+    webhook: (
+        Annotated[str, Field(max_length=2_000, description="Where its end is told: https://….")]
+        | None
+    ) = None
+
     @property
     def deadline(self) -> timedelta | None:
         """How long answers are of use."""
@@ -184,6 +189,34 @@ class Batches(BaseModel):
     """Where batches stand, the newest first."""
 
     batches: list[Batch]
+
+
+class Delivery(BaseModel):
+    """A message about a batch's end."""
+
+    delivery: int
+    batch: int
+    message: Annotated[str, Field(description="The header `webhook-id`, whatever the attempt.")]
+    event: str
+    state: Annotated[str, Field(description="`waiting`, `delivered` or `given up`.")]
+    attempts: int
+    status: Annotated[int | None, Field(description="Of the last response.")]
+    error: str | None
+    created_at: str
+    next_at: str | None
+    delivered_at: str | None
+
+
+class Deliveries(BaseModel):
+    """Messages about a batch's end, the oldest first."""
+
+    deliveries: list[Delivery]
+
+
+class DeliveryPath(BatchPath):
+    """A batch, and one of its messages."""
+
+    delivery: Annotated[int, Field(ge=0, lt=_MOST)]
 
 
 class Retried(BaseModel):

@@ -44,9 +44,11 @@ class Hungry(EchoModel):
     def __init__(self, most: int, error: Exception) -> None:
         super().__init__(FULL)
         self._most, self._error = most, error
+        self.refused = 0
 
     def encode(self, tokens):
         if len(tokens) > self._most:
+            self.refused += 1
             raise self._error
         return super().encode(tokens)
 
@@ -69,6 +71,15 @@ def test_a_pass_without_memory_is_halved_until_it_fits(error):
     assert [answer.answer for answer in answers] == texts
     assert model.passes == [2, 2, 2, 2]
     assert heard == [2, 4, 6, 8]
+
+
+def test_what_is_refused_once_is_not_asked_for_again():
+    model = Hungry(4, MemoryError())
+    texts = [f"{n:04}" for n in range(24)]
+    answers = answer_texts(Sparing(model, lambda: 1 << 30), texts)
+    assert [answer.answer for answer in answers] == texts
+    assert model.refused == 1
+    assert model.passes == [4] * 6
 
 
 def test_a_question_that_has_no_memory_alone_fails():
