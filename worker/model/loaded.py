@@ -45,6 +45,7 @@ class LoadedModel:
     languages: frozenset[str]  # ISO 639-1, that the knowledge base speaks
     budget: PassBudget
     cascade: Cascade | None = None
+    scope_cut: float = _EVENS  # with less scope, what is handed off is out of scope
     runners_up: int = 0  # stored with every result
     rates: Mapping[int, float] = field(default_factory=dict)  # measured: `worker.model.pace`
 
@@ -125,7 +126,7 @@ class LoadedModel:
         return is_small_talk(self.knowledge.entries[verdict.ranked[0][0]])
 
     def _reason(self, text: str, verdict: Verdict) -> Reason:
-        if verdict.scope >= _EVENS:
+        if verdict.scope >= self.scope_cut:
             return Reason.AMBIGUOUS
         spoken = language(text)
         foreign = spoken is not None and spoken not in self.languages
@@ -200,6 +201,7 @@ def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) ->
         languages=frozenset(manifest.languages),
         budget=encoder.budgets[0],
         cascade=_cascade(bundle, knowledge),
+        scope_cut=_EVENS if manifest.scope_cut is None else manifest.scope_cut,
         runners_up=runners_up,
     )
 
