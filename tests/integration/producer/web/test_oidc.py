@@ -159,6 +159,7 @@ def test_an_issuer_that_is_away_is_told_so(settings, engine, client, told):
 
 
 def test_what_it_takes_must_be_set(settings, engine, client, told):
+    assert tuple(Scope) == values.SCOPES
     lacking = settings.model_copy(update=told | {"web_url": None, "oidc_scopes": None})
     with pytest.raises(SettingsInvalid) as error:
         create_app(surround(lacking, engine, client))
@@ -167,10 +168,6 @@ def test_what_it_takes_must_be_set(settings, engine, client, told):
     for name, value in {"oidc_scopes": "owner=x", "oidc_issuer": "http://issuer.example"}.items():
         with pytest.raises(SettingsInvalid, match=f"ANSWERMILL_{name.upper()}"):
             config.load(**{name: value})
-
-
-def test_the_settings_know_every_scope():
-    assert tuple(Scope) == values.SCOPES
 
 
 def test_without_an_issuer_there_is_no_such_way_in(front):
