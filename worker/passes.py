@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from db.entities import Answer
 
 
+_DECIDED = 128  # questions that are decided together at least; more: progress is told later
+
+
 @dataclass(frozen=True)
 class PassBudget:
     """How much goes into one pass."""
@@ -109,7 +112,7 @@ def answer_texts(
     Args:
         model: what answers.
         texts: the questions.
-        on_pass: hears after each pass how many of the texts are answered.
+        on_pass: hears now and then, and at the end, how many of the texts are answered.
     """
     places: dict[str, list[int]] = {}
     for place, text in enumerate(texts):
@@ -139,8 +142,17 @@ def answer_in_passes(model: Model, texts: Sequence[str]) -> None:
 
 
 def _in_passes(model: Model, texts: Sequence[str]) -> Iterator[list[tuple[str, Answer]]]:
+    import numpy as np  # not where it is only known what a model is: a worker's parent
+
     tokens = model.tokenize(texts) if texts else []
+    asked: list[str] = []
+    encoded: list[NDArray[np.float32]] = []
     for members in form_passes([len(ids) for ids in tokens], model.budget):
-        embeddings = model.encode([tokens[i] for i in members])
-        asked = [texts[i] for i in members]
-        yield list(zip(asked, model.decide(asked, embeddings), strict=True))
+        encoded.append(model.encode([tokens[i] for i in members]))
+        asked += [texts[i] for i in members]
+        # Small passes are decided together: what knows no pass likes many questions.
+        if len(asked) >= _DECIDED:
+            yield list(zip(asked, model.decide(asked, np.concatenate(encoded)), strict=True))
+            asked, encoded = [], []
+    if asked:
+        yield list(zip(asked, model.decide(asked, np.concatenate(encoded)), strict=True))
