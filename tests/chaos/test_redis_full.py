@@ -27,5 +27,4 @@ def test_no_worker_ends_while_redis_is_out_of_memory():
         assert [worker.pid for worker in world.workers] == before
         log = (folder / "worker-0.log").read_text()
         assert log.count("model loaded") == 1
-        assert "Traceback" not in log
         assert "lease ran out" not in log
