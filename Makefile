@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up secrets test fuzz test-browser test-compose base-images chaos check audit format bench bench-peers lock clean
+.PHONY: help demo up secrets test fuzz test-browser test-compose base-images chaos check audit format bench bench-peers bench-others lock clean
 
 help: ## tell what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,7 +70,7 @@ format: $(INSTALLED) ## format the code
 	$(BIN)/ruff check --fix .
 
 bench: $(INSTALLED) ## run every benchmark; each ends in one JSON line
-	for file in $(filter-out benchmarks/peers.py,$(wildcard benchmarks/[a-z]*.py)); do \
+	for file in $(filter-out benchmarks/peers.py benchmarks/others.py,$(wildcard benchmarks/[a-z]*.py)); do \
 	  $(BIN)/python $$file || exit 1; done
 
 .venv-%/.installed: benchmarks/%.txt
@@ -80,6 +80,11 @@ bench: $(INSTALLED) ## run every benchmark; each ends in one JSON line
 
 bench-peers: $(INSTALLED) .venv-peers/.installed .venv-peers-arq/.installed ## compare with other queues, each in its environment
 	$(BIN)/python benchmarks/peers.py
+
+bench-others: QUESTIONS := stack/sample/labelled.csv
+bench-others: KNOWLEDGE := stack/sample/knowledge.jsonl
+bench-others: $(INSTALLED) .venv-infinity/.installed ## compare with other ways to run the same encoder, on QUESTIONS of KNOWLEDGE
+	$(BIN)/python benchmarks/others.py --questions $(QUESTIONS) --knowledge $(KNOWLEDGE)
 
 lock: ## pin anew what is installed here, for reviewing the difference
 	{ echo '# Every dependency of every extra, as tested. Made by `make lock`.'; \

@@ -47,7 +47,7 @@ def surroundings(kind: str = "postgresql") -> Iterator[Settings]:
         home = Path(at_exit.enter_context(folder))
         os.environ["ANSWERMILL_HOME"] = str(home)
         os.environ["ANSWERMILL_MODEL"] = MODEL
-        os.environ.pop("ANSWERMILL_DATABASE_URL", None)
+        os.environ.pop("ANSWERMILL_DATABASE_URL", None)  # of the surroundings before
         if kind == "postgresql":
             os.environ["ANSWERMILL_DATABASE_URL"] = at_exit.enter_context(postgresql(home))
         settings = load()
@@ -88,8 +88,13 @@ def promote_stand_in(settings: Settings) -> None:
 
 
 @contextmanager
-def workers(settings: Settings, count: int = 1, pass_seconds: float = 0.0) -> Iterator[list[int]]:
-    """Run workers with a model that sleeps so long a full job; yield their process ids."""
+def workers(
+    settings: Settings, count: int = 1, pass_seconds: float = 0.0, replicas: int = 1
+) -> Iterator[list[int]]:
+    """Run workers with a model that sleeps so long a full job; yield their process ids.
+
+    `replicas` is how many each of them has, by its settings.
+    """
     promote_stand_in(settings)
     logs = [settings.home / f"worker-{n}.log" for n in range(count)]
     started: list[subprocess.Popen[bytes]] = []
@@ -99,7 +104,7 @@ def workers(settings: Settings, count: int = 1, pass_seconds: float = 0.0) -> It
                 command = [sys.executable, str(_WORKER), str(pass_seconds)]
                 started.append(subprocess.Popen(command, stdout=out, stderr=out))
         for log in logs:
-            _wait(lambda log=log: "model loaded" in log.read_text(), log.read_text)
+            _wait(lambda log=log: log.read_text().count("model loaded") >= replicas, log.read_text)
         yield [process.pid for process in started]
     finally:
         for process in started:

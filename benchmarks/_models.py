@@ -23,11 +23,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 import _mill
 import psutil
+import sqlalchemy as sa
 
 from db import versions
 from db.config import Settings, load
 from db.entities import ModelVersion, VersionState
-from db.session import DatabaseClock, open_engine, transaction
+from db.session import DatabaseClock, open_engine, reading, transaction
+from db.tables import result_rows as rows
 
 if TYPE_CHECKING:
     from worker.model.loaded import LoadedModel
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 KINDS = ("torch fp32", "onnx fp32", "onnx int8")  # bench@1, bench@2, bench@3
 
 _NAME = "bench"
-_SAMPLE = Path(str(files("stack"))) / "sample"
-_COMMAND = [sys.executable, "-m", "stack"]
+SAMPLE = Path(str(files("stack"))) / "sample"
+COMMAND = [sys.executable, "-m", "stack"]
 _START_SECONDS = 120
 _STOP_SECONDS = 60
 
@@ -44,8 +46,8 @@ _STOP_SECONDS = 60
 def parser() -> argparse.ArgumentParser:
     """Return what all of them take."""
     made = argparse.ArgumentParser()
-    made.add_argument("--questions", type=Path, default=_SAMPLE / "questions.csv")
-    made.add_argument("--knowledge", type=Path, default=_SAMPLE / "knowledge.jsonl")
+    made.add_argument("--questions", type=Path, default=SAMPLE / "questions.csv")
+    made.add_argument("--knowledge", type=Path, default=SAMPLE / "knowledge.jsonl")
     made.add_argument("--models", type=Path, help="keep the versions here, or take them from here")
     made.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     made.add_argument("--rounds", type=int, default=3)
@@ -64,14 +66,16 @@ def different(texts: list[str], repeat: int) -> list[str]:
 
 
 @contextmanager
-def built(options: argparse.Namespace) -> Iterator[Path]:
+def built(options: argparse.Namespace, *, cascade: bool = True) -> Iterator[Path]:
     """Build what is not there yet; yield the home that has the versions."""
     with tempfile.TemporaryDirectory(prefix="am-", ignore_cleanup_errors=True) as folder:
         home = (options.models or Path(folder)).resolve()
+        home = home if cascade else home / "plain"
         environment = os.environ | {"ANSWERMILL_HOME": str(home)}
         if not (home / "models" / _NAME).is_dir():
             knowledge = ["--knowledge", str(options.knowledge)]
-            _model(["build", "--name", _NAME, *knowledge], environment)
+            how = "--cascade" if cascade else "--no-cascade"
+            _model(["build", "--name", _NAME, how, *knowledge], environment)
             for kind in KINDS[1:]:
                 engine, precision = kind.split()
                 to = ["--engine", engine, "--precision", precision]
@@ -80,7 +84,7 @@ def built(options: argparse.Namespace) -> Iterator[Path]:
 
 
 def _model(words: Sequence[str], environment: dict[str, str]) -> None:
-    command = [*_COMMAND, "model", *words]
+    command = [*COMMAND, "model", *words]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
@@ -105,9 +109,18 @@ def _digests(home: Path) -> list[str]:
     """Return the digest of each version's bundle, in the order of the kinds."""
     from worker.model.bundle import open_bundle
 
-    manifests = [open_bundle(path).manifest for path in (home / "models" / _NAME).iterdir()]
-    by_kind = {f"{made.engine} {made.precision}": made.digest for made in manifests}
-    return [by_kind[kind] for kind in KINDS]
+    return [open_bundle(bundle(home, kind)).manifest.digest for kind in KINDS]
+
+
+def bundle(home: Path, kind: str) -> Path:
+    """Return where the version of that kind lies."""
+    from worker.model.bundle import open_bundle
+
+    for path in (home / "models" / _NAME).iterdir():
+        made = open_bundle(path).manifest
+        if f"{made.engine} {made.precision}" == kind:
+            return path
+    raise KeyError(kind)
 
 
 @contextmanager
@@ -136,7 +149,7 @@ def start_worker(
         "ANSWERMILL_REPLICAS": str(replicas),
         "ANSWERMILL_THREADS": str(threads),
     }
-    return subprocess.Popen([*_COMMAND, "worker"], env=os.environ | told, stdout=out, stderr=out)
+    return subprocess.Popen([*COMMAND, "worker"], env=os.environ | told, stdout=out, stderr=out)
 
 
 def wait(condition: Callable[[], bool], tell: Callable[[], str]) -> None:
@@ -157,7 +170,7 @@ def write(path: Path, texts: Sequence[str]) -> Path:
 
 def submit(file: Path) -> int:
     """Submit a file; return its batch."""
-    command = [*_COMMAND, "submit", str(file), "--name", file.stem, "--json"]
+    command = [*COMMAND, "submit", str(file), "--name", file.stem, "--json"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     return int(json.loads(done.stdout)["batch"])
 
@@ -175,6 +188,19 @@ def whole_job(
 
     Redis and the database, `postgresql` or `sqlite`, are new and empty, and stopped afterwards.
     """
+    return answered_job(database, home, kind, texts, replicas=replicas, threads=threads)[0]
+
+
+def answered_job(
+    database: str,
+    home: Path,
+    kind: str,
+    texts: Sequence[str],
+    *,
+    replicas: int = 1,
+    threads: int = 0,
+) -> tuple[float, list[str | None]]:
+    """Return the same, and the entry that each question was found to mean."""
     with tempfile.TemporaryDirectory() as folder, _mill.surroundings(database) as settings:
         file = write(Path(folder) / "questions.csv", texts)
         warm = write(Path(folder) / "warm.csv", texts[:1])
@@ -182,10 +208,21 @@ def whole_job(
         with worker(settings, home, kind, replicas, threads):
             _mill.await_results(settings, submit(warm), 1)
             started = time.perf_counter()
-            _mill.await_results(settings, submit(file), len(texts))
+            batch = submit(file)
+            _mill.await_results(settings, batch, len(texts))
             rate = len(texts) / (time.perf_counter() - started)
+        entries = _entries(settings, batch)
     print(kind, database, f"{replicas} x {threads} threads: {rate:.1f}/s", file=sys.stderr)
-    return rate
+    return rate, entries
+
+
+def _entries(settings: Settings, batch: int) -> list[str | None]:
+    engine = open_engine(settings)
+    query = sa.select(rows.c.entry_id).where(rows.c.batch_id == batch).order_by(rows.c.position)
+    with reading(engine) as conn:
+        found = list(conn.scalars(query))
+    engine.dispose()
+    return found
 
 
 def loaded(home: Path, kind: str, threads: int) -> LoadedModel:

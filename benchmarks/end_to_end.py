@@ -7,7 +7,7 @@ share the cores with each other. Favours us: the worker is warm, as it is in pro
 Against us: the bare loop reads no file and stores nothing.
 
     python benchmarks/end_to_end.py [--questions FILE.csv] [--knowledge KB.jsonl] [--models DIR]
-        [--kinds "onnx int8" …] [--databases sqlite postgresql] [--repeat 3] [--rounds 3]
+        [--kinds "onnx int8" …] [--databases sqlite postgresql] [--repeat 8] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ JOB = 128
 def main() -> None:
     """Measure and tell."""
     parser = _models.parser()
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=8)
     both = ("sqlite", "postgresql")
     parser.add_argument("--databases", nargs="+", choices=both, default=both)
     options = parser.parse_args()

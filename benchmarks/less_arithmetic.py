@@ -24,7 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import _mill
-from end_to_end import COMMAND, JOB, SAMPLE, read
+import _models
+from end_to_end import JOB
 
 from db.config import load
 from db.session import prepare
@@ -37,18 +38,18 @@ def main() -> None:
     """Measure and tell."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model")
-    parser.add_argument("--questions", type=Path, default=SAMPLE / "questions.csv")
+    parser.add_argument("--questions", type=Path, default=_models.SAMPLE / "questions.csv")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    texts = list(dict.fromkeys(read(options.questions)))
+    texts = list(dict.fromkeys(_models.read(options.questions)))
     if options.model:
         measure(options.model, texts, options.rounds)
         return
     with tempfile.TemporaryDirectory(prefix="am-", ignore_cleanup_errors=True) as home:
         os.environ["ANSWERMILL_HOME"] = home
-        knowledge = str(SAMPLE / "knowledge.jsonl")
+        knowledge = str(_models.SAMPLE / "knowledge.jsonl")
         build = ["model", "build", "--name", "bench", "--knowledge", knowledge]
-        subprocess.run([*COMMAND, *build], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*_models.COMMAND, *build], check=True, stdout=subprocess.DEVNULL)
         measure("bench", texts, options.rounds)
 
 

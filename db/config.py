@@ -46,6 +46,7 @@ _STORE_URL = re.compile(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 
 _SHORTEST_SECRET = 32  # characters
 
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
 _BROKER_SCHEMES = ("redis", "rediss", "redis+socket")
 
@@ -295,6 +296,28 @@ class Settings(BaseSettings):
         " waits longer when they went away.",
     )
 
+    web_url: HttpUrl | None = Field(
+        default=None,
+        description="Where browsers find the HTTP front, https://…; the issuer sends them back.",
+    )
+    oidc_issuer: HttpUrl | None = Field(
+        default=None,
+        description="OpenID Connect issuer through which people may sign in to the page, https://….",
+    )
+    oidc_client_id: str | None = Field(default=None, description="What the issuer calls us.")
+    oidc_client_secret: SecretStr | None = Field(
+        default=None, description="By which the issuer knows us."
+    )
+    oidc_claim: str = Field(
+        default="groups",
+        description="Claim of the identity token that tells somebody's groups: a name or a list.",
+    )
+    oidc_scopes: str | None = Field(
+        default=None,
+        description="What groups open, SCOPE=GROUP, separated by blanks: desk=support read=support"
+        " admin=ops. Who is in none is refused.",
+    )
+
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         default=0,
         description="Port at which a worker serves what it counts and times to Prometheus; those of"
@@ -343,6 +366,21 @@ class Settings(BaseSettings):
     def _signs(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             _ = values.signing_keys(value.get_secret_value())
+        return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _encrypted(cls, value: HttpUrl | None) -> HttpUrl | None:
+        if value is not None and value.scheme != "https" and value.host not in _LOOPBACK:
+            msg = "an issuer is asked by https:// alone"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("oidc_scopes")
+    @classmethod
+    def _opens(cls, value: str | None) -> str | None:
+        if value is not None:
+            _ = values.groups(value)
         return value
 
     @field_validator("redact")
@@ -474,6 +512,11 @@ class Settings(BaseSettings):
         """What webhooks are signed with; none are sent without."""
         secret = self.webhook_secret
         return [] if secret is None else values.signing_keys(secret.get_secret_value())
+
+    @property
+    def oidc_groups(self) -> list[tuple[str, str]]:
+        """Scopes, each with a group that opens it."""
+        return [] if self.oidc_scopes is None else values.groups(self.oidc_scopes)
 
     @property
     def redacted(self) -> frozenset[values.Redacted]:

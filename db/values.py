@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 _SIGNING, _SIGNING_BYTES = "whsec_", range(24, 65)  # as Standard Webhooks has it
+SCOPES = ("submit", "read", "desk", "admin")  # of `db.keys.Scope`; a test holds them together
 _KEY_BYTES = 32  # of AES-256
 
 
@@ -45,6 +46,18 @@ def signing_keys(told: str) -> list[bytes]:
             msg = f"not {_SIGNING} and {_SIGNING_BYTES[0]} to {_SIGNING_BYTES[-1]} bytes as base64"
             raise ValueError(msg)
         found.append(key)
+    return found
+
+
+def groups(told: str) -> list[tuple[str, str]]:
+    """Read pairs of a scope and a group."""
+    found = []
+    for word in told.split():
+        scope, equals, group = word.partition("=")
+        if scope not in SCOPES or not equals or not group:
+            msg = f"{word[:40]!r} is no SCOPE=GROUP with one of {', '.join(SCOPES)}"
+            raise ValueError(msg)
+        found.append((scope, group))
     return found
 
 

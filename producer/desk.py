@@ -142,8 +142,8 @@ def answer(
 
 
 def _fault(text: str, entry_id: str | None) -> str | None:
-    if not text:
-        return None if entry_id else "write one, or pick an entry"
+    if not text and not entry_id:
+        return "write one, or pick an entry"
     if len(text) > LONGEST_ANSWER:
         return f"it has {len(text):,} characters, more than {LONGEST_ANSWER:,}"
     return unstorable(text) or unstorable(entry_id or "")

@@ -144,13 +144,16 @@ class Line:
             return
         if time.monotonic() - self._looked_at < self._together_seconds:
             return
-        while self._may_take(until):
+        while not self._enough():
             self._looked_at = time.monotonic()
             urgent = outlast_the_database(answering.take_next, self._desk, Lane.INTERACTIVE)
             if urgent is None:
                 return
             hold(self._desk, urgent)
             behind.store(self._attempt(urgent, progress))
+            # Before the last bulk job it is looked once, too: a question would wait for two.
+            if time.monotonic() >= until:
+                return
 
     def _may_take(self, until: float) -> bool:
         return time.monotonic() < until and not self._enough()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from worker.memory import is_out_of_memory
 from worker.model.text import tidy
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from db.entities import Answer
+
+_T = TypeVar("_T")
+
+_DECIDED = 128  # questions that are decided together at least; more: progress is told later
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def answer_texts(
     Args:
         model: what answers.
         texts: the questions.
-        on_pass: hears after each pass how many of the texts are answered.
+        on_pass: hears now and then, and at the end, how many of the texts are answered.
     """
     places: dict[str, list[int]] = {}
     for place, text in enumerate(texts):
@@ -144,25 +148,36 @@ def answer_in_passes(model: Model, texts: Sequence[str]) -> None:
 
 
 def _in_passes(model: Model, texts: Sequence[str]) -> Iterator[list[tuple[str, Answer]]]:
+    import numpy as np  # not where it is only known what a model is: a worker's parent
+
     tokens = model.tokenize(texts) if texts else []
+    asked: list[str] = []
+    encoded: list[NDArray[np.float32]] = []
+
+    def decided() -> list[tuple[str, Answer]]:
+        texts, embeddings = asked, np.concatenate(encoded)
+        answers = _in_halves(lambda i, j: model.decide(texts[i:j], embeddings[i:j]), 0, len(texts))
+        return list(zip(texts, answers, strict=True))
+
     for members in _passes([len(ids) for ids in tokens], lambda: model.budget):
-        asked = [texts[i] for i in members]
-        yield from _in_halves(model, asked, [tokens[i] for i in members])
+        chosen = [tokens[i] for i in members]
+        encoded += _in_halves(lambda i, j: [model.encode(chosen[i:j])], 0, len(chosen))  # noqa: B023 - called at once
+        asked += [texts[i] for i in members]
+        # Small passes are decided together: what knows no pass likes many questions.
+        if len(asked) >= _DECIDED:
+            yield decided()
+            asked, encoded = [], []
+    if asked:
+        yield decided()
 
 
-def _in_halves(
-    model: Model, texts: Sequence[str], tokens: Sequence[Sequence[int]]
-) -> Iterator[list[tuple[str, Answer]]]:
-    """Answer texts in one pass, or in two if there is no memory for one, and so on."""
+def _in_halves(compute: Callable[[int, int], list[_T]], first: int, last: int) -> list[_T]:
+    """Compute a range at once, or half by half if there is no memory for it, and so on."""
     try:
-        answers = model.decide(texts, model.encode(tokens))
+        return compute(first, last)
     except (MemoryError, RuntimeError) as error:
-        if len(texts) == 1 or not is_out_of_memory(error):
+        if last - first == 1 or not is_out_of_memory(error):
             raise
-    else:
-        yield list(zip(texts, answers, strict=True))
-        return
-    # Behind the handler: until it ends, the error holds what the pass had in memory.
-    middle = len(texts) // 2
-    yield from _in_halves(model, texts[:middle], tokens[:middle])
-    yield from _in_halves(model, texts[middle:], tokens[middle:])
+    # Behind the handler: until it ends, the error holds what was in memory.
+    middle = (first + last) // 2
+    return _in_halves(compute, first, middle) + _in_halves(compute, middle, last)

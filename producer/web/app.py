@@ -15,6 +15,7 @@ from flask_openapi3.openapi import OpenAPI
 from flask_openapi3.utils import get_model_schema
 from pydantic import BaseModel
 
+from db.errors import ExtraMissing
 from db.session import reading
 from producer.broker import check
 from producer.web import (
@@ -82,6 +83,8 @@ def create_app(surroundings: Surroundings) -> OpenAPI:
     ):
         app.register_api(api)
     app.register_blueprint(page)
+    if surroundings.settings.oidc_issuer is not None:
+        _let_sign_in(app, surroundings)
     # Of what a view reads by itself.
     for shape in (shapes.NewQuestions,):
         schema = get_model_schema(shape)
@@ -93,6 +96,14 @@ def create_app(surroundings: Surroundings) -> OpenAPI:
         responses={"200": Health, **problems.responses(405, 422, 500, 503)},
     )(health)
     return app
+
+
+def _let_sign_in(app: OpenAPI, surroundings: Surroundings) -> None:
+    try:
+        from producer.web import oidc  # few have an issuer, and it takes long to import
+    except ModuleNotFoundError as error:
+        raise ExtraMissing("authlib", "oidc") from error
+    oidc.install(app, surroundings.settings)
 
 
 @needs(None)

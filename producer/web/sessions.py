@@ -76,17 +76,17 @@ def _write_once(file: Path, content: str) -> None:
 
 def begin(key: Key) -> None:
     """Begin a session of this key; nothing of an earlier one stays but the language."""
-    language = session.get("language")
-    session.clear()
+    end()
     session.permanent = True
     session[_KEY] = key.id
-    if language:
-        session["language"] = language
 
 
 def end() -> None:
-    """End the session."""
+    """End the session; the language stays."""
+    language = session.get("language")
     session.clear()
+    if language:
+        session["language"] = language
 
 
 def key() -> Key | None:

@@ -173,6 +173,7 @@ def refusals(mill, http, tmp_path) -> dict[str, str]:
 def test_no_text_and_no_secret_is_where_it_does_not_belong(mill, tmp_path):
     worker_port, pages = free_port(), {}
     mill.environment |= SECRETS | {"ANSWERMILL_WEBHOOK_PRIVATE": "true"}
+    mill.environment["ANSWERMILL_WEB_PROCESSES"] = "1"  # starts sooner
     with (
         monitored(mill.settings.redis_socket) as commands,
         receiving() as receiver,

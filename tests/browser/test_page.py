@@ -148,6 +148,7 @@ def test_a_hand_off_is_answered_with_the_keyboard_alone(visit, here):
     page.get_by_label("Answer", exact=True).focus()
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("status")).to_have_text("Your answer is stored.")
+    expect(page.locator(".asked")).to_have_count(1)  # the next one
     expect(page.locator(".asked")).not_to_have_text(asked)
 
     page.goto(f"{here.address}/desk/proposals")

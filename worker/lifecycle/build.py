@@ -119,6 +119,7 @@ def build(
             retrieval=asdict(made.index.parameters),
             confidence=asdict(made.calibration.confidence),
             threshold=made.calibration.threshold,
+            scope_cut=made.calibration.scope_cut,
             precision_target=precision_target,
             metrics=made.calibration.metrics | {"cascade": made.cascade.figures},
             cascade=parameters(made.cascade.cascade),

@@ -220,7 +220,7 @@ def evaluate(
         page.check(report)
     threads = limit(settings.threads)
     from worker.lifecycle import evaluate as evaluating  # torch comes only when the rest is right
-    from worker.model.loaded import load as load_bundle
+    from worker.model.opening import load as load_bundle
 
     model = load_bundle(bundle, str(found), threads)
     if not cascade:

@@ -74,14 +74,16 @@ class Manifest:
     files: dict[str, str]  # path: sha256
     conversion: dict[str, Any] | None = None  # from which encoder, and how far it drifts
     cascade: dict[str, Any] | None = None  # its cut and its curves; None: there is none
+    scope_cut: float | None = None  # tells out of scope from ambiguous; None: at evens
     format: int = FORMAT
 
     @property
     def digest(self) -> str:
         """What tells this version from every other."""
         parameters = {k: v for k, v in asdict(self).items() if k not in _DESCRIPTION}
-        if self.cascade is None:  # as in bundles of before there were any
-            del parameters["cascade"]
+        for later in ("cascade", "scope_cut"):
+            if parameters[later] is None:  # as in bundles of before there were any
+                del parameters[later]
         return _sha256(_canonical({"files": self.files, "parameters": parameters}))
 
 

@@ -12,23 +12,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from db.entities import Answer, RunnerUp, Status, Via
-from worker.model.bundle import Bundle
 from worker.model.cascade import Cascade
-from worker.model.cascade import read as read_cascade
-from worker.model.cells import FILE, Cells
-from worker.model.confidence import Confidence, Curve
-from worker.model.encoder import Encoder, open_encoder
+from worker.model.confidence import Confidence
+from worker.model.crew import Crew
+from worker.model.encoder import Encoder
 from worker.model.knowledge import Knowledge, is_small_talk
 from worker.model.language import language
-from worker.model.lexical import Lexicon, unseen_weight
 from worker.model.reasons import Reason
-from worker.model.retrieval import Floats, Index, Retrieval
+from worker.model.retrieval import BLOCK, Floats, Index
 from worker.model.shortlist import Shortlist
-from worker.model.text import Script, normalise, sentences
+from worker.model.text import normalise, sentences
 from worker.model.verdict import Verdict, verdicts
-from worker.passes import PassBudget
+from worker.passes import PassBudget, form_passes
 
-_EVENS = 0.5
+EVENS = 0.5  # of a chance
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,9 @@ class LoadedModel:
     languages: frozenset[str]  # ISO 639-1, that the knowledge base speaks
     budget: PassBudget
     cascade: Cascade | None = None
+    scope_cut: float = EVENS  # with less scope, what is handed off is out of scope
     runners_up: int = 0  # stored with every result
+    crew: Crew = field(default_factory=Crew)
     rates: Mapping[int, float] = field(default_factory=dict)  # measured: `worker.model.pace`
 
     def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
@@ -53,9 +52,12 @@ class LoadedModel:
         answers = [self._at_once(text) for text in texts]
         left = [place for place, answer in enumerate(answers) if answer is None]
         if self.cascade is not None and left:
-            told = self.cascade.judge([normalise(texts[i]) for i in left], self._ranks)
+            cascade, plain = self.cascade, [normalise(texts[i]) for i in left]
+            told = self.crew.share(
+                lambda part: cascade.judge(plain[part], self._ranks), len(left), BLOCK
+            )
             for place, verdict in zip(left, told, strict=True):
-                if verdict.sure >= max(self.cascade.cut, self.threshold):
+                if verdict.sure >= max(cascade.cut, self.threshold):
                     answers[place] = replace(self._answer(verdict), via=Via.CASCADE)
         return answers
 
@@ -70,12 +72,24 @@ class LoadedModel:
     def decide(self, texts: Sequence[str], embeddings: Floats) -> list[Answer]:
         """Return an answer for each text and its embedding."""
         verdicts = self.judge(texts, embeddings)
-        return [self._decide(*pair) for pair in zip(texts, verdicts, strict=True)]
+        pairs = list(zip(texts, verdicts, strict=True))
+        known = [self._known(*pair) for pair in pairs]
+        unclear = [text for text, answer in zip(texts, known, strict=True) if answer is None]
+        meant = self._parts(unclear)
+        return [
+            answer or self._by_parts(meant[pair[0]]) or self._hand_off(pair[1], self._reason(*pair))
+            for pair, answer in zip(pairs, known, strict=True)
+        ]
 
     def judge(self, texts: Sequence[str], embeddings: Floats) -> list[Verdict]:
         """Return what the index says of each text and its embedding."""
-        evidence = self.index.judge([normalise(text) for text in texts], embeddings, self._ranks)
-        return verdicts(evidence, *self.confidence.judge(evidence))
+        plain = [normalise(text) for text in texts]
+
+        def work(part: slice) -> list[Verdict]:
+            evidence = self.index.judge(plain[part], embeddings[part], self._ranks)
+            return verdicts(evidence, *self.confidence.judge(evidence))
+
+        return self.crew.share(work, len(plain), BLOCK)
 
     @property
     def _ranks(self) -> int:
@@ -93,18 +107,32 @@ class LoadedModel:
             return None
         return Verdict([(self.knowledge.entry_of[place], place, 1.0)], 1.0, 1.0)
 
-    def _decide(self, text: str, verdict: Verdict) -> Answer:
-        known = self._at_once(text)
-        if known is not None:
-            return known
-        if verdict.sure >= self.threshold:
-            return self._answer(verdict)
-        return self._by_parts(text) or self._hand_off(verdict, self._reason(text, verdict))
+    def _known(self, text: str, verdict: Verdict) -> Answer | None:
+        answer = self._at_once(text)
+        if answer is not None:
+            return answer
+        return self._answer(verdict) if verdict.sure >= self.threshold else None
 
-    def _by_parts(self, text: str) -> Answer | None:
+    def _parts(self, texts: Sequence[str]) -> dict[str, list[Verdict | None]]:
+        """Return what each part of each text means, None where it is not clear by itself.
+
+        The parts of all texts go in passes together. A text of one part has none.
+        """
+        parts = {text: found if len(found := sentences(text)) > 1 else [] for text in texts}
+        different = list(dict.fromkeys(part for found in parts.values() for part in found))
+        meant = {part: self._equal(part) for part in different}
+        unknown = [part for part in different if meant[part] is None]
+        tokens = self.tokenize(unknown) if unknown else []
+        for members in form_passes([len(ids) for ids in tokens], self.budget):
+            asked = [unknown[i] for i in members]
+            told = self.judge(asked, self.encode([tokens[i] for i in members]))
+            clear = (verdict if verdict.sure >= self.threshold else None for verdict in told)
+            meant.update(zip(asked, clear, strict=True))
+        return {text: [meant[part] for part in found] for text, found in parts.items()}
+
+    def _by_parts(self, parts: Sequence[Verdict | None]) -> Answer | None:
         """Return what is clear part by part: one answer beside small talk, or several."""
-        parts = sentences(text)
-        clear = [found for part in parts if (found := self._alone(part))] if len(parts) > 1 else []
+        clear = [found for found in parts if found]
         meant = {found.ranked[0][0]: found for found in clear if not self._is_small_talk(found)}
         if len(meant) > 1:
             first, *others = meant.values()
@@ -113,19 +141,11 @@ class LoadedModel:
             return self._answer(next(iter(meant.values())))
         return None
 
-    def _alone(self, part: str) -> Verdict | None:
-        """Return what a part means, if it is clear by itself; it goes in a pass of its own."""
-        equal = self._equal(part)
-        if equal is not None:
-            return equal
-        verdict = self.judge([part], self.encode(self.tokenize([part])))[0]
-        return verdict if verdict.sure >= self.threshold else None
-
     def _is_small_talk(self, verdict: Verdict) -> bool:
         return is_small_talk(self.knowledge.entries[verdict.ranked[0][0]])
 
     def _reason(self, text: str, verdict: Verdict) -> Reason:
-        if verdict.scope >= _EVENS:
+        if verdict.scope >= self.scope_cut:
             return Reason.AMBIGUOUS
         spoken = language(text)
         foreign = spoken is not None and spoken not in self.languages
@@ -170,72 +190,3 @@ class LoadedModel:
             for entry, phrasing, score in ranked
         }
         return tuple(named.values()) or None
-
-
-def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) -> LoadedModel:
-    """Load a verified bundle.
-
-    Args:
-        bundle: what to load.
-        version: NAME@NUMBER, what results will name it by.
-        threads: of the arithmetic; 0 leaves the engine its default.
-        runners_up: how many more entries are stored with every result.
-
-    Raises:
-        BundleInvalid: an array of it has the wrong shape.
-        ExtraMissing: it is a large one, and faiss is not installed.
-        EncoderInvalid: its encoder is none that we can run.
-    """
-    manifest = bundle.manifest
-    encoder = open_encoder(bundle, threads)
-    knowledge = Knowledge.of(bundle.entries())
-    return LoadedModel(
-        version=version,
-        kind=f"{manifest.engine} {manifest.precision}",
-        encoder=encoder,
-        index=_index(bundle, knowledge),
-        knowledge=knowledge,
-        confidence=_confidence(bundle),
-        threshold=manifest.threshold,
-        languages=frozenset(manifest.languages),
-        budget=encoder.budgets[0],
-        cascade=_cascade(bundle, knowledge),
-        runners_up=runners_up,
-    )
-
-
-def _cascade(bundle: Bundle, knowledge: Knowledge) -> Cascade | None:
-    phrasings = [normalise(text) for text in knowledge.phrasings]
-    return read_cascade(bundle, phrasings, knowledge.entry_of)
-
-
-def _index(bundle: Bundle, knowledge: Knowledge) -> Index | Shortlist:
-    rows = len(knowledge.rows)
-    codes = bundle.array("codes")
-    idf = bundle.array("idf", len(codes))
-    head = bundle.array("head", rows, len(knowledge.entries)) if bundle.has("head") else None
-    dimensions = bundle.manifest.dimensions
-    index = Index.of(
-        parameters=_parameters(bundle),
-        entry_of=knowledge.row_entries,
-        texts=[normalise(text) for text in knowledge.rows],
-        phrasings=len(knowledge.phrasings),
-        embeddings=bundle.array("embeddings", rows, dimensions),
-        lexicon=Lexicon(codes, idf, unseen_weight(len(knowledge.phrasings))),
-        head=head,
-    )
-    if FILE not in bundle.manifest.files:
-        return index
-    return Shortlist(index, Cells.read(bundle.path / FILE, rows, dimensions))
-
-
-def _parameters(bundle: Bundle) -> Retrieval:
-    written = bundle.manifest.retrieval
-    lexical = {Script(name): weight for name, weight in written["lexical"].items()}
-    return Retrieval(**written | {"lexical": lexical})
-
-
-def _confidence(bundle: Bundle) -> Confidence:
-    return Confidence(
-        **{name: Curve(**curve) for name, curve in bundle.manifest.confidence.items()}
-    )

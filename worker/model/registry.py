@@ -77,7 +77,7 @@ def load_bundle(bundle: Bundle, version: str, threads: int = 0, runners_up: int 
         BundleInvalid: it does not answer.
         EncoderInvalid: its encoder can't be loaded.
     """
-    from worker.model.loaded import load  # an engine comes with it
+    from worker.model.opening import load  # an engine comes with it
 
     try:
         model = load(bundle, version, threads, runners_up)

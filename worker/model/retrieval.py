@@ -32,7 +32,7 @@ NOT_A_ROW = np.float32(-np.inf)  # in place of a similarity: the row is left out
 
 _FEW = 8  # nearest rows whose mean similarity tells how dense it is there
 _GROUP = 8
-_BLOCK = 32  # questions that are multiplied at once; more: slower for one, faster for many
+BLOCK = 16  # questions that are multiplied at once; more: slower for one, faster for many
 
 
 @dataclass(frozen=True)
@@ -165,13 +165,14 @@ def times(questions: Floats, matrix: Floats) -> Floats:
     BLAS sums up in another order for another shape, so every product has the same shape.
     """
     rows = len(questions)
-    blocks = -(-rows // _BLOCK)
-    padded = np.zeros((blocks * _BLOCK, questions.shape[1]), np.float32)
+    blocks = -(-rows // BLOCK)
+    padded = np.zeros((blocks * BLOCK, questions.shape[1]), np.float32)
     padded[:rows] = questions
     product = np.empty((len(padded), matrix.shape[1]), np.float32)
-    for start in range(0, len(padded), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        np.matmul(padded[block], matrix, out=product[block])
+    for start in range(0, len(padded), BLOCK):
+        block = slice(start, start + BLOCK)
+        # Turned round, so that BLAS repacks the few questions and not the whole matrix.
+        product[block] = np.matmul(matrix.T, padded[block].T).T
     return product[:rows]
 
 

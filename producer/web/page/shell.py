@@ -108,6 +108,7 @@ def _shared() -> dict[str, object]:
         "caller": key,
         "may": lambda scope: key is not None and key.opens(Scope(scope)),
         "language": language(),
+        "issuer": here().settings.oidc_issuer is not None,
         "other_languages": {code: name for code, name in LANGUAGES.items() if code != language()},
     }
 

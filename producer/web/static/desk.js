@@ -14,5 +14,6 @@ search?.addEventListener("submit", async (event) => {
 });
 
 writing?.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) writing.form.requestSubmit();
+  const sends = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+  if (sends) writing.form.requestSubmit(writing.form.querySelector("button"));
 });

@@ -149,6 +149,19 @@ def test_an_interactive_question_goes_before_the_next_bulk_job(engine, desk):
     assert [one[0] for one in model.passes] == ["a", "urgent", "e"]
 
 
+def test_before_the_last_bulk_job_of_a_message_interactive_questions_go_first(engine, desk):
+    batch = stored_batch(engine, texts("a", "e"), job_size=1)
+    lone = Desk(**{f: getattr(desk, f) for f in desk.__slots__} | {"window": 1})
+
+    def ask():
+        stored_batch(engine, texts("urgent"), name="ask", lane=Lane.INTERACTIVE)
+        time.sleep(0.5)  # the message's time is up, and "e" was claimed ahead
+
+    model = Echo({"a": ask})
+    line(lone, model, seconds=0.5).answer(queued_ids(engine, batch)[0], quiet)
+    assert [one[0] for one in model.passes] == ["a", "urgent", "e"]
+
+
 def test_a_worker_of_the_bulk_lane_alone_leaves_interactive_jobs(engine, desk):
     asked = stored_batch(engine, 1, name="ask", lane=Lane.INTERACTIVE)
     batch = stored_batch(engine, 1)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from db.entities import Answer, Status
+from worker import passes
 from worker.passes import PassBudget, answer_texts, form_passes
 
 LENGTHS = st.lists(st.integers(min_value=0, max_value=300), max_size=200)
@@ -114,11 +115,24 @@ def test_nothing_is_tokenized_when_no_question_needs_a_pass():
     assert model.tokenized == []
 
 
-def test_progress_counts_questions_and_ends_at_all_of_them():
+def test_progress_counts_questions_and_ends_at_all_of_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(passes, "_DECIDED", 1)
     heard: list[int] = []
     model = EchoModel(PassBudget(tokens=100, questions=1))
     answer_texts(model, ["ccc", "a", "bb", "a"], heard.append)
     assert heard == [1, 2, 4]
+
+
+def test_small_passes_are_decided_together_and_a_large_one_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(passes, "_DECIDED", 4)
+    heard: list[int] = []
+    small = EchoModel(PassBudget(tokens=100, questions=3))
+    answers = answer_texts(small, [*"abcdefgh"], heard.append)
+    assert small.passes == [3, 3, 2]
+    assert heard == [6, 8]
+    assert [answer.answer for answer in answers] == [*"abcdefgh"]
 
 
 def test_no_question_needs_no_pass():

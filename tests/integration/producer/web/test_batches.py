@@ -242,7 +242,7 @@ def test_one_class_of_errors_is_retried_or_counted(http, engine):
 def test_a_class_that_can_be_none_is_refused(query, http, engine):
     batch = partly_final_batch(engine, 6)
     told = http.post(f"{URL}/{batch.id}/retry?{query}")
-    assert (told.status_code, told.json["field"]) == (422, "query.error")
+    assert (told.status_code, told.json["field"]) == (422, "error")
 
 
 def test_batches_are_listed_newest_first_and_behind_a_mark(http, engine):

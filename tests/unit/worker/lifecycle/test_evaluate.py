@@ -3,7 +3,7 @@ from __future__ import annotations
 from worker.lifecycle.evaluate import evaluate, evaluate_each
 from worker.lifecycle.labelled import Labelled
 from worker.model.bundle import Bundle
-from worker.model.loaded import load
+from worker.model.opening import load
 
 ROWS = [
     Labelled("Where is my refund?", frozenset({"refund"})),

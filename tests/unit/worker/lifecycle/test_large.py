@@ -13,7 +13,7 @@ from worker.lifecycle.build import build
 from worker.lifecycle.encoders import EncoderSource
 from worker.model.bundle import Bundle, Entry, open_bundle
 from worker.model.cells import FILE
-from worker.model.loaded import load
+from worker.model.opening import load
 from worker.passes import answer_texts
 
 THINGS = ["refund", "parcel", "invoice", "password", "voucher", "discount", "warranty", "size"]

@@ -17,7 +17,8 @@ from worker.model.bundle import Bundle, hash_files
 from worker.model.cascade import Cascade
 from worker.model.confidence import Confidence, Curve
 from worker.model.knowledge import Knowledge
-from worker.model.loaded import LoadedModel, load
+from worker.model.loaded import LoadedModel
+from worker.model.opening import load
 from worker.model.text import normalise
 from worker.passes import answer_texts
 

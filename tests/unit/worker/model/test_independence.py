@@ -12,7 +12,8 @@ from db.entities import Answer
 from tests.unit.worker.conftest import ENTRIES
 from worker.model.bundle import Bundle
 from worker.model.encoder import KINDS, Kind
-from worker.model.loaded import LoadedModel, load
+from worker.model.loaded import LoadedModel
+from worker.model.opening import load
 from worker.passes import PassBudget, answer_texts
 
 TEXTS = st.lists(

@@ -14,8 +14,10 @@ from worker.lifecycle.encoders import find_encoder
 from worker.lifecycle.knowledge import read_knowledge
 from worker.model.bundle import Bundle, Entry
 from worker.model.confidence import Confidence, Curve
+from worker.model.crew import Crew
 from worker.model.knowledge import Knowledge
-from worker.model.loaded import LoadedModel, load
+from worker.model.loaded import LoadedModel
+from worker.model.opening import load
 from worker.model.reasons import Reason
 from worker.passes import PassBudget, answer_texts
 
@@ -117,6 +119,16 @@ def test_an_ambiguous_question_names_both_entries(model: LoadedModel):
     assert answer.runners_up[0].entry_id != answer.entry_id
 
 
+@pytest.mark.parametrize(
+    ("cut", "reason"), [(0.9999, Reason.AMBIGUOUS), (1.0, Reason.OUT_OF_SCOPE)]
+)
+def test_the_versions_own_cut_tells_out_of_scope_from_ambiguous(
+    model: LoadedModel, cut: float, reason: Reason
+):
+    unsure = replace(model, threshold=1.1, confidence=SURE, scope_cut=cut)  # its scope is 0.9999
+    assert ask(unsure, "where my refund is").reason is reason
+
+
 FOREIGN = Confidence(Curve(-9.0, [0.0] * 5), Curve(0.0, [0.0] * 5))
 
 
@@ -150,6 +162,24 @@ def test_answers_do_not_depend_on_order_or_pass(model: LoadedModel):
     alone = [ask(model, text) for text in texts]
     small = answer_texts(replace(model, budget=PassBudget(tokens=1, questions=1)), texts[::-1])
     assert whole == alone == small[::-1]
+
+
+def test_answers_do_not_depend_on_how_many_threads_share_the_texts(model: LoadedModel):
+    texts = [f"refund pls {n}" for n in range(40)] + ["track it", "some poem about rain"]
+    assert answer_texts(replace(model, crew=Crew.of(3)), texts) == answer_texts(model, texts)
+
+
+def test_the_parts_of_several_texts_are_read_together_as_each_by_itself(model: LoadedModel):
+    texts = [
+        "Where is my refund? Where is my parcel?",
+        "Where is my refund? Thank you!",
+        "Where is my refund? Blorp blorp blorp.",
+        "Where is my parcel now? Blorp blorp blorp.",
+    ]
+    unsure = replace(model, threshold=1.0)  # only a phrasing that is known is clear
+    alone = [ask(unsure, text) for text in texts]
+    assert answer_texts(unsure, texts) == alone
+    assert len({answer.status for answer in alone}) > 1  # what they are told of differs
 
 
 def test_importing_the_bundle_or_the_registry_does_not_import_torch():

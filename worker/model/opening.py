@@ -1,0 +1,88 @@
+"""From a verified bundle to the model that a worker holds."""
+
+from __future__ import annotations
+
+from worker.model.bundle import Bundle
+from worker.model.cascade import Cascade
+from worker.model.cascade import read as read_cascade
+from worker.model.cells import FILE, Cells
+from worker.model.confidence import Confidence, Curve
+from worker.model.crew import Crew
+from worker.model.encoder import open_encoder
+from worker.model.knowledge import Knowledge
+from worker.model.lexical import Lexicon, unseen_weight
+from worker.model.loaded import EVENS, LoadedModel
+from worker.model.retrieval import Index, Retrieval
+from worker.model.shortlist import Shortlist
+from worker.model.text import Script, normalise
+
+
+def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) -> LoadedModel:
+    """Load a verified bundle.
+
+    Args:
+        bundle: what to load.
+        version: NAME@NUMBER, what results will name it by.
+        threads: of the arithmetic; 0 leaves the engine its default.
+        runners_up: how many more entries are stored with every result.
+
+    Raises:
+        BundleInvalid: an array of it has the wrong shape.
+        ExtraMissing: it is a large one, and faiss is not installed.
+        EncoderInvalid: its encoder is none that we can run.
+    """
+    manifest = bundle.manifest
+    encoder = open_encoder(bundle, threads)
+    knowledge = Knowledge.of(bundle.entries())
+    return LoadedModel(
+        version=version,
+        kind=f"{manifest.engine} {manifest.precision}",
+        encoder=encoder,
+        index=_index(bundle, knowledge),
+        knowledge=knowledge,
+        confidence=_confidence(bundle),
+        threshold=manifest.threshold,
+        languages=frozenset(manifest.languages),
+        budget=encoder.budgets[0],
+        cascade=_cascade(bundle, knowledge),
+        scope_cut=EVENS if manifest.scope_cut is None else manifest.scope_cut,
+        runners_up=runners_up,
+        crew=Crew.of(threads),
+    )
+
+
+def _cascade(bundle: Bundle, knowledge: Knowledge) -> Cascade | None:
+    phrasings = [normalise(text) for text in knowledge.phrasings]
+    return read_cascade(bundle, phrasings, knowledge.entry_of)
+
+
+def _index(bundle: Bundle, knowledge: Knowledge) -> Index | Shortlist:
+    rows = len(knowledge.rows)
+    codes = bundle.array("codes")
+    idf = bundle.array("idf", len(codes))
+    head = bundle.array("head", rows, len(knowledge.entries)) if bundle.has("head") else None
+    dimensions = bundle.manifest.dimensions
+    index = Index.of(
+        parameters=_parameters(bundle),
+        entry_of=knowledge.row_entries,
+        texts=[normalise(text) for text in knowledge.rows],
+        phrasings=len(knowledge.phrasings),
+        embeddings=bundle.array("embeddings", rows, dimensions),
+        lexicon=Lexicon(codes, idf, unseen_weight(len(knowledge.phrasings))),
+        head=head,
+    )
+    if FILE not in bundle.manifest.files:
+        return index
+    return Shortlist(index, Cells.read(bundle.path / FILE, rows, dimensions))
+
+
+def _parameters(bundle: Bundle) -> Retrieval:
+    written = bundle.manifest.retrieval
+    lexical = {Script(name): weight for name, weight in written["lexical"].items()}
+    return Retrieval(**written | {"lexical": lexical})
+
+
+def _confidence(bundle: Bundle) -> Confidence:
+    return Confidence(
+        **{name: Curve(**curve) for name, curve in bundle.manifest.confidence.items()}
+    )
