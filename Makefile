@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up secrets test test-compose base-images chaos check format bench bench-peers bench-others lock clean
+.PHONY: help demo up secrets test fuzz test-browser test-compose base-images chaos check audit format bench bench-peers bench-others lock clean
 
 help: ## tell what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +24,11 @@ up: $(INSTALLED) ## run the embedded stack until Ctrl-C
 secrets: ## make every password that docker-compose.yml wants, once, in ./secrets
 	sh deploy/secrets
 
-test: $(INSTALLED) ## run every test but those of the containers
-	$(BIN)/python -m pytest --ignore tests/compose
+test: $(INSTALLED) ## run every test but those of the page in a browser and of the containers
+	$(BIN)/python -m pytest --ignore tests/compose --ignore tests/browser
+
+test-browser: $(INSTALLED) ## try the page in Chromium; needs Debian's chromium
+	$(BIN)/python -m pytest tests/browser
 
 test-compose: $(INSTALLED) ## run the whole of it in containers; needs Docker and Compose
 	$(BIN)/python -m pytest tests/compose
@@ -40,11 +43,27 @@ chaos: DB := sqlite
 chaos: $(INSTALLED) ## hurt everything for SECONDS (60) by SEED on DB (sqlite or postgres), then account for every question
 	@$(BIN)/python -m tests.chaos.run --seconds $(SECONDS) --seed $(SEED) --db $(DB)
 
-check: $(INSTALLED) ## lint, types, import contracts
+fuzz: SECONDS := 60
+fuzz: $(INSTALLED) ## steer bytes through every reader for SECONDS (60) each; on Linux
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	for target in csv tsv jsonl pipe requests knowledge labelled manifest message; do \
+	  $(BIN)/python -m tests.fuzz.files $$target -max_total_time=$(SECONDS) || exit 1; done
+
+check: $(INSTALLED) ## lint, types, import contracts, licences, packages that fit together
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pip check
+	$(BIN)/pip-licenses --summary --packages $$(sed -n 's/==.*//p' constraints.txt)
+
+.venv-audit/.installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit==2.10.1
+	touch $@
+
+audit: .venv-audit/.installed ## look for known vulnerabilities in what is pinned; needs pypi.org
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 format: $(INSTALLED) ## format the code
 	$(BIN)/ruff format .

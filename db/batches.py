@@ -8,7 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db import dialect
+from db import deliveries, dialect
+from db.cipher import require_open
 from db.entities import Batch, BatchState, JobState, Lane, Progress, Question, Status
 from db.errors import BatchClosed, BatchUnknown
 from db.messages import AnswerJob
@@ -24,6 +25,7 @@ _ID_DIGITS = 18
 _QUESTION_COLUMNS = ("batch_id", "position", "key", "text", "language", "metadata")
 _ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 STOPPED = (BatchState.CANCELLED, BatchState.EXPIRED)
+_KEPT = b.c.state != BatchState.PRUNED
 
 # Of a job: its questions with a result, and those without.
 FINAL = sum((j.c[s.value] for s in Status), start=sa.literal(0))
@@ -48,6 +50,7 @@ def create(
     now: datetime,
     deadline: datetime | None = None,
     model: str | None = None,
+    webhook: str | None = None,
 ) -> Batch:
     """Open a batch; the name must be free."""
     row = conn.execute(
@@ -60,6 +63,7 @@ def create(
             source=source,
             deadline=deadline,
             model=model,
+            webhook=webhook,
             created_at=now,
         )
         .returning(b)
@@ -77,7 +81,7 @@ def find(conn: sa.Connection, ref: str) -> Batch:
         raise BatchUnknown(ref)  # no name is, and a database may not take it
     is_id = ref.isdecimal() and len(ref) <= _ID_DIGITS
     condition = b.c.id == int(ref) if is_id else b.c.name == ref
-    row = conn.execute(sa.select(b).where(condition)).first()
+    row = conn.execute(sa.select(b).where(condition, _KEPT)).first()
     if row is None:
         raise BatchUnknown(ref)
     return _entity(row)
@@ -89,9 +93,19 @@ def named(conn: sa.Connection, name: str) -> Batch | None:
     return None if row is None else _entity(row)
 
 
+def is_made_of(batch: Batch, digest: str) -> bool:
+    """Tell whether the batch was made of what has this digest.
+
+    Raises:
+        KeyMissing: its own is encrypted with a key that is not here.
+    """
+    require_open(batch.idempotency_key)
+    return batch.idempotency_key == digest
+
+
 def newest(conn: sa.Connection, limit: int, before: int | None = None) -> list[Batch]:
     """Return the batches that were made last, newest first; those before an id, if given."""
-    query = sa.select(b).order_by(b.c.id.desc()).limit(limit)
+    query = sa.select(b).where(_KEPT).order_by(b.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(b.c.id < before)
     return [_entity(row) for row in conn.execute(query)]
@@ -180,7 +194,11 @@ def close_finished(conn: sa.Connection, now: datetime, batch_id: int | None = No
         return 0
     state = sa.case((b.c.state == BatchState.SEALED, BatchState.DONE.value), else_=b.c.state)
     update = b.update().where(b.c.id.in_(found), over).values(state=state, finished_at=now)
-    return conn.execute(update).rowcount
+    # The address itself: for IS NOT NULL of a column that came later, SQLite returns true.
+    ended = conn.execute(update.returning(b.c.id, b.c.state, b.c.webhook)).all()
+    told = [(row.id, row.state) for row in ended if row.webhook is not None]
+    deliveries.note(conn, told, now)
+    return len(ended)
 
 
 def stop(conn: sa.Connection, batch_id: int, state: BatchState) -> bool:
@@ -194,12 +212,15 @@ def stop(conn: sa.Connection, batch_id: int, state: BatchState) -> bool:
 
 
 def hold(conn: sa.Connection, batch_id: int, wanted: str) -> None:
-    """Keep a batch from being stopped or closed until the transaction ends.
+    """Keep a batch from being stopped, closed or pruned until the transaction ends.
 
     Raises:
         BatchClosed: it was stopped already, so that it can't be what is wanted.
+        BatchUnknown: it was pruned.
     """
-    state = conn.scalar(sa.select(b.c.state).where(b.c.id == batch_id).with_for_update())
+    state = conn.scalar(sa.select(b.c.state).where(b.c.id == batch_id, _KEPT).with_for_update())
+    if state is None:
+        raise BatchUnknown(str(batch_id))
     if state in STOPPED:
         raise BatchClosed(batch_id, state, wanted)
 

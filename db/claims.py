@@ -30,7 +30,7 @@ def _taking(chosen: sa.ColumnElement[bool]) -> sa.sql.dml.ReturningUpdate[Any]:
             lease_until=sa.bindparam("until"),
             attempt=j.c.attempt + 1,
         )
-        .returning(*COLUMNS, due.label("deadline"))
+        .returning(*COLUMNS, due.label("deadline"), j.c.created_at)
     )
 
 
@@ -98,5 +98,5 @@ def claim_next(
     return sorted(taken, key=lambda job: job.id)
 
 
-def _claimed(row: Any) -> Job:  # noqa: ANN401 - a Row of COLUMNS and the deadline
-    return replace(entity(row), deadline=row.deadline)
+def _claimed(row: Any) -> Job:  # noqa: ANN401 - a Row of COLUMNS, the deadline and when it was made
+    return replace(entity(row), deadline=row.deadline, created_at=row.created_at)

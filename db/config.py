@@ -12,6 +12,7 @@ import difflib
 import os
 import re
 import sys
+from importlib.util import find_spec
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 from pydantic import (
     Field,
+    HttpUrl,
     IPvAnyAddress,
     SecretStr,
     ValidationError,
@@ -28,6 +30,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from db import values
 from db.errors import SettingsInvalid
 
 PREFIX = "ANSWERMILL_"
@@ -41,6 +44,9 @@ _LONGEST_SOCKET_PATH = 103
 # file:// is a folder like any other, and needs no copies.
 _STORE_URL = re.compile(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 
+_SHORTEST_SECRET = 32  # characters
+
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
 _BROKER_SCHEMES = ("redis", "rediss", "redis+socket")
 
@@ -81,6 +87,19 @@ class Settings(BaseSettings):
         default=None,
         description="URL of Redis or Valkey. Unset: the embedded Redis under HOME.",
     )
+    broker_ca: Path | None = Field(
+        default=None,
+        description="File of the CA certificates that a rediss:// Redis is checked against. Unset:"
+        " the system's.",
+    )
+    broker_cert: Path | None = Field(
+        default=None,
+        description="File of the certificate that we show to a rediss:// Redis. Unset: none.",
+    )
+    broker_key: Path | None = Field(
+        default=None,
+        description="File of that certificate's key. Unset: it is in the certificate's file.",
+    )
     embedded: bool = Field(
         default=True,
         description="Whether a database or a Redis without a URL is the embedded one. Off, as in"
@@ -95,6 +114,22 @@ class Settings(BaseSettings):
         default=None,
         description="Model that workers answer with: NAME, whatever version of it is in production,"
         " or NAME@VERSION, always that one. Unset: the only model that has a production version.",
+    )
+
+    encryption_keys: SecretStr | None = Field(
+        default=None,
+        description="Keys, separated by commas or white space, that question and answer texts are"
+        " encrypted with in the database: the first one encrypts, all of them decrypt;"
+        " `answermill db encryption-key` makes one. Unset: texts are stored as they are.",
+    )
+    encryption_keys_file: Path | None = Field(
+        default=None, description="File that holds these keys instead."
+    )
+
+    redact: str | None = Field(
+        default=None,
+        description="What is taken out of questions before they are stored, separated by commas:"
+        " email, phone, card. More: what was asked can't be read again. Unset: nothing.",
     )
 
     job_size: Annotated[int, Field(gt=0, le=10_000)] = Field(
@@ -191,6 +226,11 @@ class Settings(BaseSettings):
         description="Copies of the model in one worker. More: more memory; CPU cores are shared"
         " out among them.",
     )
+    memory_bytes: PositiveCount | None = Field(
+        default=None,
+        description="Memory that each replica may have; as it runs short, passes shrink. More:"
+        " larger passes. Unset: what `ulimit`, the container and the machine leave it.",
+    )
     threads: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Threads of each replica. 0: its share of the CPU budget."
     )
@@ -205,6 +245,15 @@ class Settings(BaseSettings):
     )
     web_port: Annotated[int, Field(ge=1, le=65_535)] = Field(
         default=8000, description="Port of the HTTP front."
+    )
+    web_cert: Path | None = Field(
+        default=None,
+        description="File of the HTTP front's certificate, and of those that lead to its CA. Unset:"
+        " it serves plain HTTP.",
+    )
+    web_key: Path | None = Field(
+        default=None,
+        description="File of that certificate's key. Unset: it is in the certificate's file.",
     )
     web_threads: Annotated[int, Field(gt=3)] = Field(
         default=128,
@@ -225,6 +274,50 @@ class Settings(BaseSettings):
         description="Largest upload. More: more room needed in the temporary folder.",
     )
 
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="What webhooks are signed with: whsec_ and 24 to 64 bytes as base64; several,"
+        " separated by white space, while one takes another's place. Unset: none are sent.",
+    )
+    webhook_private: bool = Field(
+        default=False,
+        description="Whether webhooks may go to private, loopback and link-local addresses, and"
+        " without TLS. On: whoever may submit may let the HTTP front call inside your network.",
+    )
+    session_secret: SecretStr | None = Field(
+        default=None,
+        description="What signs the sessions of the page, at least 32 random characters, the same"
+        " for all processes of the HTTP front. Another one: everybody signs in again. Unset: made"
+        " once, under HOME, where things are embedded.",
+    )
+    desk_seconds: PositiveSeconds = Field(
+        default=600.0,
+        description="How long a hand-off belongs to whoever has taken it at the desk. More: it"
+        " waits longer when they went away.",
+    )
+
+    web_url: HttpUrl | None = Field(
+        default=None,
+        description="Where browsers find the HTTP front, https://…; the issuer sends them back.",
+    )
+    oidc_issuer: HttpUrl | None = Field(
+        default=None,
+        description="OpenID Connect issuer through which people may sign in to the page, https://….",
+    )
+    oidc_client_id: str | None = Field(default=None, description="What the issuer calls us.")
+    oidc_client_secret: SecretStr | None = Field(
+        default=None, description="By which the issuer knows us."
+    )
+    oidc_claim: str = Field(
+        default="groups",
+        description="Claim of the identity token that tells somebody's groups: a name or a list.",
+    )
+    oidc_scopes: str | None = Field(
+        default=None,
+        description="What groups open, SCOPE=GROUP, separated by blanks: desk=support read=support"
+        " admin=ops. Who is in none is refused.",
+    )
+
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         default=0,
         description="Port at which a worker serves what it counts and times to Prometheus; those of"
@@ -233,13 +326,83 @@ class Settings(BaseSettings):
     metrics_address: IPvAnyAddress = Field(
         default=IPv4Address("127.0.0.1"), description="Address of that port."
     )
+    traces_url: HttpUrl | None = Field(
+        default=None,
+        description="Where spans go, by OTLP over HTTP, such as http://collector:4318/v1/traces."
+        " Unset: nowhere. OTEL_EXPORTER_OTLP_HEADERS is heeded.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
+
+    @field_validator("traces_url")
+    @classmethod
+    def _needs_its_extra(cls, value: HttpUrl | None) -> HttpUrl | None:
+        if value is not None and find_spec("opentelemetry") is None:
+            msg = "needs OpenTelemetry: pip install 'answermill[traces]'"
+            raise ValueError(msg)
+        return value
 
     @field_validator("home")
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return _absolute(value)
+
+    @field_validator(
+        "broker_ca", "broker_cert", "broker_key", "encryption_keys_file", "web_cert", "web_key"
+    )
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        try:
+            with value.open("rb"):
+                return value
+        except OSError as error:
+            msg = f"{value} can't be read: {(error.strerror or str(error)).lower()}"
+            raise ValueError(msg) from None
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _ = values.signing_keys(value.get_secret_value())
+        return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _encrypted(cls, value: HttpUrl | None) -> HttpUrl | None:
+        if value is not None and value.scheme != "https" and value.host not in _LOOPBACK:
+            msg = "an issuer is asked by https:// alone"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("oidc_scopes")
+    @classmethod
+    def _opens(cls, value: str | None) -> str | None:
+        if value is not None:
+            _ = values.groups(value)
+        return value
+
+    @field_validator("redact")
+    @classmethod
+    def _are_kinds(cls, value: str | None) -> str | None:
+        if value is not None:
+            _ = values.kinds(value)
+        return value
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _ = values.keys(value.get_secret_value())
+        return value
+
+    @field_validator("encryption_keys_file")
+    @classmethod
+    def _holds_keys(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            _ = values.keys_in(value)
+        return value
 
     @field_validator("model_store", mode="before")
     @classmethod
@@ -249,6 +412,14 @@ class Settings(BaseSettings):
                 return SecretStr(value)
             value = Path(value.removeprefix("file://"))
         return _absolute(value) if isinstance(value, Path) else value
+
+    @field_validator("session_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < _SHORTEST_SECRET:
+            msg = f"shorter than {_SHORTEST_SECRET} characters; `openssl rand -hex 32` makes one"
+            raise ValueError(msg)
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -277,6 +448,12 @@ class Settings(BaseSettings):
             msg = f"{scheme}:// is not supported; use one of {known}://"
             raise ValueError(msg)
         _check_port(value.get_secret_value())
+        if re.search(r"[?&]ssl_", value.get_secret_value()):
+            msg = (
+                f"TLS is set by {PREFIX}BROKER_CA, _CERT and _KEY, not in the URL;"
+                " that certificates are checked can't be turned off"
+            )
+            raise ValueError(msg)
         return value
 
     @property
@@ -302,7 +479,7 @@ class Settings(BaseSettings):
             SettingsInvalid: there is none, and nothing is embedded.
         """
         if self.database_url is None:
-            self._require_embedded("DATABASE_URL")
+            self.require_embedded("DATABASE_URL")
             return f"sqlite:///{self.home / 'answermill.db'}"
         url = self.database_url.get_secret_value()
         return url.replace("postgresql://", "postgresql+psycopg://", 1)
@@ -315,11 +492,43 @@ class Settings(BaseSettings):
             SettingsInvalid: there is none, and nothing is embedded.
         """
         if self.broker_url is None:
-            self._require_embedded("BROKER_URL")
+            self.require_embedded("BROKER_URL")
             return f"redis+socket://{self.redis_socket}"
         return self.broker_url.get_secret_value()
 
-    def _require_embedded(self, name: str) -> None:
+    @property
+    def keys(self) -> list[bytes]:
+        """The keys of what is encrypted in the database; the first one encrypts."""
+        if self.encryption_keys is not None:
+            return values.keys(self.encryption_keys.get_secret_value())
+        if self.encryption_keys_file is not None:
+            return values.keys(
+                self.encryption_keys_file.read_text(encoding="utf-8", errors="replace")
+            )
+        return []
+
+    @property
+    def signing_keys(self) -> list[bytes]:
+        """What webhooks are signed with; none are sent without."""
+        secret = self.webhook_secret
+        return [] if secret is None else values.signing_keys(secret.get_secret_value())
+
+    @property
+    def oidc_groups(self) -> list[tuple[str, str]]:
+        """Scopes, each with a group that opens it."""
+        return [] if self.oidc_scopes is None else values.groups(self.oidc_scopes)
+
+    @property
+    def redacted(self) -> frozenset[values.Redacted]:
+        """What is taken out of questions before they are stored."""
+        return frozenset() if self.redact is None else values.kinds(self.redact)
+
+    def require_embedded(self, name: str) -> None:
+        """Say that a setting is missing, where nothing is embedded that could stand in for it.
+
+        Raises:
+            SettingsInvalid: so it is.
+        """
         if not self.embedded:
             secret = SECRETS / f"{PREFIX}{name}".lower()
             fault = f"not set, nor is there a secret {secret}, and nothing is embedded here"

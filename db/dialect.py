@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql, sqlite
 
-from db.tables import result_rows
+from db.sealed import Convert, Sealed, SealedJSON, cipher_of
+from db.tables import UtcDateTime, result_rows
 
 # The low bits number the rows of one transaction, the high bits order the transactions.
 CURSOR_BITS = 20
@@ -49,13 +51,21 @@ def insert_many(
     if is_postgresql(conn):
         _copy(conn, table, columns, rows)
         return
-    json_at = _json_columns(table, columns)
+    writers = [*_writers(conn, table, columns), *_times(table, columns)]
     names = ", ".join(columns)
     marks = ", ".join("?" * len(columns))
     conn.exec_driver_sql(
         f"INSERT INTO {table.name} ({names}) VALUES ({marks})",  # noqa: S608 - names of our own tables
-        [tuple(_sqlite_values(row, json_at)) for row in rows],
+        [tuple(_written(row, writers)) for row in rows],
     )
+
+
+def insert_once(conn: sa.Connection, table: sa.Table, values: dict[str, Any]) -> bool:
+    """Insert a row unless its key is taken; tell whether it was inserted."""
+    insert = postgresql.insert if is_postgresql(conn) else sqlite.insert
+    # Not its rowcount, which psycopg's driver does not tell of such a statement.
+    made = insert(table).values(values).on_conflict_do_nothing().returning(*table.primary_key)
+    return conn.execute(made).first() is not None
 
 
 def first_cursor(conn: sa.Connection, batches: Sequence[int]) -> int:
@@ -91,14 +101,14 @@ def _copy(
 ) -> None:
     import psycopg  # SQLite needs none of it
 
-    json_at = _json_columns(table, columns)
+    writers = _writers(conn, table, columns)
     names = ", ".join(f'"{name}"' for name in columns)
     statement = f'COPY "{table.name}" ({names}) FROM STDIN'
     raw = conn.connection.cursor()
     try:
         with raw.copy(statement) as copy:
             for row in rows:
-                copy.write_row(_dumped(row, json_at) if json_at else row)
+                copy.write_row(_written(row, writers) if writers else row)
     except psycopg.Error as error:  # as SQLAlchemy tells the faults of its own statements
         told = exc.DBAPIError.instance(statement, None, error, psycopg.Error, dialect=conn.dialect)
         raise told from error
@@ -106,25 +116,40 @@ def _copy(
         raw.close()
 
 
-def _json_columns(table: sa.Table, columns: Sequence[str]) -> list[int]:
-    return [i for i, name in enumerate(columns) if isinstance(table.c[name].type, sa.JSON)]
+def _writers(
+    conn: sa.Connection, table: sa.Table, columns: Sequence[str]
+) -> list[tuple[int, Convert]]:
+    """Return which values are written as what, by their places: what is sealed, and JSON."""
+    cipher, found = cipher_of(conn.dialect), list[tuple[int, Convert]]()
+    for i, name in enumerate(columns):
+        kind = table.c[name].type
+        if isinstance(kind, Sealed):
+            found.append((i, kind.sealer(cipher)))
+        if isinstance(kind, sa.JSON | SealedJSON):
+            found.append((i, _dumped))
+    return found
 
 
-def _dumped(row: Sequence[Any], json_at: list[int]) -> list[Any]:
+def _times(table: sa.Table, columns: Sequence[str]) -> list[tuple[int, Convert]]:
+    kinds = (table.c[name].type for name in columns)
+    return [(i, _sqlite_time) for i, kind in enumerate(kinds) if isinstance(kind, UtcDateTime)]
+
+
+def _written(row: Sequence[Any], writers: Sequence[tuple[int, Convert]]) -> list[Any]:
     values = list(row)
-    for i in json_at:
+    for i, convert in writers:
         if values[i] is not None:
-            values[i] = json.dumps(values[i], ensure_ascii=False)
+            values[i] = convert(values[i])
     return values
 
 
-def _sqlite_values(row: Sequence[Any], json_at: list[int]) -> list[Any]:
-    values = _dumped(row, json_at)
-    for i, value in enumerate(values):
-        if hasattr(value, "isoformat"):
-            utc = value.astimezone(UTC).replace(tzinfo=None)
-            values[i] = utc.isoformat(sep=" ", timespec="microseconds")
-    return values
+def _dumped(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _sqlite_time(value: datetime) -> str:
+    utc = value.astimezone(UTC).replace(tzinfo=None)
+    return utc.isoformat(sep=" ", timespec="microseconds")
 
 
 def database_identity(conn: sa.Connection) -> str:

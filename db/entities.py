@@ -23,6 +23,7 @@ class BatchState(StrEnum):
     DONE = "done"  # every question has its result
     CANCELLED = "cancelled"  # what had not started never will
     EXPIRED = "expired"  # the deadline passed first
+    PRUNED = "pruned"  # its rows are being deleted; nobody finds it any more
 
 
 class JobState(StrEnum):
@@ -89,9 +90,10 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
 BATCH_MOVES: dict[BatchState, frozenset[BatchState]] = {
     BatchState.OPEN: frozenset({BatchState.SEALED, BatchState.CANCELLED, BatchState.EXPIRED}),
     BatchState.SEALED: frozenset({BatchState.DONE, BatchState.CANCELLED, BatchState.EXPIRED}),
-    BatchState.DONE: frozenset({BatchState.SEALED}),  # retry
-    BatchState.CANCELLED: frozenset(),
-    BatchState.EXPIRED: frozenset(),
+    BatchState.DONE: frozenset({BatchState.SEALED, BatchState.PRUNED}),  # retry, prune
+    BatchState.CANCELLED: frozenset({BatchState.PRUNED}),
+    BatchState.EXPIRED: frozenset({BatchState.PRUNED}),
+    BatchState.PRUNED: frozenset(),
 }
 
 
@@ -121,6 +123,7 @@ class Batch:
     model: str | None
     created_at: datetime
     finished_at: datetime | None
+    webhook: str | None = None  # where its end is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ class Job:
 
     `attempt` is the fence: it grows with every claim, and what a worker writes must
     name the attempt that it claimed. `failures` counts the attempts that died.
-    `deadline` is its batch's, told to whoever claims it.
+    `deadline` is its batch's, told to whoever claims it, as is when the job was made.
     """
 
     id: int
@@ -140,6 +143,7 @@ class Job:
     first_position: int
     last_position: int
     deadline: datetime | None = field(default=None, compare=False)
+    created_at: datetime | None = field(default=None, compare=False)
 
     @property
     def fresh(self) -> bool:

@@ -10,9 +10,14 @@
     │   ├── KeyInvalid            an API key can't be made or changed as asked
     │   ├── BatchUnknown          no batch has that id or name
     │   ├── FileUnknown           no uploaded file, and no batch of one, has that id
+    │   ├── DeliveryUnknown       a batch has no such message about its end
+    │   ├── WebhookInvalid        a batch's end can't be told there
     │   ├── BatchClosed           the batch takes no such change any more
     │   ├── CountDiffers          a batch has another number of questions than is thought
     │   ├── SourceChanged         a name is taken by a batch of other questions
+    │   ├── HandOffUnknown        no question was handed off there
+    │   ├── HandOffTaken          a colleague holds it, or it is answered already
+    │   ├── EntryUnknown          the model's knowledge base has no such entry
     │   ├── ModelUnknown          no model version has that name
     │   ├── BundleInvalid         a model bundle is damaged or incomplete
     │   ├── EncoderInvalid        an encoder can't be loaded
@@ -21,6 +26,8 @@
     │   ├── TuningRefused         an encoder can't be tuned to that knowledge base
     │   ├── ConversionRefused     a model version can't be converted as asked
     │   │   └── ConversionDrifted its answers would change too much
+    │   ├── KeyMissing            what is stored can be read with another key alone
+    │   ├── TextDamaged           what is stored encrypted was changed since
     │   ├── BatchTooLarge         more questions than may wait at once
     │   ├── SchemaMissing         the database lacks this release's tables
     │   ├── BrokerTaken           Redis is another stack's
@@ -123,6 +130,22 @@ class FileUnknown(UserError):
         super().__init__(f"there is no {file[:80]!r}")
 
 
+class DeliveryUnknown(UserError):
+    """A batch has no such message about its end."""
+
+    def __init__(self, batch: int, delivery: int) -> None:
+        self.batch, self.delivery = batch, delivery
+        super().__init__(f"batch {batch} has no delivery {delivery}")
+
+
+class WebhookInvalid(UserError):
+    """A batch's end can't be told there."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"webhook: {problem}")
+
+
 class BatchClosed(UserError):
     """The batch takes no such change any more."""
 
@@ -148,6 +171,30 @@ class SourceChanged(UserError):
             f"batch {batch} has the name {name!r} and was made of other questions; "
             "give this one another --name"
         )
+
+
+class HandOffUnknown(UserError):
+    """No question was handed off there, or nothing was answered at the desk."""
+
+    def __init__(self, batch: int, position: int) -> None:
+        self.batch, self.position = batch, position
+        super().__init__(f"question {position} of batch {batch} is no such hand-off")
+
+
+class HandOffTaken(UserError):
+    """A colleague holds the hand-off, or it is answered already."""
+
+    def __init__(self, batch: int, position: int, problem: str) -> None:
+        self.batch, self.position, self.problem = batch, position, problem
+        super().__init__(f"question {position} of batch {batch} {problem}")
+
+
+class EntryUnknown(UserError):
+    """The model's knowledge base has no such entry."""
+
+    def __init__(self, entry: str) -> None:
+        self.entry = entry
+        super().__init__(f"no entry has the id {entry[:80]!r}")
 
 
 class ModelUnknown(UserError):
@@ -218,6 +265,25 @@ class SchemaMissing(UserError):
         self.url, self.found, self.needed = url, found, needed
         state = "has no tables yet" if found is None else f"is at revision {found}, not {needed}"
         super().__init__(f"database {url} {state}; run `answermill db upgrade`")
+
+
+class KeyMissing(UserError):
+    """What is stored is encrypted with a key that is not here."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(
+            f"what is stored is encrypted with the key {key[:20]!r}, which is not among"
+            " ANSWERMILL_ENCRYPTION_KEYS"
+        )
+
+
+class TextDamaged(UserError):
+    """What is stored encrypted was changed since, or moved from another column."""
+
+    def __init__(self, column: str) -> None:
+        self.column = column
+        super().__init__(f"an encrypted value of {column} is damaged; restore it from a backup")
 
 
 class ConversionRefused(UserError):

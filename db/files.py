@@ -1,6 +1,7 @@
 """Uploaded files and the batches made of them, for the OpenAI-compatible API. None commits.
 
-A file's row is written after its parts, so whoever finds the row finds all of it.
+A file is begun, then come its parts, then it is complete: whoever finds it finds all of it. What
+a crash left begun is pruned (`db.pruning`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from db.errors import FileUnknown
 from db.tables import file_parts as p
 from db.tables import files as f
 from db.tables import openai_batches as o
+
+# Instead of a file's bytes: its parts are still being stored; it is being deleted.
+INCOMPLETE, DOOMED = -1, -2
+COMPLETE = f.c.bytes >= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +43,21 @@ class Order:
     created_at: datetime
 
 
-def add(conn: sa.Connection, file: File) -> None:
-    """Make a file known whose parts are stored."""
-    values = {"id": file.id, "name": file.name, "bytes": file.bytes, "created_at": file.created_at}
-    conn.execute(f.insert().values(values))
+def begin(conn: sa.Connection, file: File) -> None:
+    """Note that the parts of a file will come; until it is complete nobody finds it."""
+    known = {"id": file.id, "name": file.name, "created_at": file.created_at}
+    conn.execute(f.insert().values(known | {"bytes": INCOMPLETE}))
+
+
+def complete(conn: sa.Connection, file: File) -> None:
+    """Make a file known whose parts are stored.
+
+    Raises:
+        FileUnknown: it was pruned meanwhile.
+    """
+    begun = f.c.id == file.id, f.c.bytes == INCOMPLETE
+    if conn.execute(f.update().where(*begun).values(bytes=file.bytes)).rowcount == 0:
+        raise FileUnknown(file.id)
 
 
 def add_part(conn: sa.Connection, file_id: str, number: int, content: bytes) -> None:
@@ -63,14 +79,14 @@ def find(conn: sa.Connection, file_id: str) -> File:
         FileUnknown: there is none of this id.
     """
     row = _one(conn, f, f.c.id, file_id)
-    if row is None:
+    if row is None or row.bytes < 0:
         raise FileUnknown(file_id)
     return File(**row._mapping)  # noqa: SLF001 - Row's public mapping
 
 
 def newest(conn: sa.Connection, limit: int, after: str | None = None) -> list[File]:
     """Return the files that were stored last, newest first; those behind a file, if given."""
-    found = conn.execute(_newest(f, f.c.id, limit, after))
+    found = conn.execute(_newest(f, f.c.id, limit, after).where(COMPLETE))
     return [File(**row._mapping) for row in found]  # noqa: SLF001 - Row's public mapping
 
 

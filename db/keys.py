@@ -80,11 +80,39 @@ def create(
     Raises:
         KeyInvalid: the name is taken, or no key can have it.
     """
-    if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
-        raise KeyInvalid(name, f"a name has 1 to {_LONGEST_NAME} characters that can be shown")
+    _check_name(name)
     if _of(conn, name):
         raise KeyInvalid(name, "the name is taken, for good")
     return _insert(conn, name, 1, secret, frozenset(scopes), expires_at=expires_at, now=now)
+
+
+def sign_in(
+    conn: sa.Connection,
+    name: str,
+    scopes: Iterable[Scope],
+    *,
+    expires_at: datetime,
+    now: datetime,
+) -> Key | None:
+    """Give somebody whom an issuer names a key whose secret nobody has; earlier ones end.
+
+    None: one of theirs was revoked, so they stay out.
+
+    Raises:
+        KeyInvalid: no key can have the name.
+    """
+    _check_name(name)
+    before = _of(conn, name)
+    if any(key.revoked_at is not None for key in before):
+        return None
+    conn.execute(
+        k.update()
+        .where(k.c.name == name, sa.or_(k.c.expires_at.is_(None), k.c.expires_at > now))
+        .values(expires_at=now)
+    )
+    serial = before[-1].serial + 1 if before else 1
+    allowed = frozenset(scopes)
+    return _insert(conn, name, serial, new_secret(), allowed, expires_at=expires_at, now=now)
 
 
 def rotate(
@@ -125,9 +153,12 @@ def revoke(conn: sa.Connection, name: str, now: datetime) -> int:
 
 def find(conn: sa.Connection, secret: str, now: datetime) -> Key | None:
     """Return the live key of a secret."""
-    row = conn.execute(sa.select(k).where(k.c.digest == digest_of(secret))).first()
-    key = None if row is None else _entity(row)
-    return key if key is not None and key.live(now) else None
+    return _one_live(conn, k.c.digest == digest_of(secret), now)
+
+
+def live(conn: sa.Connection, key_id: int, now: datetime) -> Key | None:
+    """Return the key of this id, if it opens anything now."""
+    return _one_live(conn, k.c.id == key_id, now)
 
 
 def listed(conn: sa.Connection) -> list[Key]:
@@ -154,9 +185,20 @@ def note_end(conn: sa.Connection, note: int, status: int) -> None:
     conn.execute(a.update().where(a.c.id == note).values(status=status))
 
 
+def _check_name(name: str) -> None:
+    if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise KeyInvalid(name, f"a name has 1 to {_LONGEST_NAME} characters that can be shown")
+
+
 def _of(conn: sa.Connection, name: str) -> list[Key]:
     query = sa.select(k).where(k.c.name == name).order_by(k.c.serial)
     return [_entity(row) for row in conn.execute(query)]
+
+
+def _one_live(conn: sa.Connection, which: sa.ColumnElement[bool], now: datetime) -> Key | None:
+    row = conn.execute(sa.select(k).where(which)).first()
+    key = None if row is None else _entity(row)
+    return key if key is not None and key.live(now) else None
 
 
 def _live(conn: sa.Connection, name: str, now: datetime) -> list[Key]:

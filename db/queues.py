@@ -14,6 +14,7 @@ from kombu.exceptions import KombuError, OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from db import tls
 from db.config import Settings, redact
 from db.entities import Lane
 from db.errors import BrokerAway, BrokerTaken
@@ -39,6 +40,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
     """Return what producers and workers must agree on."""
     return {
         "broker_url": settings.broker,
+        "broker_use_ssl": tls.redis_options(settings),
         "result_backend": None,  # results are rows
         "task_ignore_result": True,
         "task_serializer": "json",
@@ -162,5 +164,5 @@ def _translated(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (KombuError, OperationalError, RedisError, OSError) as error:
-        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BrokerAway(redact(settings.broker), problem) from error
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BrokerAway(redact(settings.broker), tls.fault_of(error) or told) from error

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from db import dialect
 from db.entities import Answer, Job, Result, Status
+from db.tables import desk_answers as d
 from db.tables import questions as q
 from db.tables import result_rows as r
 from db.tables import results as visible
@@ -132,6 +133,15 @@ def _read(
     return [tuple(row) for row in rows]
 
 
+def check_key(conn: sa.Connection) -> None:
+    """Read the text that was stored last, if any is, for nothing but its key.
+
+    Raises:
+        KeyMissing: it is encrypted with a key that is not here.
+    """
+    conn.scalar(sa.select(q.c.text).order_by(q.c.batch_id.desc(), q.c.position).limit(1))
+
+
 def texts(
     conn: sa.Connection, batch_id: int, *, after: int = 0, limit: int
 ) -> list[tuple[int, str, str]]:
@@ -152,22 +162,46 @@ def page(
     after: int = 0,
     limit: int = 1_000,
     status: Status | None = None,
+    confidence: tuple[float | None, float | None] = (None, None),
 ) -> list[sa.Row[Any]]:
-    """Return the next visible results behind a cursor, in its order, with the questions."""
+    """Return the next visible results behind a cursor, in its order, with the questions.
+
+    Each has what a person answered at the desk, too. With `confidence`, only those of at
+    least the first and at most the second value, where there is one.
+    """
     # A join would be planned by how many rows the batch is thought to have, which is none while
     # it is new: PostgreSQL then read all of its questions for each result (docs/log.md).
     asked = sa.select(q.c.text).where(
         q.c.batch_id == visible.c.batch_id, q.c.position == visible.c.position
     )
+    # Of most batches nobody has answered anything, and to look for each row costs a quarter more.
+    answered = conn.scalar(sa.select(sa.exists().where(d.c.batch_id == batch_id)))
+    desk = _DESK if answered else _NO_DESK
     query = (
-        sa.select(visible, asked.scalar_subquery().label("question"))
+        sa.select(visible, asked.scalar_subquery().label("question"), *desk)
         .where(visible.c.batch_id == batch_id, visible.c.cursor > after)
         .order_by(visible.c.cursor)
         .limit(limit)
     )
     if status is not None:
         query = query.where(visible.c.status == status)
+    least, most = confidence
+    if least is not None:
+        query = query.where(visible.c.confidence >= least)
+    if most is not None:
+        query = query.where(visible.c.confidence <= most)
     return list(conn.execute(query))
+
+
+def _of_desk(name: str) -> sa.Label[Any]:
+    # No join, for the same reason.
+    there = sa.and_(d.c.batch_id == visible.c.batch_id, d.c.position == visible.c.position)
+    return sa.select(d.c[name]).where(there).scalar_subquery().label(f"desk_{name}")
+
+
+_DESK_COLUMNS = ("answer", "entry_id", "by", "at")
+_DESK = [_of_desk(name) for name in _DESK_COLUMNS]
+_NO_DESK = [sa.null().label(f"desk_{name}") for name in _DESK_COLUMNS]
 
 
 def all_visible(conn: sa.Connection, batch_id: int) -> bool:

@@ -17,7 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from db import dialect
+from db import dialect, sealed, tls
+from db.cipher import Cipher
 from db.config import Settings, redact
 from db.errors import DatabaseAway, SchemaMissing, SettingsInvalid
 from db.tables import REVISION
@@ -48,13 +49,19 @@ def open_engine(settings: Settings, *, ping: bool = True) -> sa.Engine:
 
     Raises:
         SettingsInvalid: the URL is not one.
+        ExtraMissing: there are keys, and what encrypts is not installed.
     """
     try:
         url = sa.make_url(settings.database)
     except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
         raise SettingsInvalid(["ANSWERMILL_DATABASE_URL: not a database URL"]) from None
-    if url.get_backend_name() == "sqlite":
-        return _sqlite_engine(url)
+    sqlite = url.get_backend_name() == "sqlite"
+    engine = _sqlite_engine(url) if sqlite else _postgresql_engine(url, ping)
+    sealed.equip(engine, Cipher(settings.keys))
+    return engine
+
+
+def _postgresql_engine(url: sa.URL, ping: bool) -> sa.Engine:  # noqa: FBT001 - handed through
     return sa.create_engine(
         url,
         pool_pre_ping=ping,
@@ -138,7 +145,8 @@ def _translated(engine: sa.Engine) -> Iterator[None]:
             raise SchemaMissing(_address(engine), None, REVISION) from error
         if not _is_away(error):
             raise
-        problem = cause.splitlines()[0] if cause else "no answer"
+        told = cause.splitlines()[0] if cause else "no answer"
+        problem = tls.postgres_fault(engine.url, cause) or told
         raise DatabaseAway(_address(engine), problem) from error
     except exc.TimeoutError as error:
         raise DatabaseAway(_address(engine), str(error).splitlines()[0]) from error

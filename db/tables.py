@@ -12,8 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from db.sealed import SealedAside, SealedBytes, SealedError, SealedJSON, SealedText
+
 # The Alembic revision that these tables are; a test holds the two together.
-REVISION = "0005"
+REVISION = "0007"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -61,12 +63,12 @@ def _result_columns() -> list[sa.Column[Any]]:
         sa.Column("position", BigId, primary_key=True, autoincrement=False),
         sa.Column("key", sa.Text, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
-        sa.Column("answer", sa.Text),
+        sa.Column("answer", SealedText("results.answer")),
         sa.Column("entry_id", sa.Text),
         sa.Column("matched", sa.Text),
         sa.Column("confidence", sa.Float),
         sa.Column("reason", sa.Text),
-        sa.Column("error", sa.Text),
+        sa.Column("error", SealedError("results.error")),
         sa.Column("model_version", sa.Text),
         sa.Column("answered_at", UtcDateTime, nullable=False),
         sa.Column("cursor", sa.BigInteger, nullable=False),
@@ -80,7 +82,8 @@ batches = sa.Table(
     metadata,
     sa.Column("id", BigId, primary_key=True),
     sa.Column("name", sa.Text, nullable=False, unique=True),
-    sa.Column("idempotency_key", sa.Text, nullable=False),
+    # A digest of the questions, by which whoever guesses them could be sure.
+    sa.Column("idempotency_key", SealedAside("batches.idempotency_key"), nullable=False),
     sa.Column("lane", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("deadline", UtcDateTime),
@@ -89,6 +92,7 @@ batches = sa.Table(
     sa.Column("model", sa.Text),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("finished_at", UtcDateTime),
+    sa.Column("webhook", SealedAside("batches.webhook")),  # addresses may hold secrets
 )
 sa.Index(
     "ix_batches_unfinished",
@@ -113,7 +117,7 @@ jobs = sa.Table(
     sa.Column("sent_at", UtcDateTime),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("finished_at", UtcDateTime),
-    sa.Column("error", sa.Text),
+    sa.Column("error", SealedError("jobs.error")),
     _count("answered"),
     _count("handed_off"),
     _count("failed"),
@@ -155,14 +159,21 @@ questions = sa.Table(
     sa.Column("batch_id", BigId, primary_key=True, autoincrement=False),
     sa.Column("position", BigId, primary_key=True, autoincrement=False),
     sa.Column("key", sa.Text, nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("text", SealedText("questions.text"), nullable=False),
     sa.Column("language", sa.Text),
-    sa.Column("metadata", sa.JSON(none_as_null=True)),
+    sa.Column("metadata", SealedJSON("questions.metadata")),
     sa.UniqueConstraint("batch_id", "key"),
 )
 
 result_rows = sa.Table("result_rows", metadata, *_result_columns())
 sa.Index("ix_result_rows_batch_id_cursor", result_rows.c.batch_id, result_rows.c.cursor)
+sa.Index(
+    "ix_result_rows_handed_off",
+    result_rows.c.batch_id,
+    result_rows.c.position,
+    sqlite_where=result_rows.c.status == sa.literal_column("'handed_off'"),
+    postgresql_where=result_rows.c.status == sa.literal_column("'handed_off'"),
+)
 
 model_versions = sa.Table(
     "model_versions",
@@ -266,7 +277,7 @@ file_parts = sa.Table(
     metadata,
     sa.Column("file_id", sa.Text, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("content", SealedBytes("file_parts.content"), nullable=False),
 )
 
 openai_batches = sa.Table(
@@ -275,10 +286,68 @@ openai_batches = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("file_id", sa.Text, nullable=False),
     sa.Column("endpoint", sa.Text, nullable=False),
-    sa.Column("metadata", sa.JSON(none_as_null=True)),
+    sa.Column("metadata", SealedJSON("openai_batches.metadata")),
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
 sa.Index("ix_openai_batches_created_at", openai_batches.c.created_at, openai_batches.c.name)
+
+entries = sa.Table(
+    "entries",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("entry_id", sa.Text, primary_key=True),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("phrasing", sa.Text, nullable=False),
+    sa.Column("url", sa.Text),
+)
+
+desk_claims = sa.Table(
+    "desk_claims",
+    metadata,
+    sa.Column("batch_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("position", BigId, primary_key=True, autoincrement=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("until", UtcDateTime, nullable=False),
+)
+
+desk_answers = sa.Table(
+    "desk_answers",
+    metadata,
+    sa.Column("batch_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("position", BigId, primary_key=True, autoincrement=False),
+    sa.Column("answer", SealedText("desk_answers.answer"), nullable=False),
+    sa.Column("entry_id", sa.Text),
+    sa.Column("model", sa.Text),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("proposal", sa.Text),
+    sa.Column("decided_by", sa.Text),
+    sa.Column("decided_at", UtcDateTime),
+)
+sa.Index("ix_desk_answers_proposal", desk_answers.c.proposal, desk_answers.c.at)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("batch_id", BigId, sa.ForeignKey("batches.id"), nullable=False),
+    sa.Column("message_id", sa.Text, nullable=False, unique=True),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    _count("attempts"),
+    sa.Column("next_at", UtcDateTime),
+    sa.Column("delivered_at", UtcDateTime),
+    sa.Column("status", sa.Integer),
+    sa.Column("error", sa.Text),
+)
+sa.Index("ix_deliveries_batch_id", deliveries.c.batch_id)
+sa.Index(
+    "ix_deliveries_next_at",
+    deliveries.c.next_at,
+    sqlite_where=deliveries.c.next_at.is_not(None),
+    postgresql_where=deliveries.c.next_at.is_not(None),
+)
 
 # Views are read like tables; their own MetaData keeps them out of comparisons.
 views = sa.MetaData()

@@ -17,7 +17,7 @@ from ipaddress import ip_address
 
 # Compose's own, or said in Swarm's words below.
 _LEFT_OUT = {"build", "cpus", "depends_on", "mem_limit", "profiles", "restart", "security_opt"}
-_LEFT_OUT |= {"ports", "shm_size"}
+_LEFT_OUT |= {"ports", "shm_size", "tmpfs"}
 
 _SHARED = "/dev/shm"  # noqa: S108 - what every program of it knows
 _CONDITIONS = {"no": "none", "on-failure": "on-failure", "unless-stopped": "any", "always": "any"}
@@ -49,9 +49,12 @@ def service(found: dict) -> dict:
     ports = [port for port in map(_port, found.get("ports", [])) if port]
     if ports:
         kept["ports"] = ports
+    held = [{"type": "tmpfs", "target": place} for place in found.get("tmpfs", [])]
     if "shm_size" in found:
-        shared = {"type": "tmpfs", "target": _SHARED, "tmpfs": {"size": int(found["shm_size"])}}
-        kept["volumes"] = [*kept.get("volumes", []), shared]
+        size = {"size": int(found["shm_size"])}
+        held.append({"type": "tmpfs", "target": _SHARED, "tmpfs": size})
+    if held:
+        kept["volumes"] = [*kept.get("volumes", []), *held]
     return kept | {"deploy": _deploy(found)}
 
 

@@ -18,6 +18,8 @@ from db.config import Settings
 from db.entities import Batch, BatchState, Lane, Question
 from db.errors import BatchClosed, CountDiffers, SourceChanged, SourceInvalid
 from db.session import DatabaseClock, reading, transaction
+from producer import tracing
+from producer.accept import accept
 from producer.broker import Sender, check
 from producer.room import Room
 
@@ -34,8 +36,11 @@ def open_batch(
     source: str,
     lane: Lane = Lane.BULK,
     deadline: timedelta | None = None,
+    webhook: str | None = None,
 ) -> Batch:
     """Return a new batch that takes questions, or the one that was opened under this name.
+
+    The caller has looked at the webhook's address.
 
     Raises:
         SourceChanged: a batch made of a file has the name.
@@ -51,11 +56,12 @@ def open_batch(
                 source=source,
                 now=now,
                 deadline=None if deadline is None else now + deadline,
+                webhook=webhook,
             )
     except IntegrityError:
         with reading(engine) as conn:
             found = batches.find(conn, name)
-    if found.idempotency_key != _OPENED:
+    if not batches.is_made_of(found, _OPENED):
         raise SourceChanged(name, found.id)
     return found
 
@@ -99,7 +105,9 @@ def append(
         raise CountDiffers(batch.id, batch.question_count, after)
     Room(engine, settings, batch.lane, clock).require(len(asked))
     sender = Sender(app, settings)
-    _store(engine, settings, batch, asked, sender=sender, now=clock())
+    now = clock()
+    _store(engine, settings, batch, asked, sender=sender, now=now)
+    tracing.told(engine, settings, batch, start=now, end=clock(), questions=len(asked))
     with reading(engine) as conn:
         return batches.find(conn, str(batch.id))
 
@@ -117,9 +125,7 @@ def _store(
     sent = sender.room(batch.lane) > 0
     try:
         with transaction(engine) as conn:
-            messages = batches.append(
-                conn, batch, placed, job_size=settings.job_size, sent=sent, now=now
-            )
+            messages = accept(conn, settings, batch, placed, sent=sent, now=now)
     except IntegrityError as error:
         problem = "a key comes twice, or is in the batch already"
         raise SourceInvalid("the questions", problem) from error

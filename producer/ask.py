@@ -17,7 +17,10 @@ from db.config import Settings
 from db.entities import Batch, Lane, Question
 from db.errors import BatchUnknown, SourceChanged, SourceInvalid
 from db.session import DatabaseClock, reading, transaction
+from producer import tracing
+from producer.accept import accept
 from producer.broker import Sender, check
+from producer.redaction import redact
 from producer.room import Room
 from producer.texts import question_fault
 
@@ -93,27 +96,37 @@ def put(
         raise SourceInvalid("the question", problem)
     check(app, settings)
     name = PREFIX + (token or uuid.uuid4().hex)
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    # By a digest of what was taken out, whoever guesses it could be sure.
+    digest = hashlib.sha256(redact(text, settings.redacted).encode()).hexdigest()
     if token is not None and (before := _again(engine, name, digest)) is not None:
         return before
     clock = clock or DatabaseClock(engine)
     Room(engine, settings, Lane.INTERACTIVE, clock).take(1)
     now, sender = clock(), Sender(app, settings)
     try:
-        return _submit(
-            engine, sender, text, name=name, source=source, idempotency_key=digest, now=now
+        batch = _submit(
+            engine,
+            settings,
+            sender,
+            text,
+            name=name,
+            source=source,
+            idempotency_key=digest,
+            now=now,
         )
     except IntegrityError:  # the token's second time, at the same time
         found = _again(engine, name, digest)
         if found is None:
             raise
         return found
+    tracing.told(engine, settings, batch, start=now, end=clock(), questions=1)
+    return batch
 
 
 def _again(engine: sa.Engine, name: str, digest: str) -> Batch | None:
     with reading(engine) as conn:
         found = batches.named(conn, name)
-    if found is not None and found.idempotency_key != digest:
+    if found is not None and not batches.is_made_of(found, digest):
         raise SourceChanged(name, found.id)
     return found
 
@@ -133,8 +146,21 @@ def answered(engine: sa.Engine, name: str) -> Asked:
         return Asked(batch, results.one(conn, batch.id, 1))
 
 
+def looked_up(engine: sa.Engine, name: str) -> tuple[Asked, str]:
+    """Look up a question by the name of its batch; return its text as well.
+
+    Raises:
+        BatchUnknown: no question was asked under that name.
+    """
+    found = answered(engine, name)
+    with reading(engine) as conn:
+        ((_, _, text),) = results.texts(conn, found.batch.id, limit=1)
+    return found, text
+
+
 def _submit(
     engine: sa.Engine,
+    settings: Settings,
     sender: Sender,
     text: str,
     *,
@@ -154,7 +180,7 @@ def _submit(
             source=source,
             now=now,
         )
-        messages = batches.append(conn, batch, [question], job_size=1, sent=sent, now=now)
+        messages = accept(conn, settings, batch, [question], sent=sent, now=now)
         batches.seal(conn, batch, now)
     if sent:
         sender.send(messages)

@@ -46,6 +46,9 @@ def submit(
     file_format: Annotated[
         FileFormat | None, typer.Option("--format", help="How the file is written.")
     ] = None,
+    webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where its end is told, by the HTTP front.")
+    ] = None,
     when_full: Annotated[
         WhenFull, typer.Option(help="When too many questions wait: wait for room, or stop.")
     ] = WhenFull.WAIT,
@@ -70,6 +73,7 @@ def submit(
         name=name,
         lane=lane,
         deadline=due,
+        webhook=webhook,
         when_full=when_full,
     )
     if as_json:

@@ -42,6 +42,10 @@ COLUMNS = (
     "cursor",
     "url",
     "runners_up",
+    "desk_answer",
+    "desk_entry_id",
+    "desk_by",
+    "desk_at",
 )
 
 _WIDEST_KEY = 20  # columns of a terminal
@@ -149,6 +153,7 @@ def _parquet(stream: BinaryIO) -> Iterator[Write]:
     special = {
         "confidence": pa.float64(),
         "answered_at": pa.timestamp("us", tz="UTC"),
+        "desk_at": pa.timestamp("us", tz="UTC"),
         "position": pa.int64(),
         "cursor": pa.int64(),
         "runners_up": pa.list_(

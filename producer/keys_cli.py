@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -18,7 +16,7 @@ from db.config import load
 from db.keys import Key, Scope
 from db.session import DatabaseClock, reading, transaction
 from db.terminal import err, out, parse_duration, print_json
-from producer.services import database
+from producer.services import database, user
 
 app = typer.Typer(pretty_exceptions_enable=False)
 keys_app = typer.Typer(help="API keys of the HTTP front.", no_args_is_help=True)
@@ -101,14 +99,7 @@ def _changing(action: str, name: str) -> Iterator[tuple[sa.Connection, datetime]
         now = DatabaseClock(engine)()
         with transaction(engine) as conn:
             yield conn, now
-            keys.record(conn, actor=f"user {_user()}", action=action, target=name, now=now)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # in a container that has no names
-        return str(os.getuid())
+            keys.record(conn, actor=f"user {user()}", action=action, target=name, now=now)
 
 
 def _after(now: datetime, text: str | None) -> datetime | None:

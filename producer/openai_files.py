@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -25,8 +26,10 @@ from db.entities import Batch
 from db.errors import FileUnknown, SourceInvalid
 from db.files import File, Order
 from db.session import DatabaseClock, reading, transaction
+from producer import rows
 from producer.openai_lines import errors, output, requests
 from producer.readers import FileFormat
+from producer.redaction import redact_all
 from producer.results import pages
 from producer.room import WhenFull
 from producer.source import Checked, check, opened
@@ -42,28 +45,52 @@ _PART = 1 << 20  # bytes
 _CALLED = "the file"
 
 
-def keep(engine: sa.Engine, name: str, content: IO[bytes]) -> File:
-    """Check a file of requests and keep it.
+def keep(engine: sa.Engine, settings: Settings, name: str, content: IO[bytes]) -> File:
+    """Check a file of requests and keep it, its bodies redacted if that is set.
 
     Raises:
         SourceInvalid: with the row of its first fault; nothing is kept.
     """
     with tempfile.NamedTemporaryFile(prefix="answermill-") as copy:
-        size = _copy(iter(partial(content.read, _PART), b""), copy)
-        with _checked(Path(copy.name), None):
+        _copy(iter(partial(content.read, _PART), b""), copy)
+        with _checked(Path(copy.name), None), _redacted(Path(copy.name), settings) as kept:
+            size = kept.stat().st_size
             file = File(_INPUT + uuid.uuid4().hex, name, size, DatabaseClock(engine)())
-        copy.seek(0)
-        try:
-            for number, part in enumerate(iter(partial(copy.read, _PART), b"")):
+            _keep_parts(engine, file, kept)
+    return file
+
+
+def _keep_parts(engine: sa.Engine, file: File, kept: Path) -> None:
+    try:
+        with transaction(engine) as conn:
+            files.begin(conn, file)
+        with kept.open("rb") as stream:
+            for number, part in enumerate(iter(partial(stream.read, _PART), b"")):
                 with transaction(engine) as conn:
                     files.add_part(conn, file.id, number, part)
-            with transaction(engine) as conn:
-                files.add(conn, file)
-        except BaseException:
-            with transaction(engine) as conn:
-                files.delete(conn, file.id)
-            raise
-    return file
+        with transaction(engine) as conn:
+            files.complete(conn, file)
+    except BaseException:
+        with transaction(engine) as conn:
+            files.delete(conn, file.id)
+        raise
+
+
+@contextmanager
+def _redacted(path: Path, settings: Settings) -> Iterator[Path]:
+    """Give the file as it is kept; what was taken out of it must not lie beside the questions."""
+    if not settings.redacted:
+        yield path
+        return
+    with (
+        tempfile.NamedTemporaryFile("w", prefix="answermill-", encoding="utf-8") as copy,
+        rows.opened(path, _CALLED) as stream,
+    ):
+        for _, found in rows.json_rows(stream, _CALLED):
+            body = redact_all(found.get("body"), settings.redacted)
+            copy.write(json.dumps({**found, "body": body}, ensure_ascii=False) + "\n")
+        copy.flush()
+        yield Path(copy.name)
 
 
 def is_made(file_id: str) -> bool:
@@ -98,8 +125,8 @@ def content(engine: sa.Engine, file_id: str) -> Iterator[bytes]:
             return errors(found, order.name)
         return output(found, order.name, order.endpoint)
     with reading(engine) as conn:
-        files.find(conn, file_id)
-    return _kept(engine, file_id)
+        file = files.find(conn, file_id)
+    return _kept(engine, file)
 
 
 def _origin(engine: sa.Engine, file_id: str) -> tuple[Order, Batch]:
@@ -111,15 +138,17 @@ def _origin(engine: sa.Engine, file_id: str) -> tuple[Order, Batch]:
     return order, batch
 
 
-def _kept(engine: sa.Engine, file_id: str) -> Iterator[bytes]:
-    number = 0
-    while True:
-        with reading(engine) as conn:
-            part = files.part(conn, file_id, number)
-        if part is None:
+def _kept(engine: sa.Engine, file: File) -> Iterator[bytes]:
+    left = file.bytes
+    for number in count():
+        if left <= 0:
             return
+        with reading(engine) as conn:
+            part = files.part(conn, file.id, number)
+        if part is None:
+            raise FileUnknown(file.id)  # it was deleted meanwhile: half of it is no file
         yield part
-        number += 1
+        left -= len(part)
 
 
 def make_batch(engine: sa.Engine, app: Celery, settings: Settings, order: Order, by: str) -> None:

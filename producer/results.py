@@ -51,15 +51,25 @@ def pages(
 
 
 def page_of(
-    engine: sa.Engine, ref: str, *, since: int, status: Status | None, limit: int
+    engine: sa.Engine,
+    ref: str,
+    *,
+    since: int,
+    status: Status | None,
+    limit: int,
+    confidence: tuple[float | None, float | None] = (None, None),
 ) -> tuple[Page, bool]:
     """Read at most so many results behind a cursor; tell whether there will be no more.
+
+    `confidence`: the least and the most that they may have.
 
     Raises:
         BatchUnknown: there is no such batch.
     """
     with reading(engine) as conn:
         batch = batches.find(conn, ref)
-        page = results.page(conn, batch.id, after=since, limit=limit, status=status)
+        page = results.page(
+            conn, batch.id, after=since, limit=limit, status=status, confidence=confidence
+        )
         complete = batch.finished_at is not None and results.all_visible(conn, batch.id)
     return page, complete and len(page) < limit

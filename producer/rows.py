@@ -162,7 +162,7 @@ def parquet(path: Path, shown: str) -> Iterator[Any]:
     try:
         with library.ParquetFile(path, buffer_size=1 << 18, pre_buffer=False) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no UTF-8
         problem = (str(error).splitlines() or ["it can't be read"])[0]
         raise SourceInvalid(shown, f"broken Parquet: {problem}") from error
 

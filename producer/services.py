@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -41,3 +43,11 @@ def both(settings: Settings) -> Iterator[tuple[sa.Engine, Celery]]:
             yield engine, client
         finally:
             client.close()
+
+
+def user() -> str:
+    """Return who runs this process, for the record of changes."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # in a container that has no names
+        return str(os.getuid())

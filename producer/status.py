@@ -84,8 +84,17 @@ def standing(engine: sa.Engine, ref: str, clock: DatabaseClock | None = None) ->
     """
     now = (clock or DatabaseClock(engine))()
     with reading(engine) as conn:
-        batch = batches.find(conn, ref)
-        return Standing(batch, batches.progress(conn, batch.id, now), now)
+        return standing_in(conn, ref, now)
+
+
+def standing_in(conn: sa.Connection, ref: str, now: datetime) -> Standing:
+    """Tell where a batch stands in a transaction.
+
+    Raises:
+        BatchUnknown: there is no such batch.
+    """
+    batch = batches.find(conn, ref)
+    return Standing(batch, batches.progress(conn, batch.id, now), now)
 
 
 def newest(engine: sa.Engine, limit: int, before: int | None = None) -> list[Standing]:

@@ -38,6 +38,7 @@ def run(
     name: str | None,
     lane: Lane,
     deadline: timedelta | datetime | None,
+    webhook: str | None,
     when_full: WhenFull,
 ) -> Submitted:
     """Submit the file; Ctrl-C ends it with a line that says how to go on.
@@ -62,6 +63,7 @@ def run(
                 name=name,
                 lane=lane,
                 deadline=deadline,
+                webhook=webhook,
                 when_full=when_full,
                 on_progress=lambda count: show("storing", count, checked.count),
                 on_away=lambda: err.print(_AWAY),
@@ -85,7 +87,7 @@ def _way_to_go_on(engine: sa.Engine, source: Checked, name: str | None) -> Itera
         named = name_of(source, name)
         with reading(engine) as conn:
             batch = batches.named(conn, named)
-        ours = batch if batch and batch.idempotency_key == source.digest else None
+        ours = batch if batch and batches.is_made_of(batch, source.digest) else None
         count = ours.question_count if ours else 0
         again = "the same command"
         if source.source.copied:

@@ -20,10 +20,13 @@ from db.config import Settings
 from db.entities import Batch, BatchState, Lane, Question
 from db.errors import NameInvalid, SourceChanged, SourceInvalid, SystemFull
 from db.session import DatabaseClock, reading, transaction
+from producer import tracing
+from producer.accept import accept
 from producer.ahead import read_ahead
 from producer.broker import Sender, check
 from producer.room import Room, WhenFull
 from producer.source import Checked
+from producer.webhook import target_of
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -64,14 +67,16 @@ def submit(
     deadline: timedelta | datetime | None = None,
     model: str | None = None,
     origin: str | None = None,
+    webhook: str | None = None,
     when_full: WhenFull = WhenFull.WAIT,
     on_progress: Callable[[int], None] = lambda _: None,
     on_away: Callable[[], None] = lambda: None,
     on_full: Callable[[SystemFull], None] = lambda _: None,
 ) -> Submitted:
-    """Store and send what is not stored yet; lane, deadline, model and origin are a new batch's.
+    """Store and send what is not stored yet.
 
-    `origin` is told as its source; unless given, the file's name.
+    Lane, deadline, model, origin and webhook are a new batch's. `origin` is told as its source;
+    unless given, the file's name.
     `on_progress` is told how many questions are stored; `on_away` once, when Redis goes away;
     `on_full` when it begins to wait for room.
 
@@ -79,8 +84,10 @@ def submit(
         ServiceAway: the database, or Redis at the start, can't be reached.
         SystemFull: too many questions wait, and it is not to wait. Nothing was stored, unless
             others filled the system meanwhile: then slices, which the same call goes on behind.
-        UserError: the name can't be had, or another process submits the same.
+        UserError: the name or the webhook can't be had, or another process submits the same.
     """
+    if webhook is not None:
+        target_of(webhook, private=settings.webhook_private)
     named = name_of(source, name)
     check(app, settings)
     clock = DatabaseClock(engine)
@@ -89,8 +96,9 @@ def submit(
     if left and when_full is WhenFull.STOP:
         room.require(left)
     due = clock() + deadline if isinstance(deadline, timedelta) else deadline
+    told = {"deadline": due, "model": model, "webhook": webhook}
     batch, made = _find_or_create(
-        engine, source, named, lane=lane, deadline=due, model=model, origin=origin, now=clock()
+        engine, source, named, lane=lane, origin=origin, now=clock(), **told
     )
     if batch.state is not BatchState.OPEN:
         return Submitted(batch, batch.question_count, resumed=False, already=True)
@@ -100,6 +108,7 @@ def submit(
         room.take(count, when_full, on_full)
 
     size = min(room.most, settings.slice_jobs * settings.job_size)
+    began = clock()
     _store(
         engine,
         settings,
@@ -111,6 +120,7 @@ def submit(
         clock=clock,
         on_progress=on_progress,
     )
+    tracing.told(engine, settings, batch, start=began, end=clock(), questions=left)
     return Submitted(batch, source.count, resumed=not made, already=False)
 
 
@@ -147,7 +157,7 @@ def _left_to_store(engine: sa.Engine, source: Checked, name: str, lane: Lane) ->
     """Return how many questions are not stored, and the lane in which they will wait."""
     with reading(engine) as conn:
         found = batches.named(conn, name)
-    if found is None or found.idempotency_key != source.digest:
+    if found is None or not batches.is_made_of(found, source.digest):
         return source.count, lane
     open_ = found.state is BatchState.OPEN
     return source.count - found.question_count if open_ else 0, found.lane
@@ -159,10 +169,9 @@ def _find_or_create(
     name: str,
     *,
     lane: Lane,
-    deadline: datetime | None,
-    model: str | None,
     origin: str | None,
     now: datetime,
+    **more: Any,  # noqa: ANN401 - what else a batch is made of
 ) -> tuple[Batch, bool]:
     try:
         with transaction(engine) as conn:
@@ -177,15 +186,14 @@ def _find_or_create(
                     lane=lane,
                     source=shown,
                     now=now,
-                    deadline=deadline,
-                    model=model,
+                    **more,
                 )
                 return made, True
     except IntegrityError:
         # Another process took the name in between, perhaps for the same file.
         with reading(engine) as conn:
             found = batches.find(conn, name)
-    if found.idempotency_key != source.digest:
+    if not batches.is_made_of(found, source.digest):
         raise SourceChanged(name, found.id)
     return found, False
 
@@ -207,9 +215,7 @@ def _store(
         make_room(len(questions))
         sent, now = sender.room(batch.lane) > 0, clock()
         with transaction(engine) as conn:
-            messages = batches.append(
-                conn, batch, questions, job_size=settings.job_size, sent=sent, now=now
-            )
+            messages = accept(conn, settings, batch, questions, sent=sent, now=now)
         on_progress(questions[-1].position)
         if sent:
             sender.send(messages)

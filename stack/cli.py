@@ -22,6 +22,7 @@ OWNERS = {
     "cancel": "producer.cli",
     "retry": "producer.cli",
     "keys": "producer.keys_cli",
+    "webhooks": "producer.webhooks_cli",
     "web": "producer.web.cli",
     "metrics": "producer.exporter",
     "worker": "worker.cli",

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import sqlalchemy as sa
 import typer
+from rich.progress import Progress, TaskID
 
-from db import dialect, migrate, queues, versions
+from db import cipher, dialect, migrate, queues, rotation, sealed, versions
 from db.config import Settings, load, redact
 from db.entities import InForce
-from db.errors import AnswermillError, BrokerTaken
+from db.errors import AnswermillError, BrokerTaken, SettingsInvalid
 from db.session import check_schema, make_home, open_engine, reading, revision
 from db.tables import REVISION
-from db.terminal import err, out
+from db.terminal import err, out, parse_duration
 from producer.services import database as opened
 
 if TYPE_CHECKING:
     from celery import Celery
 
 app = typer.Typer(pretty_exceptions_enable=False)
-database = typer.Typer(help="The database's schema.", no_args_is_help=True)
+database = typer.Typer(help="The database: its schema, and what is old.", no_args_is_help=True)
 app.add_typer(database, name="db")
 
 _WATCH_SECONDS = 0.5
@@ -137,6 +138,60 @@ def check_database() -> None:
     with _unchecked(load()) as engine:
         check_schema(engine)
         out.print(f"the schema is at {_checked(engine)}")
+
+
+@database.command()
+def prune(
+    *,
+    older_than: Annotated[
+        str, typer.Option(metavar="AGE", help="How long ago they finished: 90d, 12h.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many it would be, and change nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Delete batches that finished long ago, with their questions and results.
+
+    And uploaded files as old that no batch was made of. It deletes in small
+    steps while everything works; interrupted and run again, it goes on.
+    """
+    from stack.prune_display import run
+
+    run(load(), parse_duration(older_than), dry_run=dry_run, as_json=as_json)
+
+
+@database.command(name="encryption-key")
+def encryption_key() -> None:
+    """Make a key for ANSWERMILL_ENCRYPTION_KEYS; it is shown and kept nowhere."""
+    out.print(cipher.new_key())
+
+
+@database.command(name="rotate-key")
+def rotate_key(
+    *,
+    decrypt: Annotated[
+        bool, typer.Option("--decrypt", help="Store plain text again; no key encrypts any more.")
+    ] = False,
+) -> None:
+    """Encrypt what is stored with the first key; goes on where it was interrupted."""
+    settings = load()
+    if not settings.keys:
+        fault = "not set; `answermill db encryption-key` makes a key"
+        raise SettingsInvalid([f"ANSWERMILL_ENCRYPTION_KEYS: {fault}"])
+    with opened(settings) as engine, Progress(console=err, transient=True) as bars:
+        told = cipher.Cipher(settings.keys, opens_only=decrypt)
+        sealed.equip(engine, told)
+        tasks: dict[str, TaskID] = {}
+
+        def progress(table: str, seen: int, total: int) -> None:
+            if table not in tasks:
+                tasks[table] = bars.add_task(table)
+            bars.update(tasks[table], completed=seen, total=total)
+
+        rows = rotation.rotate(engine, on_progress=progress)
+    how = f"encrypted with the key {told.current}" if told.current else "decrypted"
+    out.print(f"{rows:,} rows {how}; the rest was so already")
 
 
 def _checked(engine: sa.Engine) -> str:

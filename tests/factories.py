@@ -169,3 +169,12 @@ def promoted_version(engine: sa.Engine, name: str = "shop") -> ModelVersion:
     with transaction(engine) as conn:
         versions.promote(conn, version, by="test", now=NOW)
         return versions.find(conn, str(version))
+
+
+def raw(engine: sa.Engine) -> str:
+    """Return every value of every table as any SQL client sees it."""
+    with reading(engine) as conn:
+        tables = sa.inspect(conn).get_table_names()
+        rows = [list(conn.execute(sa.text(f"SELECT * FROM {t}"))) for t in tables]  # noqa: S608 - ours
+        parts = conn.execute(sa.text("SELECT content FROM file_parts"))
+        return f"{rows} {[bytes(row.content) for row in parts]}"

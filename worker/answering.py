@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import sqlalchemy as sa
 import structlog
@@ -35,6 +35,9 @@ from worker.leases import LeaseKeeper
 from worker.meters import Meters, Stage
 from worker.model.reasons import Reason
 from worker.passes import Model, answer_texts
+
+if TYPE_CHECKING:
+    from db.spans import Traces
 
 log = structlog.get_logger()
 
@@ -77,6 +80,7 @@ class Desk:
     question_chars: int
     window: int = 128  # questions up to which jobs are claimed together
     meters: Meters = field(default_factory=Meters)
+    traces: Traces | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class Claimed:
 
     job: Job
     questions: list[tuple[int, str, str]]
+    taken: float = field(default_factory=time.perf_counter, compare=False)  # when, here
 
 
 Work = list[Claimed]  # what is answered together; never empty
@@ -97,7 +102,8 @@ class Answered:
     claimed: Claimed
     answers: list[Answer]
     model_version: str
-    seconds: float  # that the model took for all that it was answered with
+    began: float  # when the model did, by time.perf_counter
+    seconds: float  # that it took for all that it was answered with
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +153,8 @@ def _topped_up(desk: Desk, conn: sa.Connection, first: Job, now: datetime) -> Wo
     if more > 0 and first.failures == 0:
         taken += _claim_next(desk, conn, first.lane, room=first.size, limit=more, now=now)
     asked = results.of_jobs(conn, taken)
+    for job in taken:
+        desk.meters.count_wait(job, now)
     return [Claimed(job, questions) for job, questions in zip(taken, asked, strict=True)]
 
 
@@ -179,7 +187,9 @@ def _answer_together(desk: Desk, model: Model, work: Work, progress: Progress) -
     else:
         seconds = time.perf_counter() - started
         return [
-            Answered(claimed, [next(answers) for _ in claimed.questions], model.version, seconds)
+            Answered(
+                claimed, [next(answers) for _ in claimed.questions], model.version, started, seconds
+            )
             for claimed in work
         ]
     if len(work) == 1:
@@ -233,6 +243,7 @@ def store(desk: Desk, outcomes: Sequence[Outcome]) -> list[Outcome]:
     Waits for a database that is away.
     """
     answered = [outcome for outcome in outcomes if isinstance(outcome, Answered)]
+    began = time.perf_counter()
     with desk.meters.timing(Stage.STORE):
         lost = set(outlast_the_database(_store, desk, answered)) if answered else set()
     for outcome in outcomes:
@@ -245,7 +256,31 @@ def store(desk: Desk, outcomes: Sequence[Outcome]) -> list[Outcome]:
         if isinstance(outcome, Answered):
             desk.meters.count_answers(outcome.answers, outcome.model_version)
             _tell(outcome)
+    if desk.traces and answered:
+        _trace(desk, desk.traces, [o for o in kept if isinstance(o, Answered)], began)
     return kept
+
+
+def _trace(desk: Desk, traces: Traces, stored: Iterable[Answered], began: float) -> None:
+    """Tell where the time of these jobs went, the last of which was just stored."""
+    now, here = outlast_the_database(desk.clock), time.perf_counter()
+
+    def at(moment: float) -> datetime:
+        return now - timedelta(seconds=here - moment)
+
+    for outcome in stored:
+        job, taken = outcome.claimed.job, at(outcome.claimed.taken)
+        queued = job.created_at or taken
+        facts: dict[str, str | int] = {"job": job.id, "attempt": job.attempt}
+        facts |= {"questions": len(outcome.answers), "model_version": outcome.model_version}
+        whole = traces.part("job", job.batch_id, queued, now, facts)
+        passes = at(outcome.began), at(outcome.began + outcome.seconds)
+        for name, times in (
+            ("wait", (queued, taken)),
+            ("passes", passes),
+            ("store", (at(began), now)),
+        ):
+            traces.part(name, job.batch_id, *times, within=whole)
 
 
 def _store(desk: Desk, answered: Sequence[Answered]) -> list[Job]:
@@ -301,7 +336,12 @@ def close_batches(desk: Desk, ids: Iterable[int]) -> None:
 
 def _close_batch(desk: Desk, batch_id: int) -> None:
     with transaction(desk.engine) as conn:
-        batches.close_finished(conn, desk.clock(), batch_id)
+        now = desk.clock()
+        closed = batches.close_finished(conn, now, batch_id)
+        batch = batches.find(conn, str(batch_id)) if closed and desk.traces else None
+    if batch is not None and desk.traces:
+        facts = {"questions": batch.question_count, "lane": batch.lane.value}
+        desk.traces.batch(batch_id, batch.created_at, now, facts)
 
 
 def give_back(desk: Desk, claimed: Iterable[Job]) -> None:

@@ -15,7 +15,7 @@ from multiprocessing import sharedctypes
 import structlog
 from celery import Celery, signals
 
-from db import dialect, logs, queues, versions
+from db import dialect, logs, queues, results, versions
 from db.config import Settings
 from db.entities import Lane, ModelVersion
 from db.errors import BrokerAway
@@ -90,6 +90,7 @@ def create_app(
 def _worker_settings(settings: Settings) -> dict[str, object]:
     return {
         "worker_pool": "prefork",
+        "worker_consumer": "worker.intake:Intake",
         "worker_concurrency": settings.replicas,
         "worker_prefetch_multiplier": 1,
         "task_acks_late": True,
@@ -104,6 +105,9 @@ def _worker_settings(settings: Settings) -> dict[str, object]:
         # The lease makes a second run harmless, so a job in work need not be cancelled.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_max_retries": None,
+        # A Redis that refuses to write, being out of memory or without a disk, comes back, too: the
+        # parent must not die of it, and take along the jobs in work.
+        "broker_channel_error_retry": True,
     }
 
 
@@ -118,8 +122,8 @@ def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> 
         load: makes a model of a version, in each child.
 
     Raises:
-        UserError: the schema, the model or what speaks to its store is not there; or Redis is
-            another stack's.
+        UserError: the schema, the model, the key of what is stored or what speaks to the model's
+            store is not there; or Redis is another stack's.
         DatabaseAway: the database can't be reached.
     """
     logs.configure(settings)
@@ -157,6 +161,7 @@ def _answering(settings: Settings) -> tuple[ModelVersion, str]:
     engine = prepare(settings)
     try:
         with reading(engine) as conn:
+            results.check_key(conn)
             version = versions.in_force(conn, settings.model).version
             identity = dialect.database_identity(conn)
     finally:

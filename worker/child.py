@@ -23,6 +23,7 @@ from db.config import Settings
 from db.entities import InForce, Lane, ModelVersion
 from db.messages import AnswerJob
 from db.session import DatabaseClock, open_engine, reading
+from db.traces import open_traces
 from worker import tasks
 from worker.along import Line
 from worker.answer_cache import AnswerCache, Remembering
@@ -32,9 +33,10 @@ from worker.breaker import Breaker
 from worker.draining import Drain
 from worker.following import Following
 from worker.leases import LeaseKeeper
-from worker.memory import give_back
+from worker.memory import give_back, left
 from worker.meters import Metered, Meters
 from worker.passes import Model
+from worker.sparing import Sparing
 from worker.sweep import Sweep, Sweeper
 from worker.vitals import Vitals
 
@@ -81,7 +83,7 @@ def begin(
     counts.heed_the_log()
     try:
         engine = open_engine(settings, ping=False)
-        following = _following(settings, engine, lambda s, v: Metered(load(s, v), counts), breaker)
+        following = _following(settings, engine, partial(_measured, load, counts), breaker)
         model = following.begin()
     except Exception:
         log.exception("the model can't be loaded")
@@ -91,7 +93,8 @@ def begin(
     keeper = LeaseKeeper(engine, clock, lease)
     keeper.start()
     queue = CeleryQueue(app, settings)
-    own = partial(queues.own, app, settings, _identity(engine))
+    identity = _identity(engine)
+    own = partial(queues.own, app, settings, identity)
     sweep = Sweep(engine, clock, queue, settings.attempts, settings.high_water, own)
     Sweeper(sweep, settings.sweep_seconds).start()
     desk = Desk(
@@ -104,6 +107,7 @@ def begin(
         question_chars=settings.question_chars,
         window=settings.job_size,
         meters=counts,
+        traces=open_traces(settings, "answermill-worker", identity),
     )
     Drain(desk, draining, settings.drain_seconds).start()
     lanes = [Lane(name) for name in app.amqp.queues.consume_from]
@@ -126,6 +130,11 @@ def begin(
         enough=lambda: draining() or breaker.state()[1],
     )
     return tasks.Child(line, breaker)
+
+
+def _measured(load: Load, counts: Meters, settings: Settings, version: ModelVersion) -> Model:
+    spare = partial(left, settings.memory_bytes, replicas=settings.replicas)
+    return Metered(Sparing(load(settings, version), spare), counts)
 
 
 def _identity(engine: sa.Engine) -> str:

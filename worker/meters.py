@@ -15,6 +15,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from db.entities import Answer
+    from db.entities import Answer, Job
     from worker.passes import Model
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 # Seconds: a claim takes milliseconds, a pass of long questions a second, a stalled store more.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
+_WAITS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 28800.0)
 _TOKENS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 _CONFIDENCES = tuple(n / 20 for n in range(1, 21))
 
@@ -102,11 +104,24 @@ class Meters:
             ["event", "now"],
             registry=own,
         )
+        self._wait = Histogram(
+            "answermill_wait_seconds",
+            "From the making of a job to its first claim.",
+            ["lane"],
+            buckets=_WAITS,
+            registry=own,
+        )
         self._stages = {stage: self._seconds.labels(stage.value) for stage in Stage}
 
     def timing(self, stage: Stage) -> AbstractContextManager[object]:
         """Time a block of work."""
         return self._stages[stage].time()
+
+    def count_wait(self, job: Job, now: datetime) -> None:
+        """Count how long a job waited that was just claimed for the first time."""
+        if job.fresh and job.created_at is not None:
+            waited = (now - job.created_at).total_seconds()
+            self._wait.labels(job.lane.value).observe(max(0.0, waited))
 
     def count_pass(self, lengths: Sequence[int]) -> None:
         """Count the tokens of a pass of so many texts."""

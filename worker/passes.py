@@ -1,6 +1,7 @@
 """Forming passes, and answering texts with them.
 
-A pass costs its longest question times its count, so questions of like length go together.
+A pass costs its longest question times its count, so questions of like length go together. One
+that there is no memory for is halved.
 Pure: the model is an argument, and nothing here knows how it computes.
 """
 
@@ -8,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
+from worker.memory import is_out_of_memory
 from worker.model.text import tidy
 
 if TYPE_CHECKING:
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from db.entities import Answer
+
+    Row: TypeAlias = NDArray[np.float32]
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 _DECIDED = 128  # questions that are decided together at least; more: progress is told later
@@ -93,15 +100,18 @@ def form_passes(lengths: Sequence[int], budget: PassBudget) -> list[list[int]]:
     The longest come first, so that memory peaks at the beginning. One longer than the
     whole budget gets a pass of its own.
     """
-    passes: list[list[int]] = []
-    room = 0
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if room == 0:
-            room = max(1, min(budget.questions, budget.tokens // max(1, lengths[i])))
-            passes.append([])
-        passes[-1].append(i)
-        room -= 1
-    return passes
+    return list(_passes(lengths, lambda: budget))
+
+
+def _passes(lengths: Sequence[int], budget: Callable[[], PassBudget]) -> Iterator[list[int]]:
+    """Form passes one by one, each by the budget of its moment."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    start = 0
+    while start < len(order):
+        now, longest = budget(), lengths[order[start]]
+        room = max(1, min(now.questions, now.tokens // max(1, longest)))
+        yield order[start : start + room]
+        start += room
 
 
 def answer_texts(
@@ -144,15 +154,33 @@ def answer_in_passes(model: Model, texts: Sequence[str]) -> None:
 def _in_passes(model: Model, texts: Sequence[str]) -> Iterator[list[tuple[str, Answer]]]:
     import numpy as np  # not where it is only known what a model is: a worker's parent
 
+    def encode(tokens: Sequence[Sequence[int]]) -> Sequence[Row]:
+        return list(model.encode(tokens))
+
+    def decide(encoded: Sequence[tuple[str, Row]]) -> list[Answer]:
+        return model.decide([text for text, _ in encoded], np.stack([row for _, row in encoded]))
+
     tokens = model.tokenize(texts) if texts else []
-    asked: list[str] = []
-    encoded: list[NDArray[np.float32]] = []
-    for members in form_passes([len(ids) for ids in tokens], model.budget):
-        encoded.append(model.encode([tokens[i] for i in members]))
-        asked += [texts[i] for i in members]
-        # Small passes are decided together: what knows no pass likes many questions.
-        if len(asked) >= _DECIDED:
-            yield list(zip(asked, model.decide(asked, np.concatenate(encoded)), strict=True))
-            asked, encoded = [], []
-    if asked:
-        yield list(zip(asked, model.decide(asked, np.concatenate(encoded)), strict=True))
+    encoded: list[tuple[str, Row]] = []
+    left = len(texts)
+    for members in _passes([len(ids) for ids in tokens], lambda: model.budget):
+        rows = _in_halves(encode, [tokens[i] for i in members])
+        encoded += zip((texts[i] for i in members), rows, strict=True)
+        left -= len(members)
+        # Small passes are decided together: what compares likes many questions.
+        if len(encoded) >= _DECIDED or left == 0:
+            answers = _in_halves(decide, encoded)
+            yield [(text, answer) for (text, _), answer in zip(encoded, answers, strict=True)]
+            encoded = []
+
+
+def _in_halves(work: Callable[[Sequence[_T]], Sequence[_R]], given: Sequence[_T]) -> list[_R]:
+    """Return what the work makes of all, at once or, if there is no memory for that, in parts."""
+    try:
+        return list(work(given))
+    except (MemoryError, RuntimeError) as error:
+        if len(given) == 1 or not is_out_of_memory(error):
+            raise
+    # Behind the handler: until it ends, the error holds what the pass had in memory.
+    middle = len(given) // 2
+    return _in_halves(work, given[:middle]) + _in_halves(work, given[middle:])

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, abort, current_app, g, redirect, request, url_for
 
 from db import keys
 from db.keys import Key, Scope
 from db.session import reading, transaction
+from producer.web import sessions
 from producer.web.problems import refuse
 from producer.web.surroundings import here
 
@@ -21,6 +22,7 @@ _R = TypeVar("_R")
 
 SCHEME = "key"  # in the OpenAPI document
 PUBLIC = {"openapi", "swagger"}  # blueprints: the document and its pages
+PAGE = "page"  # the blueprint that takes sessions, where all others take keys
 
 
 def needs(
@@ -60,7 +62,7 @@ def _admit() -> None:
     (scope,) = getattr(view, "needs", (Scope.ADMIN,))
     if scope is None:
         return
-    g.key = key = _key()
+    g.key = key = _signed_in() if request.blueprint == PAGE else _key()
     if not key.opens(scope):
         refuse(403, f"this needs a key with the scope {scope}", field="Authorization")
     if wait := here().rates.wait_seconds(key):
@@ -84,6 +86,14 @@ def _key() -> Key:
         hint = "send Authorization: Bearer KEY; `answermill keys create` makes one"
         told = "no live key was sent"
         refuse(401, told, field="Authorization", hint=hint, WWW_Authenticate="Bearer")
+    return key
+
+
+def _signed_in() -> Key:
+    key = sessions.key()
+    if key is None:
+        goal = request.full_path.rstrip("?") if request.method == "GET" else None
+        abort(redirect(url_for("page.sign_in", next=goal), 303))
     return key
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from importlib import metadata
 
 import sqlalchemy as sa
@@ -12,19 +15,24 @@ from flask_openapi3.openapi import OpenAPI
 from flask_openapi3.utils import get_model_schema
 from pydantic import BaseModel
 
+from db.errors import ExtraMissing
 from db.session import reading
 from producer.broker import check
 from producer.web import (
     access,
     batches,
+    deliveries,
+    desk,
     openai_batches,
     openai_files,
     problems,
     questions,
     results,
+    sessions,
     shapes,
 )
 from producer.web.access import SCHEME, needs
+from producer.web.page import page
 from producer.web.surroundings import Surroundings, here
 
 LARGEST_BODY = 8 << 20  # bytes of what is no upload: it is held in memory
@@ -35,7 +43,14 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
+_TLS_ONLY = "max-age=31536000"
+_NO_PAGE = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+# Of the document's own pages, which are a library's: it styles inline, and its scripts are named.
+_DOCUMENT = (
+    f"{_NO_PAGE}; connect-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline';"
+    " script-src 'self'"
+)
+_SCRIPT = re.compile(r"<script[^>]*>(.*?)</script>", re.DOTALL)
 
 
 class Health(BaseModel):
@@ -60,10 +75,16 @@ def create_app(surroundings: Surroundings) -> OpenAPI:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
     app.extensions["answermill"] = surroundings
     problems.install(app)
+    sessions.install(app, surroundings.settings)
     access.install(app)
     app.after_request(_harden)
-    for api in (m.api for m in (questions, batches, results, openai_files, openai_batches)):
+    for api in (
+        m.api for m in (questions, batches, deliveries, results, desk, openai_files, openai_batches)
+    ):
         app.register_api(api)
+    app.register_blueprint(page)
+    if surroundings.settings.oidc_issuer is not None:
+        _let_sign_in(app, surroundings)
     # Of what a view reads by itself.
     for shape in (shapes.NewQuestions,):
         schema = get_model_schema(shape)
@@ -75,6 +96,14 @@ def create_app(surroundings: Surroundings) -> OpenAPI:
         responses={"200": Health, **problems.responses(405, 422, 500, 503)},
     )(health)
     return app
+
+
+def _let_sign_in(app: OpenAPI, surroundings: Surroundings) -> None:
+    try:
+        from producer.web import oidc  # few have an issuer, and it takes long to import
+    except ModuleNotFoundError as error:
+        raise ExtraMissing("authlib", "oidc") from error
+    oidc.install(app, surroundings.settings)
 
 
 @needs(None)
@@ -90,6 +119,16 @@ def health() -> dict[str, str]:
 def _harden(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    if request.blueprint not in access.PUBLIC:
-        response.headers["Content-Security-Policy"] = _NO_PAGE
+    if here().settings.web_cert is not None:
+        response.headers["Strict-Transport-Security"] = _TLS_ONLY
+    policy = _document_policy(response) if request.blueprint in access.PUBLIC else _NO_PAGE
+    response.headers.setdefault("Content-Security-Policy", policy)
     return response
+
+
+def _document_policy(response: Response) -> str:
+    if response.mimetype != "text/html":
+        return _NO_PAGE
+    scripts = filter(None, _SCRIPT.findall(response.get_data(as_text=True)))
+    digests = (base64.b64encode(hashlib.sha256(one.encode()).digest()) for one in scripts)
+    return " ".join([_DOCUMENT, *(f"'sha256-{digest.decode()}'" for digest in digests)])

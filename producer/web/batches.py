@@ -19,7 +19,7 @@ from producer import append as appending
 from producer import cancel as cancelling
 from producer import retry as retrying
 from producer.room import WhenFull
-from producer.status import newest, standing
+from producer.status import Standing, newest, standing
 from producer.submit import Submitted, checked_name, submit
 from producer.web import problems, uploads
 from producer.web.access import SCHEME, caller, needs
@@ -36,6 +36,7 @@ from producer.web.shapes import (
     Retrying,
 )
 from producer.web.surroundings import here
+from producer.webhook import target_of
 
 api = APIBlueprint(
     "batches",
@@ -53,6 +54,8 @@ _CREATED: ResponseDict = {
         "headers": {"Location": {"schema": {"type": "string"}}},
     },
 }
+
+_EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
 def _body(content: dict[str, Any], *, required: bool) -> dict[str, Any]:
@@ -76,6 +79,7 @@ def listing(query: Listing) -> Response:
 @needs(Scope.SUBMIT, recorded=True, upload=True)
 def create(header: Idempotency, query: Creating) -> Response:
     """Store the body's questions as a batch; or open an empty one that takes questions later."""
+    _check_webhook(query.webhook)
     token = token_of(header) or uuid.uuid4().hex
     name = checked_name(query.name) if query.name is not None else f"http-{token}"
     done = _opened(query, name) if query.open else _submitted(query, name)
@@ -85,13 +89,27 @@ def create(header: Idempotency, query: Creating) -> Response:
     return told
 
 
+def _check_webhook(url: str | None) -> None:
+    if url is None:
+        return
+    settings = here().settings
+    if not settings.signing_keys:
+        problems.refuse(422, "this installation sends no webhooks", field="webhook")
+    target_of(url, private=settings.webhook_private)
+
+
 def _opened(query: Creating, name: str) -> Submitted:
     if request.content_length:
         problems.refuse(422, "a batch that is opened has no questions yet", field="body")
     source = f"opened, key {caller().name}"
     deadline = query.deadline
     found = appending.open_batch(
-        here().engine, name=name, source=source, lane=query.lane, deadline=deadline
+        here().engine,
+        name=name,
+        source=source,
+        lane=query.lane,
+        deadline=deadline,
+        webhook=query.webhook,
     )
     return Submitted(found, found.question_count, resumed=False, already=found.question_count > 0)
 
@@ -108,6 +126,7 @@ def _submitted(query: Creating, name: str) -> Submitted:
             lane=query.lane,
             deadline=query.deadline,
             origin=f"upload, key {caller().name}",
+            webhook=query.webhook,
             when_full=WhenFull.STOP,
         )
 
@@ -117,6 +136,29 @@ def _submitted(query: Creating, name: str) -> Submitted:
 def get(path: BatchPath) -> Response:
     """Tell its state, its counts by status, its rate and when it will be done."""
     return _standing(path.batch)
+
+
+@api.get(
+    "/<batch>/events",
+    summary="Follow a batch",
+    responses={200: {"description": "Until it is final, or for a while", "content": _EVENTS}},
+)
+@needs(Scope.READ)
+def events(path: BatchPath) -> Response:
+    """Send server-sent events: `progress` with each change, `end` when the batch is final.
+
+    Their data is what `GET /v1/batches/{batch}` tells. A stream that ends without `end` is to
+    be asked for again, after as long as its `retry` says: event sources do so by themselves.
+    """
+    s = here()
+    return streamed(standing(s.engine, path.batch, s.clock))
+
+
+def streamed(*first: Standing) -> Response:
+    """Return the response that follows these batches."""
+    told = Response(here().followers.stream(first), content_type="text/event-stream")
+    told.headers["X-Accel-Buffering"] = "no"  # a proxy must pass events on as they come
+    return told
 
 
 @api.post(
@@ -157,9 +199,14 @@ def cancel(path: BatchPath) -> Response:
 @needs(Scope.SUBMIT, recorded=True)
 def retry(path: BatchPath, query: Retrying) -> Response:
     """Let questions that failed, or were handed off, run again."""
-    s = here()
-    done = retrying.retry(s.engine, s.client, s.settings, path.batch, [Status(query.status)])
-    return jsonify(batch=done.batch.id, questions=done.questions)
+    s, statuses = here(), [Status(query.status)]
+    if query.dry_run:
+        done = retrying.would_retry(s.engine, path.batch, statuses, only=query.error)
+    else:
+        done = retrying.retry(
+            s.engine, s.client, s.settings, path.batch, statuses, only=query.error
+        )
+    return jsonify(batch=done.batch.id, questions=done.questions, dry_run=done.dry_run)
 
 
 def _standing(ref: str) -> Response:

@@ -48,7 +48,7 @@ def create() -> Response:
     if file is None:
         problems.refuse(422, "there is no file", field="file", hint="send multipart/form-data")
     name = "".join(c for c in file.filename or "" if c.isprintable())[:_LONGEST_NAME]
-    return jsonify(_document(openai_files.keep(here().engine, name, file.stream)))
+    return jsonify(_document(openai_files.keep(here().engine, here().settings, name, file.stream)))
 
 
 @api.get("", summary="List files", responses={200: Files})

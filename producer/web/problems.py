@@ -7,6 +7,7 @@ logged without its message, which may hold a question's text.
 from __future__ import annotations
 
 import json
+import re
 import traceback
 from http import HTTPStatus
 from typing import NoReturn
@@ -23,13 +24,21 @@ from db.errors import (
     BatchTooLarge,
     BatchUnknown,
     CountDiffers,
+    DeliveryUnknown,
+    EntryUnknown,
     ExtraMissing,
     FileUnknown,
+    HandOffTaken,
+    HandOffUnknown,
+    KeyMissing,
+    ModelUnknown,
     NameInvalid,
+    PromotionRefused,
     ServiceAway,
     SourceChanged,
     SourceInvalid,
     SystemFull,
+    WebhookInvalid,
 )
 
 log = structlog.get_logger()
@@ -40,6 +49,11 @@ AWAY_SECONDS = 5
 _KINDS: dict[type[AnswermillError], tuple[int, str | None, str | None]] = {
     BatchUnknown: (404, "batch", "GET /v1/batches lists the newest"),
     BatchTooLarge: (413, "body", "send it in parts"),
+    HandOffUnknown: (404, "position", "GET /v1/desk/questions lists what waits"),
+    HandOffTaken: (409, "position", "take another one"),
+    EntryUnknown: (422, "entry_id", "GET /v1/desk/entries finds entries"),
+    ModelUnknown: (404, "model", None),
+    PromotionRefused: (409, "model", None),
     BatchClosed: (409, "batch", "GET the batch tells where it stands"),
     CountDiffers: (409, "after", "send what is missing, with the number that it has"),
     ExtraMissing: (
@@ -47,12 +61,16 @@ _KINDS: dict[type[AnswermillError], tuple[int, str | None, str | None]] = {
         None,
         "this installation takes and writes no Parquet; use CSV or JSON lines",
     ),
+    DeliveryUnknown: (404, "delivery", "GET the batch's deliveries lists them"),
     FileUnknown: (404, "id", None),
+    KeyMissing: (503, None, None),
     NameInvalid: (422, "name", None),
     SourceChanged: (409, "name", "give other questions another name or Idempotency-Key"),
     SourceInvalid: (422, "body", "nothing was stored; mend it and send it again"),
+    WebhookInvalid: (422, "webhook", "nothing was stored; give one that others can reach"),
     ServiceAway: (503, None, None),
 }
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _CODES = (400, 401, 403, 404, 405, 409, 411, 413, 415, 422, 429, 500, 503)
 
 
@@ -98,11 +116,17 @@ def refuse(
 def invalid(error: ValidationError) -> Response:
     """Tell the first thing that a request's values have wrong."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    field = ".".join(map(str, first["loc"])) or "body"
+    field = ".".join(_name(part) for part in first["loc"]) or "body"
     if first["type"] in {"model_type", "json_invalid"} and field == "body":
         hint = "send a JSON object with Content-Type: application/json"
         return make_response(problem(422, "the body is no JSON object", field="body", hint=hint))
     return make_response(problem(422, first["msg"].removeprefix("Value error, "), field=field))
+
+
+def _name(part: str | int) -> str:
+    """Return a name as it is told: what was sent in the place of one may be a text."""
+    told = str(part)
+    return told if _NAME.fullmatch(told) else "unknown name"
 
 
 def install(app: Flask) -> None:
@@ -125,6 +149,9 @@ def _ours(error: AnswermillError) -> Response:
         # What it says names an address: that is for the log.
         log.warning("request put off", route=route(), error=str(error))
         return _later(status, "a service that this needs is away", AWAY_SECONDS)
+    if isinstance(error, KeyMissing):
+        log.warning("request put off", route=route(), error=str(error))
+        return problem(status, "what is stored is encrypted, and the key is not here")
     if isinstance(error, SourceInvalid) and error.row is not None:
         field = f"row {error.row}"
     return problem(status, _sentence(error), field=field, hint=hint)

@@ -13,6 +13,7 @@ from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from redis.exceptions import RedisError
 
+from db import tls
 from db.config import Settings
 from db.keys import Key
 
@@ -29,6 +30,7 @@ class Rates:
             key_prefix="answermill:rate",
             socket_timeout=_SECONDS,
             socket_connect_timeout=_SECONDS,
+            **(tls.redis_options(settings) or {}),
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
 

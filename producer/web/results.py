@@ -8,6 +8,7 @@ from flask import Response, jsonify, stream_with_context
 from flask_openapi3.blueprint import APIBlueprint
 
 from db import batches
+from db.entities import Status
 from db.keys import Scope
 from db.session import reading
 from producer.export import ExportFormat, document
@@ -15,7 +16,7 @@ from producer.parts import parts
 from producer.results import page_of, pages
 from producer.web import problems
 from producer.web.access import SCHEME, needs
-from producer.web.shapes import BatchPath, Downloading, Following, Results
+from producer.web.shapes import BatchPath, Downloading, Following, Format, Results
 from producer.web.surroundings import here
 
 api = APIBlueprint(
@@ -53,15 +54,18 @@ def page(path: BatchPath, query: Following) -> Response:
 @needs(Scope.READ)
 def download(path: BatchPath, query: Downloading) -> Response:
     """Send every result that is there, in the columns of `answermill results`."""
+    return sent(path.batch, query.format, query.status)
+
+
+def sent(ref: str, form: Format, status: Status | None = None) -> Response:
+    """Return the response that sends a batch's results as a file."""
     engine = here().engine
     with reading(engine) as conn:
-        batch = batches.find(conn, path.batch)
-    found = pages(engine, batch.id, status=query.status)
-    body = parts(found, ExportFormat(query.format))
+        batch = batches.find(conn, ref)
+    found = pages(engine, batch.id, status=status)
+    body = parts(found, ExportFormat(form))
     first = next(body)  # what goes wrong at once is told with a status
-    response = Response(
-        stream_with_context(chain([first], body)), content_type=_TYPES[query.format]
-    )
-    file = f"batch-{batch.id}.{query.format}"
+    response = Response(stream_with_context(chain([first], body)), content_type=_TYPES[form])
+    file = f"batch-{batch.id}.{form}"
     response.headers["Content-Disposition"] = f'attachment; filename="{file}"'
     return response

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.http.errors import NoMoreData, ParseException
 
-from db import logs
+from db import logs, results, tls
 from db.config import Settings
 from db.errors import SettingsInvalid
-from db.session import open_engine, prepare
+from db.session import DatabaseClock, open_engine, reading
 from producer.broker import open_broker
+from producer.deliver import Deliverer, Sender
+from producer.services import both
 from producer.web import problems
 from producer.web.app import create_app
 from producer.web.surroundings import surround
@@ -40,10 +44,32 @@ def serve(settings: Settings, host: str) -> None:
         SettingsInvalid: the port can't be had.
         SchemaMissing: the database lacks our tables.
         DatabaseAway: it can't be reached.
+        KeyMissing: what it holds is encrypted with a key that is not here.
     """
-    prepare(settings).dispose()  # each process opens its own
+    _check_pair(settings)
+    _check_services(settings)
     _check_free(host, settings.web_port)
     _Server(settings, host).run()
+
+
+def _check_services(settings: Settings) -> None:
+    # Each process opens its own. Redis may be away, as long as what is set for it will do.
+    with both(settings) as (engine, _), reading(engine) as conn:
+        results.check_key(conn)
+
+
+def _check_pair(settings: Settings) -> None:
+    if settings.web_cert is not None:
+        _context(settings.web_cert, settings.web_key)
+    elif settings.web_key is not None:
+        raise SettingsInvalid(["ANSWERMILL_WEB_KEY: a key without ANSWERMILL_WEB_CERT"])
+
+
+def _context(cert: Path, key: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = tls.OLDEST
+    tls.load_pair(context, cert, key, "WEB")
+    return context
 
 
 def _check_free(host: str, port: int) -> None:
@@ -73,6 +99,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         settings = self._settings
         host = f"[{self._host}]" if ":" in self._host else self._host
         return {
+            **self._tls(),
             "bind": [f"{host}:{settings.web_port}"],
             "workers": settings.web_processes,
             "worker_class": "gthread",
@@ -94,10 +121,25 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "when_ready": _limit_silence,
         }
 
+    def _tls(self) -> dict[str, Any]:
+        cert, key = self._settings.web_cert, self._settings.web_key
+        if cert is None:
+            return {}
+        # gunicorn asks for a context with each connection.
+        context = _context(cert, key)
+        return {
+            "certfile": str(cert),
+            "keyfile": None if key is None else str(key),
+            "ssl_context": lambda _config, _default: context,
+        }
+
     def load(self) -> Flask:
         """Build the app in the process that serves it."""
         settings = self._settings
-        app = create_app(surround(settings, open_engine(settings), open_broker(settings)))
+        engine = open_engine(settings)
+        app = create_app(surround(settings, engine, open_broker(settings)))
+        if settings.signing_keys:
+            Deliverer(Sender(engine, settings, DatabaseClock(engine))).start()
         for broken in (ParseException, NoMoreData):
             app.register_error_handler(broken, problems.cut_off)
         return app

@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from db.entities import Lane, Status
 from producer import texts
@@ -14,6 +21,7 @@ _T = TypeVar("_T")
 
 MOST_QUESTIONS = 10_000  # in a JSON document; more are uploaded as a file
 _LONGEST_DEADLINE = 365 * 86_400  # seconds
+_LONGEST_CLASS = 200  # characters
 _MOST = 1 << 53  # beyond which JSON's numbers are not exact
 
 Position = Annotated[int, Field(ge=0, lt=_MOST)]
@@ -86,6 +94,11 @@ class Creating(Strict):
         bool, Field(description="Make an empty batch that takes questions until it is sealed.")
     ] = False
 
+    webhook: (
+        Annotated[str, Field(max_length=2_000, description="Where its end is told: https://….")]
+        | None
+    ) = None
+
     @property
     def deadline(self) -> timedelta | None:
         """How long answers are of use."""
@@ -121,6 +134,25 @@ class Retrying(Strict):
     """Which questions run again."""
 
     status: Literal["failed", "handed_off"] = "failed"
+    error: (
+        Annotated[
+            str,
+            Field(max_length=_LONGEST_CLASS, description="Of what failed, this class of error."),
+        ]
+        | None
+    ) = None
+    dry_run: Annotated[bool, Field(description="Tell how many it would be; change nothing.")] = (
+        False
+    )
+
+    @field_validator("error")
+    @classmethod
+    def _of_what_failed(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not value.isprintable():
+            raise ValueError("it has characters that can't be shown")
+        if value is not None and info.data.get("status") == "handed_off":
+            raise ValueError("it is of what failed, not of what was handed off")
+        return value
 
 
 class Created(BaseModel):
@@ -159,11 +191,40 @@ class Batches(BaseModel):
     batches: list[Batch]
 
 
+class Delivery(BaseModel):
+    """A message about a batch's end."""
+
+    delivery: int
+    batch: int
+    message: Annotated[str, Field(description="The header `webhook-id`, whatever the attempt.")]
+    event: str
+    state: Annotated[str, Field(description="`waiting`, `delivered` or `given up`.")]
+    attempts: int
+    status: Annotated[int | None, Field(description="Of the last response.")]
+    error: str | None
+    created_at: str
+    next_at: str | None
+    delivered_at: str | None
+
+
+class Deliveries(BaseModel):
+    """Messages about a batch's end, the oldest first."""
+
+    deliveries: list[Delivery]
+
+
+class DeliveryPath(BatchPath):
+    """A batch, and one of its messages."""
+
+    delivery: Annotated[int, Field(ge=0, lt=_MOST)]
+
+
 class Retried(BaseModel):
-    """How many questions run again."""
+    """How many questions run again, or would."""
 
     batch: int
     questions: int
+    dry_run: bool
 
 
 class Result(BaseModel):
@@ -184,6 +245,10 @@ class Result(BaseModel):
     cursor: int
     url: str | None
     runners_up: list[dict[str, Any]] | None
+    desk_answer: Annotated[str | None, Field(description="What a person answered.")]
+    desk_entry_id: str | None
+    desk_by: str | None
+    desk_at: str | None
 
 
 class Results(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -10,6 +11,7 @@ from flask import current_app
 
 from db.config import Settings
 from db.session import DatabaseClock
+from producer.web.events import Followers
 from producer.web.rates import Rates
 from producer.web.waiting import Waiting
 
@@ -27,13 +29,21 @@ class Surroundings:
     clock: DatabaseClock
     rates: Rates
     waiting: Waiting
+    followers: Followers
 
 
 def surround(settings: Settings, engine: sa.Engine, client: Celery) -> Surroundings:
     """Return the surroundings of an app around an open database and a client of Redis."""
-    waiting = Waiting(engine, places=settings.web_threads * 3 // 4)
-    rates = Rates(settings)
-    return Surroundings(settings, engine, client, DatabaseClock(engine), rates, waiting)
+    places = threading.BoundedSemaphore(settings.web_threads * 3 // 4)
+    return Surroundings(
+        settings,
+        engine,
+        client,
+        DatabaseClock(engine),
+        Rates(settings),
+        Waiting(engine, places),
+        Followers(engine, places),
+    )
 
 
 def here() -> Surroundings:

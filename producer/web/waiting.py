@@ -24,7 +24,7 @@ _IDLE_SHARE = 4  # pauses are so many times as long as a look takes
 class Waiting:
     """Looks for results while anybody waits; its thread ends when nobody does."""
 
-    def __init__(self, engine: sa.Engine, places: int) -> None:
+    def __init__(self, engine: sa.Engine, places: threading.Semaphore) -> None:
         self._engine, self._places = engine, places
         self._lock = threading.Lock()
         self._final: dict[threading.Event, int] = {}  # each waiting caller's, and its batch
@@ -32,10 +32,16 @@ class Waiting:
 
     def wait(self, batch_id: int, seconds: float) -> bool:
         """Wait until the batch's one question is final; False: not yet, or no place is free."""
+        if not self._places.acquire(blocking=False):
+            return False
+        try:
+            return self._wait(batch_id, seconds)
+        finally:
+            self._places.release()
+
+    def _wait(self, batch_id: int, seconds: float) -> bool:
         final = threading.Event()
         with self._lock:
-            if len(self._final) >= self._places:
-                return False
             self._final[final] = batch_id
             if not self._looking:
                 threading.Thread(target=self._look, name="waiting", daemon=True).start()

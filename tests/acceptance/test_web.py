@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +17,7 @@ from tests.acceptance.mill import wait_for
 
 QUESTION = "How do I track my parcel?"
 CLIENTS = 40
+FOLLOWERS = 200
 
 
 @pytest.fixture
@@ -60,6 +62,43 @@ def test_many_clients_wait_at_once_and_none_is_dropped(mill, front):
         statuses = list(pool.map(ask, range(CLIENTS)))
     assert len(statuses) == CLIENTS
     assert set(statuses) <= {"answered", "handed_off"}
+
+
+def test_two_hundred_clients_follow_a_batch_and_none_is_dropped(mill, front):
+    address, key = front
+    headers = {"Authorization": f"Bearer {key}"}
+    lines = "question\n" + "".join(f"{QUESTION} It is number {n}.\n" for n in range(20))
+    upload = {**headers, "Content-Type": "text/csv"}
+    made = httpx.post(f"{address}/v1/batches", content=lines, headers=upload)
+    url = f"{address}{made.headers['Location']}/events"
+    started = threading.Semaphore(0)
+
+    def follow(_: int) -> str:
+        told = _stream(url, headers, started)
+        give_up = time.monotonic() + 90
+        while "event: end" not in told:
+            assert time.monotonic() < give_up, told
+            time.sleep(int(told.partition("retry: ")[2].partition("\n")[0]) / 1_000)
+            told = _stream(url, headers, started)
+        return told.rpartition("data: ")[2]
+
+    with ThreadPoolExecutor(FOLLOWERS) as pool:
+        followed = [pool.submit(follow, number) for number in range(FOLLOWERS)]
+        assert all(started.acquire(timeout=60) for _ in range(FOLLOWERS))
+        mill.start_worker()
+        ends = [json.loads(one.result()) for one in followed]
+    assert {(end["state"], end["queued"], end["running"]) for end in ends} == {("done", 0, 0)}
+
+
+def _stream(url: str, headers: dict[str, str], started: threading.Semaphore) -> str:
+    told = ""
+    with httpx.stream("GET", url, headers=headers, timeout=60) as stream:
+        assert stream.status_code == 200
+        for text in stream.iter_text():
+            if "event: " not in told and "event: " in told + text:
+                started.release()
+            told += text
+    return told
 
 
 def _request(number: int, text: str) -> bytes:

@@ -124,7 +124,8 @@ def send_malformed_messages(world: World, rng: random.Random) -> None:
     for body in bodies:
         world.redis.client.lpush(_QUEUE, _envelope(body))
     good = json.dumps([[], {"v": 1, "job": 1}, {}]).encode()
-    for headers in ({"task": TASK}, {"task": "os.system"}, {"task": TASK, "id": 5, "eta": "x"}):
+    strange = [{"task": "os.system"}, {"task": TASK, "id": 5, "eta": "x"}, {"task": []}, {"a": 1}]
+    for headers in ({"task": TASK}, *strange):
         world.redis.client.lpush(_QUEUE, _envelope(good, headers))
 
 

@@ -1,7 +1,8 @@
 """A real worker process whose model is simulated: fast, and its answers derive from the text.
 
 Run as a program it is `answermill worker` in all but the model. A text may be poison, and a
-version whose digest is BROKEN fails on every text. A file named after one of POINTS in the
+version whose digest is BROKEN fails on every text, one whose digest is HUNGRY likes passes for
+which there is no memory. A file named after one of POINTS in the
 folder CHAOS_TRAPS kills the first process that comes to that point, with -9; a file `clock`
 there holds by how many seconds the process's wall clock is wrong.
 """
@@ -28,6 +29,8 @@ from worker.passes import PassBudget
 
 VERSION = "chaos@1"
 BROKEN = "broken"
+HUNGRY = "hungry"
+HUNGRY_BYTES = 64 << 20  # that each question of a pass wants
 CLOCK = "clock"
 PASS_SECONDS = 0.03
 KILL_AFTER = 3  # seconds behind the time limit of a job; 15 would make tests long
@@ -48,6 +51,9 @@ class Simulated:
     def __init__(self, version: ModelVersion) -> None:
         self.version = str(version)
         self._broken = version.digest == BROKEN
+        self._hungry = version.digest == HUNGRY
+        if self._hungry:
+            self.budget = PassBudget(tokens=4_096, questions=64)
 
     def without_pass(self, texts):
         return [None] * len(texts)
@@ -58,6 +64,8 @@ class Simulated:
     def encode(self, tokens):
         time.sleep(PASS_SECONDS)
         trap("pass")
+        if self._hungry:
+            np.empty(len(tokens) * HUNGRY_BYTES, dtype=np.uint8)
         return np.zeros((len(tokens), 1), dtype=np.float32)
 
     def decide(self, texts, embeddings):

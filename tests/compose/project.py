@@ -82,6 +82,7 @@ class Project:
             "ANSWERMILL_IMAGE": IMAGES,
             "SECRETS": str(self.secrets),
             "FLOWER_PORT": str(free_port()),
+            "WEB_PORT": str(free_port()),
             **environment,
         }
         self._compose = compose_words()

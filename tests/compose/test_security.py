@@ -10,7 +10,7 @@ import pytest
 from tests.compose.project import command, docker
 
 # Those that answer or are asked over Redis and SQL; what else a container runs stands in its image.
-_OURS = ("migrate", "model", "worker", "flower")
+_OURS = ("migrate", "model", "worker", "flower", "web")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def passwords(mill):
     """Every password of the stack."""
     urls = [*mill.secrets.glob("*_url*"), mill.secrets / "flower_auth"]
     found = [re.search(r":([0-9a-f]{48})(@|$)", url.read_text())[1] for url in urls]
-    assert len(set(found)) == 5
+    assert len(set(found)) == 6
     return found
 
 
@@ -65,7 +65,7 @@ def test_ports_are_published_on_loopback_alone(containers):
         for bindings in (container["HostConfig"]["PortBindings"] or {}).values()
         for binding in bindings
     ]
-    assert "flower" in dict(published)
+    assert set(dict(published)) == {"flower", "web"}
     assert {address for _, address in published} == {"127.0.0.1"}
 
 
@@ -105,6 +105,7 @@ def test_a_service_is_given_its_own_secrets_alone(containers):
         "model": {"database_url"},
         "worker": {"database_url", "broker_url_worker"},
         "flower": {"broker_url_flower", "flower_auth"},
+        "web": {"database_url", "broker_url_web", "session_secret"},
     }
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from db import versions
+from db import knowledge, versions
 from db.entities import ModelVersion, VersionState
+from db.knowledge import KnownEntry
 from db.session import DatabaseClock, transaction
 from worker.lifecycle import convert
 from worker.lifecycle.calibrate import PRECISION_TARGET
@@ -118,6 +119,7 @@ def build(
             retrieval=asdict(made.index.parameters),
             confidence=asdict(made.calibration.confidence),
             threshold=made.calibration.threshold,
+            scope_cut=made.calibration.scope_cut,
             precision_target=precision_target,
             metrics=made.calibration.metrics | {"cascade": made.cascade.figures},
             cascade=parameters(made.cascade.cascade),
@@ -158,11 +160,16 @@ def register(engine: sa.Engine, made: Bundle, tuned: Tuned | None = None) -> Bui
         version = versions.register(
             conn, name=manifest.name, digest=manifest.digest, metrics=metrics, now=now
         )
+        knowledge.store(conn, version, _known(made.entries()))
         if all(other.state is VersionState.BUILT for other in known) and version.version == 1:
             versions.promote(conn, version, by=whoever_runs_this(), now=now)
             version = versions.find(conn, str(version))
     is_new = manifest.digest not in {other.digest for other in known}
     return Built(version, made, is_new, tuned)
+
+
+def _known(entries: Sequence[Entry]) -> list[KnownEntry]:
+    return [KnownEntry(one.id, one.answer, one.questions[0], one.url) for one in entries]
 
 
 def _save(folder: Path, made: Indexed, entries: list[Entry]) -> None:

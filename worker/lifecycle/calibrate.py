@@ -9,7 +9,9 @@ customers ask, while the phrasings of a small knowledge base were written to dif
 leaving one out makes the index look worse than it is (docs/log.md).
 
 The threshold is the least confidence at which that mix's answers reach the precision asked
-for, and no less than `EVENS`: what is more likely wrong than right is handed off.
+for, and no less than `EVENS`: what is more likely wrong than right is handed off. Why it is
+handed off takes another cut, of the scope, between what of both kinds is handed off: with so few
+questions assumed to have no entry, hardly any scope would be below evens.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ class Calibration:
     confidence: Confidence
     threshold: float
     metrics: dict[str, float | bool | None]  # None where it isn't defined
+    scope_cut: float = EVENS  # with less scope, what is handed off is so for having no entry
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,10 @@ def calibrate(cases: Cases, precision_target: float = PRECISION_TARGET) -> Calib
     scope = _curve(table.features, table.in_scope, table.weights)
     right = _curve(table.features[known], table.right[known], table.weights[known])
     confidence = Confidence(scope, right)
-    sure, _ = confidence.chances(table.features)
+    sure, scopes = confidence.chances(table.features)
     threshold = _threshold(sure, table, precision_target)
-    return Calibration(confidence, threshold, _metrics(cases, confidence, threshold, table))
+    cut = _scope_cut(scopes, sure < threshold, table)
+    return Calibration(confidence, threshold, _metrics(cases, confidence, threshold, table), cut)
 
 
 def _table(cases: Cases) -> _Table:
@@ -113,6 +117,24 @@ def _threshold(sure: Doubles, table: _Table, target: float) -> float:
     precise = right / np.cumsum(table.weights[order]) >= target
     least = sure[order][precise][-1] if precise.any() else sure.max()
     return float(max(least, EVENS))
+
+
+def _scope_cut(scopes: Doubles, handed_off: Flags, table: _Table) -> float:
+    """Return the scope that best tells, of what is handed off, what has an entry from the rest.
+
+    Both kinds count alike, however few of one there are.
+    """
+    scopes, inside = scopes[handed_off], table.in_scope[handed_off]
+    weights = table.weights[handed_off]
+    kinds = [np.bincount(inside, weights=weights, minlength=2)[kind] for kind in (0, 1)]
+    if not min(kinds):
+        return EVENS
+    order = np.argsort(scopes, kind="stable")
+    signs = np.where(inside, -weights / kinds[1], weights / kinds[0])
+    gains = np.r_[0.0, np.cumsum(signs[order])]
+    ends = np.r_[True, np.diff(scopes[order]) > 0, True]  # equal scopes stay together
+    best = int(np.argmax(np.where(ends, gains, -1.0)))
+    return float(scopes[order][best]) if best < len(order) else 1.0
 
 
 def _metrics(

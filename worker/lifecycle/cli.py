@@ -99,6 +99,10 @@ def build(
         bool,
         typer.Option(help="Let a cheap model answer what it is surest of, if that is as good."),
     ] = True,
+    learned: Annotated[
+        bool,
+        typer.Option("--learned", help="Take in what was accepted at the hand-off desk."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Build a model version from a knowledge base; the first one goes into production."""
@@ -109,6 +113,9 @@ def build(
     from worker.lifecycle.labelled import read_labelled
 
     entries = read_knowledge(knowledge)
+    database = prepare(settings)
+    if learned:
+        entries = _with_learned(database, name, entries)
     display.warn_of_shared(shared_phrasings(entries))
     if tune is Tune.ENCODER:
         from worker.lifecycle.tune import check_tunable
@@ -116,11 +123,19 @@ def build(
         check_tunable(entries)
     known = frozenset(entry.id for entry in entries)
     labelled = read_labelled(calibrate, known) if calibrate else []
-    database = prepare(settings)
     started = time.perf_counter()
     how = _How(encoder, tune, labelled, precision_target, Kind(engine, precision), cascade)
     built = _built(settings, database, name, entries, how)
     display.show_built(built, time.perf_counter() - started, as_json=as_json)
+
+
+def _with_learned(database: sa.Engine, name: str, entries: list[Entry]) -> list[Entry]:
+    from db.terminal import err
+    from worker.lifecycle.learned import with_accepted
+
+    found = with_accepted(database, name, entries)
+    err.print(str(found))
+    return found.entries
 
 
 def _built(

@@ -80,6 +80,8 @@ def _object(raw: bytes) -> dict[str, Any]:
         raise _Fault(f"not JSON: {error.msg} (column {error.colno})") from error
     except RecursionError as error:
         raise _Fault("not an entry: nested too deep") from error
+    except ValueError as error:
+        raise _Fault("not an entry: a number in it is too long") from error
     if not isinstance(value, dict):
         raise _Fault('not a JSON object like {"id": …, "answer": …, "questions": […]}')
     return value

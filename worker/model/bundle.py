@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from db.errors import BundleInvalid
 
@@ -73,15 +74,20 @@ class Manifest:
     files: dict[str, str]  # path: sha256
     conversion: dict[str, Any] | None = None  # from which encoder, and how far it drifts
     cascade: dict[str, Any] | None = None  # its cut and its curves; None: there is none
+    scope_cut: float | None = None  # tells out of scope from ambiguous; None: at evens
     format: int = FORMAT
 
     @property
     def digest(self) -> str:
         """What tells this version from every other."""
         parameters = {k: v for k, v in asdict(self).items() if k not in _DESCRIPTION}
-        if self.cascade is None:  # as in bundles of before there were any
-            del parameters["cascade"]
+        for later in ("cascade", "scope_cut"):
+            if parameters[later] is None:  # as in bundles of before there were any
+                del parameters[later]
         return _sha256(_canonical({"files": self.files, "parameters": parameters}))
+
+
+_MANIFEST = TypeAdapter(Manifest)
 
 
 @dataclass(frozen=True)
@@ -189,7 +195,7 @@ def _read_manifest(path: Path) -> Manifest:
         content = json.loads(raw)
         content.pop("sha256", None)
         whole = _sealed(content) == raw
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise BundleInvalid(str(path), f"{MANIFEST} was changed since it was built") from error
     if not whole:
         raise BundleInvalid(str(path), f"{MANIFEST} was changed since it was built")
@@ -197,8 +203,9 @@ def _read_manifest(path: Path) -> Manifest:
         problem = f"format {content.get('format')}, but this release reads format {FORMAT}"
         raise BundleInvalid(str(path), problem)
     try:
+        _MANIFEST.validate_json(raw, strict=True)
         return Manifest(**content)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise BundleInvalid(str(path), f"{MANIFEST} has not the fields that we read") from error
 
 

@@ -25,7 +25,7 @@ from worker.model.text import normalise, sentences
 from worker.model.verdict import Verdict, verdicts
 from worker.passes import PassBudget, form_passes
 
-_EVENS = 0.5
+EVENS = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class LoadedModel:
     languages: frozenset[str]  # ISO 639-1, that the knowledge base speaks
     budget: PassBudget
     cascade: Cascade | None = None
+    scope_cut: float = EVENS  # with less scope, what is handed off is out of scope
     runners_up: int = 0  # stored with every result
     crew: Crew = field(default_factory=Crew)
     rates: Mapping[int, float] = field(default_factory=dict)  # measured: `worker.model.pace`
@@ -144,7 +145,7 @@ class LoadedModel:
         return is_small_talk(self.knowledge.entries[verdict.ranked[0][0]])
 
     def _reason(self, text: str, verdict: Verdict) -> Reason:
-        if verdict.scope >= _EVENS:
+        if verdict.scope >= self.scope_cut:
             return Reason.AMBIGUOUS
         spoken = language(text)
         foreign = spoken is not None and spoken not in self.languages

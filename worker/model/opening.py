@@ -11,7 +11,7 @@ from worker.model.crew import Crew
 from worker.model.encoder import open_encoder
 from worker.model.knowledge import Knowledge
 from worker.model.lexical import Lexicon, unseen_weight
-from worker.model.loaded import LoadedModel
+from worker.model.loaded import EVENS, LoadedModel
 from worker.model.retrieval import Index, Retrieval
 from worker.model.shortlist import Shortlist
 from worker.model.text import Script, normalise
@@ -45,6 +45,7 @@ def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) ->
         languages=frozenset(manifest.languages),
         budget=encoder.budgets[0],
         cascade=_cascade(bundle, knowledge),
+        scope_cut=EVENS if manifest.scope_cut is None else manifest.scope_cut,
         runners_up=runners_up,
         crew=Crew.of(threads),
     )

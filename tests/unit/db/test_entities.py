@@ -31,10 +31,7 @@ def test_terminal_states_have_no_moves():
         JobState.CANCELLED,
         JobState.EXPIRED,
     }
-    assert {s for s in BatchState if not BATCH_MOVES[s]} == {
-        BatchState.CANCELLED,
-        BatchState.EXPIRED,
-    }
+    assert {s for s in BatchState if not BATCH_MOVES[s]} == {BatchState.PRUNED}
 
 
 @pytest.mark.parametrize(("states", "moves"), _TABLES, ids=["jobs", "batches"])

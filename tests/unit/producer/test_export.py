@@ -41,6 +41,10 @@ def _row(position: int = 1, **values: object) -> SimpleNamespace:
         "cursor": 100 + position,
         "url": None,
         "runners_up": None,
+        "desk_answer": None,
+        "desk_entry_id": None,
+        "desk_by": None,
+        "desk_at": None,
     }
     return SimpleNamespace(**{**filled, **values})
 
@@ -67,7 +71,7 @@ def test_csv_has_every_column_and_an_empty_field_for_nothing():
     assert first == ",".join(COLUMNS)
     assert second == (
         "ticket-1,Where is my parcel?,answered,On its way.,parcel,parcel?,0.30000000000000004,"
-        ",,shop@1,2026-01-02T03:04:05.678901+00:00,1,101,,"
+        ",,shop@1,2026-01-02T03:04:05.678901+00:00,1,101,,,,,,"
     )
     assert end == ""
 

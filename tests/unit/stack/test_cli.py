@@ -20,6 +20,7 @@ EVERY_COMMAND = [
     "retry",
     "keys",
     "web",
+    "webhooks",
     "metrics",
     "worker",
     "model",

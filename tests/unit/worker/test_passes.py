@@ -67,7 +67,7 @@ def test_a_pass_ends_only_when_the_next_question_does_not_fit(
     lengths: list[int], budget: PassBudget
 ):
     for members in form_passes(lengths, budget)[:-1]:
-        padded = lengths[members[0]] * (len(members) + 1)
+        padded = max(1, lengths[members[0]]) * (len(members) + 1)
         assert len(members) == budget.questions or padded > budget.tokens
 
 

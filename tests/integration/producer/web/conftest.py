@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from db import batches, keys
@@ -11,6 +13,29 @@ from producer.broker import Sender
 from producer.web.app import create_app
 from producer.web.surroundings import surround
 from tests.factories import finish, result, running_job
+
+
+class Visitor:
+    """A browser without scripts: it keeps cookies and sends the forms that it has seen."""
+
+    def __init__(self, front, secret: str | None = None) -> None:
+        self.http = front.test_client()
+        self.token = ""
+        if secret is not None:
+            self.get("/sign-in")
+            assert self.post("/sign-in", key=secret).status_code == 303
+
+    def get(self, path: str, **headers: str):
+        return self._seen(self.http.get(path, headers=headers))
+
+    def post(self, path: str, **form):
+        return self._seen(self.http.post(path, data={"csrf_token": self.token, **form}))
+
+    def _seen(self, response):
+        found = re.search('name="csrf_token" value="([^"]+)"', response.text)
+        self.token = found[1] if found else self.token
+        response.close()
+        return response
 
 
 @pytest.fixture
@@ -40,6 +65,12 @@ def http(front, key):
     http = front.test_client()
     http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key(Scope.SUBMIT, Scope.READ, name='site')}"
     return http
+
+
+@pytest.fixture
+def visitor(front, key):
+    """Make somebody's browser without scripts, signed in with a key of these scopes."""
+    return lambda *scopes, name="mei": Visitor(front, key(*scopes, name=name))
 
 
 @pytest.fixture

@@ -2,19 +2,29 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
 from db.batches import close_finished
+from db.entities import Status
 from db.keys import Scope
 from db.session import reading, transaction
 from db.tables import audit, batches
 from producer.broker import open_broker
 from producer.web.app import create_app
 from producer.web.surroundings import surround
-from tests.factories import finish, later, partly_final_batch, running_job, stored_batch
+from tests.factories import (
+    answer,
+    finish,
+    later,
+    partly_final_batch,
+    result,
+    running_job,
+    stored_batch,
+)
 
 URL = "/v1/batches"
 CSV = "key,question\n" + "".join(f"ticket-{n},Where is parcel {n}?\n" for n in range(1, 12))
@@ -205,11 +215,34 @@ def test_a_download_is_what_the_command_line_writes(form, http, engine, cli, tmp
 def test_cancel_and_retry_do_as_the_commands_do(http, engine):
     batch = partly_final_batch(engine, 6)
     told = http.post(f"{URL}/{batch.id}/retry?status=handed_off")
-    assert told.json == {"batch": batch.id, "questions": 1}
+    assert told.json == {"batch": batch.id, "questions": 1, "dry_run": False}
     told = http.post(f"{URL}/{batch.id}/cancel").json
     assert (told["state"], told["cancelled"], told["answered"]) == ("cancelled", 4, 1)
     assert http.post(f"{URL}/{batch.id}/cancel").status_code == 409
     assert http.post(f"{URL}/{batch.id}/retry").status_code == 409
+
+
+def test_one_class_of_errors_is_retried_or_counted(http, engine):
+    batch = stored_batch(engine, 4, job_size=1)
+    for error in ("ValueError: a", "TimeoutError: b", "ValueError", "ValueErrors: c"):
+        failed = result(1, Status.FAILED, answer=answer(Status.FAILED, error=error))
+        job = running_job(engine, batch)
+        finish(engine, job, [replace(failed, position=job.first_position, key=str(job.id))])
+    url = f"{URL}/{batch.id}/retry?error=ValueError"
+    dry = {"batch": batch.id, "questions": 2, "dry_run": True}
+    assert [http.post(f"{url}&dry_run=true").json for _ in range(2)] == [dry, dry]
+    assert http.post(url).json == dry | {"dry_run": False}
+    assert http.post(url).json["questions"] == 0
+    assert http.get(f"{URL}/{batch.id}").json["failed"] == 2
+
+
+@pytest.mark.parametrize(
+    "query", ["status=handed_off&error=E", "error=a%00b", f"error={'e' * 201}"]
+)
+def test_a_class_that_can_be_none_is_refused(query, http, engine):
+    batch = partly_final_batch(engine, 6)
+    told = http.post(f"{URL}/{batch.id}/retry?{query}")
+    assert (told.status_code, told.json["field"]) == (422, "error")
 
 
 def test_batches_are_listed_newest_first_and_behind_a_mark(http, engine):

@@ -96,3 +96,20 @@ def test_where_all_is_right_the_entry_is_never_quite_certain():
     calibration = calibrate(cases(known=asked(2_000, 1.0, right=1.0)))
     chances = calibration.confidence.right.chances(np.ones((1, 5)))
     assert 0.99 < chances[0] < 1
+
+
+def test_what_is_handed_off_is_told_apart_by_its_scope_however_few_strangers_are_assumed():
+    asked_of = {"known": asked(2_000, 1.0, right=0.5), "near": asked(2_000, 0.6, seed=2)}
+    calibration = calibrate(cases(**asked_of), 0.99)
+    handed_off = {}
+    for kind, part in asked_of.items():
+        sure, scope = calibration.confidence.chances(part.features)
+        handed_off[kind] = scope[sure < calibration.threshold]
+    assert (handed_off["near"] < calibration.scope_cut).mean() > 0.8
+    assert (handed_off["known"] >= calibration.scope_cut).mean() > 0.8
+    assert (handed_off["near"] < EVENS).mean() < 0.6  # evens would not tell
+
+
+def test_where_one_kind_only_is_handed_off_the_cut_is_at_evens():
+    known = asked(2_000, 1.0, right=0.999)
+    assert calibrate(cases(known=known, near=NONE, far=NONE)).scope_cut == EVENS

@@ -10,6 +10,8 @@ from worker.model.language import language, languages
     [
         ("Where is my parcel?", "en"),
         ("您是机器人吗", "zh"),
+        ("請問客服電話是幾號", "zh"),  # by itself taken for Cantonese
+        ("换个新密码怎么换", "zh"),  # and this for Wu
         ("où est ma commande", "fr"),
         ("мой заказ где", "ru"),
     ],
@@ -18,7 +20,7 @@ def test_languages_are_told_apart(text: str, code: str):
     assert language(text) == code
 
 
-@pytest.mark.parametrize("text", ["refund pls", "thx", "ergo 6x3", "4711"])
+@pytest.mark.parametrize("text", ["refund pls", "thx", "ergo 6x3", "4711", "asdkjh qwe"])
 def test_what_is_too_short_to_tell_is_not_guessed(text: str):
     assert language(text) is None
 

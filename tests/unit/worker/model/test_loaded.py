@@ -119,6 +119,16 @@ def test_an_ambiguous_question_names_both_entries(model: LoadedModel):
     assert answer.runners_up[0].entry_id != answer.entry_id
 
 
+@pytest.mark.parametrize(
+    ("cut", "reason"), [(0.9999, Reason.AMBIGUOUS), (1.0, Reason.OUT_OF_SCOPE)]
+)
+def test_the_versions_own_cut_tells_out_of_scope_from_ambiguous(
+    model: LoadedModel, cut: float, reason: Reason
+):
+    unsure = replace(model, threshold=1.1, confidence=SURE, scope_cut=cut)  # its scope is 0.9999
+    assert ask(unsure, "where my refund is").reason is reason
+
+
 FOREIGN = Confidence(Curve(-9.0, [0.0] * 5), Curve(0.0, [0.0] * 5))
 
 

@@ -1,0 +1,147 @@
+"""What does pruning a million questions cost, and what does it cost those who work meanwhile?
+
+Measures, on each database: how long `db prune` takes for finished batches of 100,000 questions, and
+how long a worker's claim and store of a job of 128 take before it and while it runs, with a
+producer that adds a slice whenever none is left. Against us: everything shares two cores. Favours
+us: the rows lie in memory.
+
+    python benchmarks/prune.py [--questions 1000000] [--seconds 20] [--databases postgresql sqlite]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import _mill
+import sqlalchemy as sa
+
+from db import batches, claims, jobs, results
+from db.config import Settings
+from db.entities import Answer, BatchState, JobState, Lane, Question, Result, Status
+from db.session import DatabaseClock, open_engine, transaction
+from db.tables import batches as b
+from db.tables import jobs as j
+
+JOB, SLICE, BATCH = 128, 4096, 100_000
+PASS_SECONDS = 0.02  # what a fast model takes for a job
+LEASE = timedelta(hours=1)
+ANSWER = Answer(Status.ANSWERED, answer="Open “My orders” and choose the parcel.", confidence=0.97)
+
+
+def main() -> None:
+    """Measure and tell."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--questions", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--databases", nargs="+", default=["postgresql", "sqlite"])
+    options = parser.parse_args()
+    found = {}
+    for kind in options.databases:
+        with _mill.surroundings(kind) as settings:
+            found[kind] = measure(settings, options.questions, options.seconds)
+    tell(found)
+
+
+def measure(settings: Settings, questions: int, seconds: float) -> dict[str, float]:
+    """Return milliseconds and seconds by what they are of."""
+    engine = open_engine(settings)
+    clock = DatabaseClock(engine)
+    for n in range(questions // BATCH):
+        fill(engine, clock, f"old-{n}")
+    if engine.dialect.name == "postgresql":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+            conn.execute(sa.text("VACUUM ANALYZE"))
+    until = time.monotonic() + seconds
+    before = work(engine, clock, "before", lambda: time.monotonic() < until)
+    command = [sys.executable, "-m", "stack", "db", "prune", "--older-than", "1d"]
+    started = time.perf_counter()
+    pruning = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    during = work(engine, clock, "during", lambda: pruning.poll() is None)
+    took = time.perf_counter() - started
+    if pruning.returncode:
+        sys.exit("prune failed")
+    engine.dispose()
+    told = {"prune seconds": took}
+    for when, times in (("before", before), ("during", during)):
+        for name, values in times.items():
+            cuts = statistics.quantiles(values, n=100)
+            told[f"{name} p50 {when}"], told[f"{name} p99 {when}"] = cuts[49], cuts[98]
+    return told
+
+
+def fill(engine: sa.Engine, clock: DatabaseClock, name: str) -> None:
+    """Store a batch that finished two days ago."""
+    now = clock() - timedelta(days=2)
+    words = {"idempotency_key": name, "lane": Lane.BULK, "source": "prune", "now": now}
+    with transaction(engine) as conn:
+        batch = batches.create(conn, name=name, **words)
+    for asked in slices(BATCH):
+        with transaction(engine) as conn:
+            batches.append(conn, batch, asked, job_size=JOB, sent=True, now=now)
+            rows = [Result(one.position, one.key, ANSWER, "prune@1", now) for one in asked]
+            results.insert(conn, [(batch.id, row) for row in rows])
+    with transaction(engine) as conn:
+        ended = {"state": JobState.DONE, "finished_at": now, "attempt": 1, "answered": JOB}
+        conn.execute(j.update().where(j.c.batch_id == batch.id).values(ended))
+        done = {"state": BatchState.DONE, "finished_at": now}
+        conn.execute(b.update().where(b.c.id == batch.id).values(done))
+
+
+def slices(count: int) -> Iterator[list[Question]]:
+    for first in range(1, count + 1, SLICE):
+        last = min(first + SLICE - 1, count)
+        yield [
+            Question(n, f"ticket-{n}", f"Hello, I ordered a blue jacket last week, number {n}")
+            for n in range(first, last + 1)
+        ]
+
+
+def work(
+    engine: sa.Engine, clock: DatabaseClock, name: str, going: Callable[[], bool]
+) -> dict[str, list[float]]:
+    """Claim and store jobs, and add slices when none is left; return the milliseconds of each."""
+    words = {"idempotency_key": name, "lane": Lane.BULK, "source": "prune", "now": clock()}
+    with transaction(engine) as conn:
+        batch = batches.create(conn, name=name, **words)
+    found: dict[str, list[float]] = {"claim": [], "store": [], "submit a slice": []}
+    more = slices(100 * BATCH)
+    while going():
+        with timed(found["submit a slice"]), transaction(engine) as conn:
+            added = batches.append(conn, batch, next(more), job_size=JOB, sent=True, now=clock())
+        for message in added:
+            with timed(found["claim"]), transaction(engine) as conn:
+                rules = {"owner": "prune", "lease": LEASE, "now": clock()}
+                job = claims.claim(conn, message.job, **rules)
+                asked = results.of_jobs(conn, [job])[0]
+            time.sleep(PASS_SECONDS)
+            with timed(found["store"]), transaction(engine) as conn:
+                rows = [Result(at, key, ANSWER, "prune@1", clock()) for at, key, _ in asked]
+                jobs.finish(conn, job, rows, now=clock())
+    return found
+
+
+@contextmanager
+def timed(into: list[float]) -> Iterator[None]:
+    """Time a block, in milliseconds."""
+    started = time.perf_counter()
+    yield
+    into.append((time.perf_counter() - started) * 1000)
+
+
+def tell(found: dict[str, dict[str, float]]) -> None:
+    names = next(iter(found.values()))
+    rows = [[name, *(f"{figures[name]:.1f}" for figures in found.values())] for name in names]
+    _mill.tell("milliseconds, unless said", ["", *found], rows)
+    told = {kind: {n: round(v, 2) for n, v in figures.items()} for kind, figures in found.items()}
+    _mill.tell_json("prune", **told)
+
+
+if __name__ == "__main__":
+    main()

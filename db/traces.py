@@ -1,0 +1,25 @@
+"""Traces, if they are wanted: where the time of each batch went, from submission to results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from db.config import Settings
+
+if TYPE_CHECKING:
+    from db.spans import Traces
+
+
+def open_traces(settings: Settings, service: str, identity: str) -> Traces | None:
+    """Return what tells this process's spans; None when nobody wants them.
+
+    Args:
+        settings: where they go.
+        service: what this process is, such as `answermill-worker`.
+        identity: the database's.
+    """
+    if settings.traces_url is None:
+        return None
+    from db.spans import Traces
+
+    return Traces(str(settings.traces_url), service, identity)

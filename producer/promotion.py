@@ -1,0 +1,120 @@
+"""Use case: what a producer may do with model versions, which has no model to ask.
+
+The gate runs where models are: `answermill model promote`. Here a version goes into
+production only if that gate has let it pass, beside the very version that is there now; so
+a canary becomes production, and nothing that was not judged does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from db import promotions, versions
+from db.entities import ModelVersion, Move, MoveKind, Note, VersionState
+from db.errors import ModelUnknown, PromotionRefused
+from db.session import DatabaseClock, reading, transaction
+
+_LATEST_MOVES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A version, and what may be done with it here."""
+
+    version: ModelVersion
+    passed: bool  # the gate let it pass beside what is in production
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A name with its versions, the newest first."""
+
+    name: str
+    offered: list[Offered]
+    canary: ModelVersion | None
+    earlier: ModelVersion | None  # what a rollback would bring back
+    moves: list[Move]  # the newest first
+
+
+def models(engine: sa.Engine) -> list[Model]:
+    """Return every model, by name."""
+    with reading(engine) as conn:
+        names = dict.fromkeys(version.name for version in versions.listed(conn))
+        return [_model(conn, name) for name in names]
+
+
+def _model(conn: sa.Connection, name: str) -> Model:
+    listed, held = versions.listed(conn, name), versions.held(conn, name)
+    production = held.get(VersionState.PRODUCTION)
+    histories = {v.version: promotions.history(conn, v) for v in listed}
+    offered = [Offered(v, _passed(v, histories[v.version], production)) for v in listed]
+    moves = {move.id: move for found in histories.values() for move in found}
+    return Model(
+        name,
+        offered[::-1],
+        held.get(VersionState.CANARY),
+        _earlier(conn, name),
+        sorted(moves.values(), key=lambda move: -move.id)[:_LATEST_MOVES],
+    )
+
+
+def _earlier(conn: sa.Connection, name: str) -> ModelVersion | None:
+    try:
+        return versions.before_production(conn, name)
+    except ModelUnknown:
+        return None
+
+
+def _passed(version: ModelVersion, moves: list[Move], production: ModelVersion | None) -> bool:
+    """Tell whether a gate has compared it with what is in production now, and found it no worse."""
+    if production is None or version.version == production.version:
+        return False
+    return any(
+        move.version == version.version
+        and move.kind in (MoveKind.PROMOTED, MoveKind.CANARY)
+        and move.gate is not None
+        and move.gate.get("production") == str(production)
+        and bool(move.gate.get("compared"))
+        and not any(figure["worse"] for figure in move.gate["compared"])
+        for move in moves
+    )
+
+
+def promote(engine: sa.Engine, spec: str, *, by: str, reason: str | None) -> ModelVersion:
+    """Put a version into production that the gate has let pass.
+
+    Raises:
+        ModelUnknown: there is no such version.
+        PromotionRefused: the gate hasn't, or not beside what is in production now.
+    """
+    now = DatabaseClock(engine)()
+    with transaction(engine) as conn:
+        version = versions.find(conn, spec)
+        production = versions.locked(conn, version.name).get(VersionState.PRODUCTION)
+        moves = promotions.history(conn, version)
+        if not _passed(version, moves, production):
+            problem = f"no gate has let it pass beside {production or 'anything in production'}"
+            told = f"{problem}; run `answermill model promote {version}`"
+            raise PromotionRefused(str(version), told)
+        gate = next(move.gate for move in reversed(moves) if move.gate is not None)
+        note = Note(reason=reason, gate=gate)
+        versions.promote(conn, version, by=by, now=now, note=note)
+        return versions.find(conn, str(version))
+
+
+def roll_back(engine: sa.Engine, name: str, *, by: str, reason: str) -> ModelVersion:
+    """Withdraw a name's canary; without one its production version, for the one before.
+
+    Return what is in production then. Its bundle is in the store already, since it was in
+    production before; a worker that can't load it goes on with what it has.
+
+    Raises:
+        ModelUnknown: no earlier version of it was in production.
+    """
+    now, note = DatabaseClock(engine)(), Note(reason=reason)
+    with transaction(engine) as conn:
+        if versions.withdraw_canary(conn, name, by=by, now=now, note=note) is None:
+            versions.roll_back(conn, name, by=by, now=now, note=note)
+        return versions.find(conn, name)

@@ -1,0 +1,58 @@
+"""Spans of what a producer does, if they are wanted; sent in the background."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from db import dialect
+from db.config import Settings
+from db.session import reading
+from db.traces import open_traces
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from db.entities import Batch
+    from db.spans import Traces
+
+_SERVICE = "answermill-producer"
+_opened: dict[tuple[str, sa.URL], Traces] = {}
+
+
+def told(
+    engine: sa.Engine,
+    settings: Settings,
+    batch: Batch,
+    *,
+    start: datetime,
+    end: datetime,
+    questions: int,
+) -> None:
+    """Tell that so many questions of the batch were stored and sent between these times."""
+    if traces := _traces(engine, settings):
+        traces.part("submit", batch.id, start, end, {"questions": questions})
+
+
+def identity(engine: sa.Engine) -> str:
+    """Return what tells the database from every other."""
+    with reading(engine) as conn:
+        return dialect.database_identity(conn)
+
+
+def flush() -> None:
+    """Send what waits; the end of the process does so, too."""
+    for traces in _opened.values():
+        traces.flush()
+
+
+def _traces(engine: sa.Engine, settings: Settings) -> Traces | None:
+    url = settings.traces_url
+    if url is None:
+        return None
+    # One for each database: opening it starts a thread.
+    key = (str(url), engine.url)
+    if key not in _opened and (made := open_traces(settings, _SERVICE, identity(engine))):
+        _opened[key] = made
+    return _opened[key]

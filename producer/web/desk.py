@@ -1,0 +1,242 @@
+"""`/v1/desk`: take what was handed off, answer it, decide what is learned of the answers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from flask import Response, jsonify
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.types import ResponseDict
+from pydantic import AfterValidator, BaseModel, Field
+
+from db import desk as rows
+from db import knowledge
+from db.desk import Proposal
+from db.keys import Scope
+from db.session import reading, transaction
+from producer import desk
+from producer.texts import unstorable
+from producer.web import problems
+from producer.web.access import SCHEME, caller, needs
+from producer.web.shapes import Position, Strict
+from producer.web.surroundings import here
+
+api = APIBlueprint(
+    "desk",
+    __name__,
+    url_prefix="/v1/desk",
+    abp_security=[{SCHEME: []}],
+    abp_responses=problems.responses(),
+)
+
+State = Literal["proposed", "accepted", "rejected"]
+
+
+class Place(BaseModel):
+    """A question's batch, by its id, and its position."""
+
+    batch: Position
+    position: Position
+
+
+class Waiting(Strict):
+    """Which hand-offs."""
+
+    batch: Annotated[Position, Field(description="A batch's id.")] | None = None
+    after: Annotated[
+        str,
+        Field(pattern=r"^[0-9]{1,15}\.[0-9]{1,15}$", description="The last one: BATCH.POSITION."),
+    ] = "0.0"
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+
+
+def _storable(value: str) -> str:
+    if fault := unstorable(value):
+        raise ValueError(fault)
+    return value
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+
+
+class Searching(Strict):
+    """Which entries."""
+
+    q: Annotated[Text, Field(max_length=200, description="Words that each must be there.")] = ""
+    model: Annotated[Text, Field(max_length=63)] | None = None
+
+
+class Proposing(Strict):
+    """Which proposals."""
+
+    state: State = "proposed"
+    limit: Annotated[int, Field(ge=1, le=1_000)] = 100
+
+
+class HumanAnswer(Strict):
+    """What a person answers: an entry's answer, or a text, or both."""
+
+    answer: Annotated[str, Field(max_length=desk.LONGEST_ANSWER)] = ""
+    entry_id: Annotated[Text, Field(max_length=500)] | None = None
+    learn: Annotated[bool, Field(description="Propose the pair to the next model build.")] = True
+
+
+class Decision(Strict):
+    """What becomes of a proposal."""
+
+    state: State
+
+
+class HandOff(BaseModel):
+    """A question that a person must answer."""
+
+    batch: int
+    position: int
+    key: str
+    question: str
+    reason: str | None
+    confidence: float | None
+    entry_id: str | None
+    matched: str | None
+    runners_up: list[dict[str, Any]] | None
+    model_version: str | None
+    held_by: str | None
+    handed_off_at: str
+
+
+class HandOffs(BaseModel):
+    """Hand-offs that nobody has answered, the oldest batch first."""
+
+    questions: list[HandOff]
+    next: Annotated[str, Field(description="Where to go on.")]
+
+
+class DeskAnswer(BaseModel):
+    """What a person answered."""
+
+    batch: int
+    position: int
+    answer: str
+    entry_id: str | None
+    by: str
+    at: str
+    proposal: str | None
+
+
+class Entry(BaseModel):
+    """One thing the shop can say."""
+
+    entry_id: str
+    answer: str
+    phrasing: str
+    url: str | None
+
+
+class Entries(BaseModel):
+    """Entries of the knowledge base in production."""
+
+    entries: list[Entry]
+
+
+class ProposalShape(DeskAnswer):
+    """A pair that an answer proposes to learn."""
+
+    question: str
+    model: str | None
+
+
+class Proposals(BaseModel):
+    """Proposals in one state, the oldest first."""
+
+    proposals: list[ProposalShape]
+
+
+_NOTHING: ResponseDict = {204: {"description": "Let go, or it was nobody's"}}
+
+
+@api.get("/questions", summary="List hand-offs", responses={200: HandOffs})
+@needs(Scope.DESK)
+def questions(query: Waiting) -> Response:
+    """Tell what waits for a person; go on from `next`."""
+    s = here()
+    batch, position = map(int, query.after.split("."))
+    found = desk.waiting(
+        s.engine, s.clock, after=(batch, position), limit=query.limit, batch_id=query.batch
+    )
+    last = f"{found[-1].batch_id}.{found[-1].position}" if found else query.after
+    return jsonify(questions=[desk.document(row) for row in found], next=last)
+
+
+@api.post("/questions/<batch>/<position>/claim", summary="Take one", responses={200: HandOff})
+@needs(Scope.DESK, recorded=True)
+def claim(path: Place) -> Response:
+    """Hold it for a while (`ANSWERMILL_DESK_SECONDS`), so that no colleague takes it, too."""
+    s = here()
+    place = (path.batch, path.position)
+    return jsonify(desk.document(desk.take(s.engine, s.clock, s.settings, place, caller().name)))
+
+
+@api.delete("/questions/<batch>/<position>/claim", summary="Let go", responses=_NOTHING)
+@needs(Scope.DESK, recorded=True)
+def release(path: Place) -> Response:
+    """Let colleagues take it."""
+    with transaction(here().engine) as conn:
+        rows.release(conn, (path.batch, path.position), caller().name)
+    return Response(status=204)
+
+
+@api.post("/questions/<batch>/<position>/answer", summary="Answer one", responses={201: DeskAnswer})
+@needs(Scope.DESK, recorded=True)
+def answer(path: Place, body: HumanAnswer) -> Response:
+    """Store the answer beside the result; once. `learn` proposes the pair to the next build."""
+    s = here()
+    stored = desk.answer(
+        s.engine,
+        s.clock,
+        (path.batch, path.position),
+        body.answer,
+        entry_id=body.entry_id,
+        by=caller().name,
+        learn=body.learn,
+    )
+    told = jsonify(_answer(stored))
+    told.status_code = 201
+    return told
+
+
+@api.get("/entries", summary="Find entries", responses={200: Entries})
+@needs(Scope.DESK)
+def entries(query: Searching) -> Response:
+    """Tell entries of the models in production whose id, answer or phrasing has the words."""
+    with reading(here().engine) as conn:
+        found = knowledge.search(conn, query.q, model=query.model, limit=desk.FOUND)
+    return jsonify(entries=[asdict(one) for one in found])
+
+
+@api.get("/proposals", summary="List proposals", responses={200: Proposals})
+@needs(Scope.DESK)
+def proposals(query: Proposing) -> Response:
+    """Tell what `answermill model build --learned` takes in, or may."""
+    with reading(here().engine) as conn:
+        found = rows.proposals(conn, Proposal(query.state), limit=query.limit)
+    told = [{**_answer(row), "question": row.question, "model": row.model} for row in found]
+    return jsonify(proposals=told)
+
+
+@api.post(
+    "/proposals/<batch>/<position>", summary="Accept or reject one", responses={200: DeskAnswer}
+)
+@needs(Scope.DESK, recorded=True)
+def decide(path: Place, body: Decision) -> Response:
+    """Say whether the next build with `--learned` takes the pair in."""
+    s, place, now = here(), (path.batch, path.position), here().clock()
+    with transaction(s.engine) as conn:
+        rows.decide(conn, place, Proposal(body.state), by=caller().name, now=now)
+        stored = rows.answered(conn, place)
+    return jsonify(_answer(stored))
+
+
+def _answer(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a Row of the table
+    told = {name: getattr(row, name) for name in ("position", "answer", "entry_id", "by")}
+    return {"batch": row.batch_id, **told, "at": row.at.isoformat(), "proposal": row.proposal}

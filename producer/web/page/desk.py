@@ -1,0 +1,153 @@
+"""The hand-off desk: take a question, answer it, decide what the next version learns."""
+
+from __future__ import annotations
+
+from flask import flash, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from db import desk as rows
+from db.desk import Place, Proposal
+from db.errors import EntryUnknown, HandOffTaken, SourceInvalid
+from db.keys import Scope
+from db.session import reading, transaction
+from producer import desk as working
+from producer.web import problems
+from producer.web.access import caller, needs
+from producer.web.page.language import tr
+from producer.web.page.shell import page
+from producer.web.surroundings import here
+
+_SHOWN = 20  # hand-offs of one page
+_MOST_COUNTED = 1_000
+_PROPOSALS = 100  # of one page
+_QUESTION = "/desk/<int(max=9007199254740991):batch>/<int(max=9007199254740991):position>"
+
+
+@page.get("/desk")
+@needs(Scope.DESK)
+def desk() -> str:
+    """List what waits for a person."""
+    s, after = here(), _after()
+    found = working.waiting(s.engine, s.clock, after=after, limit=_SHOWN, batch_id=None)
+    with reading(s.engine) as conn:
+        count = rows.waiting_count(conn, _MOST_COUNTED)
+        proposed = rows.proposal_counts(conn)[Proposal.PROPOSED]
+    return render_template(
+        "desk.html", waiting=found, count=count, most=_MOST_COUNTED, proposed=proposed, shown=_SHOWN
+    )
+
+
+@page.post("/desk/next")
+@needs(Scope.DESK, recorded=True)
+def take_next() -> AnyResponse:
+    """Take the hand-off that waits longest."""
+    s = here()
+    place = working.take_next(s.engine, s.clock, s.settings, caller().name)
+    if place is None:
+        flash(tr("Nothing waits that nobody holds."))
+        return redirect(url_for("page.desk"), 303)
+    return _to(place)
+
+
+@page.post(f"{_QUESTION}/take")
+@needs(Scope.DESK, recorded=True)
+def take(batch: int, position: int) -> AnyResponse:
+    """Take this one."""
+    s, place = here(), (batch, position)
+    try:
+        working.take(s.engine, s.clock, s.settings, place, caller().name)
+    except HandOffTaken as error:
+        flash(str(error))
+        return redirect(url_for("page.desk"), 303)
+    return _to(place)
+
+
+@page.post(f"{_QUESTION}/release")
+@needs(Scope.DESK, recorded=True)
+def release(batch: int, position: int) -> AnyResponse:
+    """Let it go."""
+    with transaction(here().engine) as conn:
+        rows.release(conn, (batch, position), caller().name)
+    return redirect(url_for("page.desk"), 303)
+
+
+@page.get(_QUESTION)
+@needs(Scope.DESK)
+def hand_off(batch: int, position: int) -> str:
+    """Show a hand-off, and what may answer it."""
+    return _shown((batch, position))
+
+
+@page.post(_QUESTION)
+@needs(Scope.DESK, recorded=True)
+def answer(batch: int, position: int) -> AnyResponse | tuple[str, int]:
+    """Store the answer; go on with the next hand-off if that is asked for."""
+    s, place, form = here(), (batch, position), request.form
+    try:
+        working.answer(
+            s.engine,
+            s.clock,
+            place,
+            form.get("answer", ""),
+            entry_id=form.get("entry") or None,
+            by=caller().name,
+            learn="learn" in form,
+        )
+    except SourceInvalid as error:
+        return _shown(place, error.problem), 422
+    except (EntryUnknown, HandOffTaken) as error:
+        return _shown(place, str(error)), 409
+    flash(tr("Your answer is stored."))
+    if "next" in form:
+        return take_next()
+    return redirect(url_for("page.desk"), 303)
+
+
+@page.get("/desk/proposals")
+@needs(Scope.DESK)
+def proposals() -> str:
+    """Show what the answers propose to learn."""
+    state = request.args.get("state") or Proposal.PROPOSED
+    if state not in set(Proposal):
+        problems.refuse(422, "no proposal is in that state", field="state")
+    with reading(here().engine) as conn:
+        found = rows.proposals(conn, Proposal(state), limit=_PROPOSALS)
+        counts = rows.proposal_counts(conn)
+    return render_template("proposals.html", proposals=found, state=state, counts=counts)
+
+
+@page.post(f"{_QUESTION}/proposal")
+@needs(Scope.DESK, recorded=True)
+def decide(batch: int, position: int) -> AnyResponse:
+    """Accept or reject a proposal."""
+    s, state = here(), request.form.get("state", "")
+    if state not in set(Proposal):
+        problems.refuse(422, "no proposal is in that state", field="state")
+    now = s.clock()
+    with transaction(s.engine) as conn:
+        rows.decide(conn, (batch, position), Proposal(state), by=caller().name, now=now)
+    return redirect(url_for("page.proposals"), 303)
+
+
+def _shown(place: Place, fault: str | None = None) -> str:
+    s, words = here(), request.args.get("q", "").replace("\0", "")[:200]
+    found = working.work(s.engine, s.clock, place, words)
+    return render_template(
+        "hand_off.html",
+        work=found,
+        words=words,
+        fault=fault,
+        given=request.form,
+        mine=found.hand_off.held_by == caller().name,
+        minutes=round(s.settings.desk_seconds / 60),
+    )
+
+
+def _to(place: Place) -> AnyResponse:
+    return redirect(url_for("page.hand_off", batch=place[0], position=place[1]), 303)
+
+
+def _after() -> Place:
+    batch, _, position = request.args.get("after", "0.0").partition(".")
+    told = [one[:15] for one in (batch, position) if one.isascii() and one.isdecimal()]
+    return (int(told[0]), int(told[1])) if len(told) == len(("batch", "position")) else (0, 0)

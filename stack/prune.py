@@ -1,0 +1,173 @@
+"""Use case: delete what finished long ago, in steps that nobody has to wait for.
+
+Each step is a transaction of its own, and between two of them there is a pause as long as the
+step was. Interrupted anywhere and run again, it goes on. What happens meanwhile to the same
+batches is told in `db.pruning`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from db import pruning
+from db.pruning import Amount, Prunable
+from db.session import DatabaseClock, reading, transaction
+
+# Questions of one step: what is locked until it ends. A step of them takes some hundredths of a
+# second (docs/log.md).
+STEP = 1_000
+_BATCHES = 500  # looked up at once, and of one step
+_PARTS = 8  # of a file, 1 MiB each, of one step
+# An upload is written to the database after it was received whole: long before this.
+_UPLOAD = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was deleted, or would be."""
+
+    before: datetime  # what finished before is what was meant
+    amount: Amount
+    dry_run: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """Return what `db prune --json` prints."""
+        told = {"batches": self.amount.batches, "questions": self.amount.questions}
+        told |= {"files": self.amount.files}
+        return {"before": self.before, **told, "dry_run": self.dry_run}
+
+
+def would_prune(engine: sa.Engine, age: timedelta) -> Pruned:
+    """Tell what `prune` would delete."""
+    now = DatabaseClock(engine)()
+    before = now - age
+    with reading(engine) as conn:
+        return Pruned(before, pruning.amount(conn, before, now - _UPLOAD), dry_run=True)
+
+
+def prune(
+    engine: sa.Engine,
+    age: timedelta,
+    *,
+    on_progress: Callable[[Amount, Amount], None] = lambda *_: None,
+    step: int = STEP,
+    pause: Callable[[float], None] = time.sleep,
+) -> Pruned:
+    """Delete the batches that finished longer ago than an age, and files that none of them names.
+
+    Args:
+        engine: the database.
+        age: how long ago.
+        on_progress: told what is done, and of how much.
+        step: questions of one transaction.
+        pause: given the seconds that a step took.
+
+    Raises:
+        DatabaseAway: what is deleted stays deleted; the same call goes on.
+    """
+    run = _Run(engine, would_prune(engine, age), on_progress, step, pause)
+    run.batches()
+    run.files()
+    return replace(run.wanted, amount=run.done, dry_run=False)
+
+
+class _Run:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        wanted: Pruned,
+        on_progress: Callable[[Amount, Amount], None],
+        step: int,
+        pause: Callable[[float], None],
+    ) -> None:
+        self.wanted, self.done = wanted, Amount(0, 0, 0)
+        self._engine, self._on_progress, self._step, self._pause = engine, on_progress, step, pause
+
+    def batches(self) -> None:
+        with reading(self._engine) as conn:
+            begun = pruning.begun(conn)
+        for batch in begun:
+            self._go_on(batch)
+        after = 0
+        while found := self._next(after):
+            after = found[-1].id
+            for group in _groups(found, self._step):
+                self._prune(group)
+
+    def _next(self, after: int) -> list[Prunable]:
+        with reading(self._engine) as conn:
+            return pruning.finished(conn, self.wanted.before, after=after, limit=_BATCHES)
+
+    def _prune(self, group: list[Prunable]) -> None:
+        small = sum(batch.questions for batch in group) <= self._step
+        with self._stepping() as conn:
+            marked = set(pruning.mark(conn, [batch.id for batch in group], self.wanted.before))
+            if small and marked:
+                pruning.delete(conn, sorted(marked))
+        ours = [batch for batch in group if batch.id in marked]
+        if small:
+            self._count(batches=len(ours), questions=sum(batch.questions for batch in ours))
+            return
+        for batch in ours:
+            self._go_on(batch)
+
+    def _go_on(self, batch: Prunable) -> None:
+        """Delete a marked batch, from where an earlier prune has left off."""
+        with reading(self._engine) as conn:
+            first = pruning.first_position(conn, batch.id) or batch.questions + 1
+        self._count(questions=first - 1)
+        for start in range(first, batch.questions + 1, self._step):
+            last = min(start + self._step - 1, batch.questions)
+            with self._stepping() as conn:
+                if not pruning.delete_range(conn, batch.id, start, last):
+                    return
+            self._count(questions=last - start + 1)
+        with self._stepping() as conn:
+            pruning.delete(conn, [batch.id])
+        self._count(batches=1 if batch.questions else 0)
+
+    def files(self) -> None:
+        before = self.wanted.before
+        with reading(self._engine) as conn:
+            uploaded = DatabaseClock(self._engine)() - _UPLOAD
+            useless = pruning.useless_files(conn, before, uploaded)
+        for file in useless:
+            with self._stepping() as conn:
+                gone = not pruning.doom_file(conn, file, before, uploaded)
+            if gone:  # or of use again
+                continue
+            while not gone:
+                with self._stepping() as conn:
+                    gone = pruning.delete_parts(conn, file, _PARTS)
+            self._count(files=1)
+
+    @contextmanager
+    def _stepping(self) -> Iterator[sa.Connection]:
+        started = time.perf_counter()
+        with transaction(self._engine) as conn:
+            yield conn
+        self._pause(time.perf_counter() - started)
+
+    def _count(self, *, batches: int = 0, questions: int = 0, files: int = 0) -> None:
+        done = self.done
+        self.done = Amount(done.batches + batches, done.questions + questions, done.files + files)
+        self._on_progress(self.done, self.wanted.amount)
+
+
+def _groups(found: list[Prunable], size: int) -> Iterator[list[Prunable]]:
+    """Put small batches together, up to so many questions."""
+    group: list[Prunable] = []
+    for batch in found:
+        if group and sum(one.questions for one in group) + batch.questions > size:
+            yield group
+            group = []
+        group.append(batch)
+    if group:
+        yield group

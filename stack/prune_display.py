@@ -1,0 +1,58 @@
+"""One run of `db prune`: its progress, what it says at the end, and how to go on after Ctrl-C."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import typer
+
+from db.config import Settings
+from db.pruning import Amount
+from db.terminal import INTERRUPTED, err, out, print_json
+from producer.display import bar
+from producer.services import database
+from stack.prune import Pruned, prune, would_prune
+
+
+def run(settings: Settings, age: timedelta, *, dry_run: bool, as_json: bool) -> None:
+    """Prune, or tell what would be pruned.
+
+    Raises:
+        ServiceAway: the database is away; the same command goes on.
+    """
+    with database(settings) as engine:
+        pruned = would_prune(engine, age)
+        if not dry_run:
+            with bar(err) as show:
+                done = Amount(0, 0, 0)
+
+                def heard(now: Amount, of: Amount) -> None:
+                    nonlocal done
+                    done = now
+                    show("pruning", now.questions, of.questions)
+
+                try:
+                    pruned = prune(engine, age, on_progress=heard)
+                except KeyboardInterrupt:
+                    told = f"interrupted; {_told(done)} are deleted: the same command goes on"
+                    err.print(f"answermill: {told}")
+                    raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        print_json(pruned.document())
+    else:
+        out.print(_sentence(pruned))
+
+
+def _sentence(pruned: Pruned) -> str:
+    what = "would be deleted" if pruned.dry_run else "deleted"
+    return f"{_told(pruned.amount)} {what}, older than {pruned.before:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _told(amount: Amount) -> str:
+    batches = _count(amount.batches, "batch", "batches")
+    questions = _count(amount.questions, "question", "questions")
+    return f"{batches}, {questions} and {_count(amount.files, 'file', 'files')}"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from db import knowledge, versions
+from db.errors import EntryUnknown
+from db.knowledge import KnownEntry
+from db.session import reading, transaction
+from tests.factories import NOW, built_version, promoted_version
+
+TRACK = KnownEntry("track", "Open your orders.", "Where is my parcel?", "https://shop.example/t")
+CARD = KnownEntry("card", "Yes: 100% of cards.", "Can I pay by card?")
+
+
+@pytest.fixture
+def shop(engine):
+    """A model in production that knows two entries."""
+    version = promoted_version(engine)
+    with transaction(engine) as conn:
+        knowledge.store(conn, version, [TRACK, CARD])
+    return version
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("", [CARD, TRACK]),
+        ("PARCEL", [TRACK]),
+        ("orders parcel", [TRACK]),
+        ("card parcel", []),
+        ("100%", [CARD]),
+        ("%", [CARD]),
+        ("_", []),
+        ("tra", [TRACK]),
+    ],
+)
+def test_entries_are_found_by_their_words(words, found, engine, shop):
+    with reading(engine) as conn:
+        assert knowledge.search(conn, words, limit=9) == found
+        assert knowledge.search(conn, words, model=shop.name, limit=1) == found[:1]
+        assert knowledge.search(conn, words, model="other", limit=9) == []
+
+
+def test_only_entries_of_what_is_in_production_are_offered(engine, shop):
+    later = built_version(engine, digest="d2")
+    with transaction(engine) as conn:
+        knowledge.store(conn, later, [KnownEntry("bike", "By bike.", "How?")])
+        knowledge.store(conn, later, [TRACK])  # it has its entries
+        with pytest.raises(EntryUnknown):
+            knowledge.find(conn, "bike")
+        versions.promote(conn, later, by="test", now=NOW)
+        assert knowledge.find(conn, "bike").answer == "By bike."
+        assert knowledge.among(conn, ["track", "bike", "bike"], model=shop.name) == [
+            KnownEntry("bike", "By bike.", "How?")
+        ]

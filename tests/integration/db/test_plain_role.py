@@ -1,0 +1,50 @@
+"""A role that owns one database and may do nothing else, as managed PostgreSQL gives it out."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from psycopg import sql
+
+from db import batches, claims, dialect, jobs, results
+from db.config import Settings
+from db.entities import Lane
+from db.migrate import upgrade
+from db.session import open_engine, reading, transaction
+from tests.factories import LEASE, NOW, questions, result
+
+_ROLE, _DATABASE = "plain", "plain"
+
+
+@pytest.fixture
+def plain_url(postgres_server):
+    """The URL of a database of its own, as a role without any right beyond it."""
+    run = postgres_server.admin.execute
+    role, database = sql.Identifier(_ROLE), sql.Identifier(_DATABASE)
+    run(sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE").format(role))
+    run(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))
+    yield postgres_server.url(_DATABASE).replace("//postgres@", f"//{_ROLE}@")
+    postgres_server.drop(_DATABASE)
+    run(sql.SQL("DROP ROLE {}").format(role))
+
+
+def test_it_can_make_the_tables_and_take_a_batch_from_submission_to_results(plain_url):
+    engine = open_engine(Settings(database_url=plain_url, broker_url="redis://unused"))
+    try:
+        upgrade(engine)
+        with transaction(engine) as conn:
+            assert not conn.scalar(sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = user"))
+            assert dialect.database_identity(conn)
+            batch = batches.create(
+                conn, name="b", idempotency_key="k", lane=Lane.BULK, source="test", now=NOW
+            )
+            (sent,) = batches.append(conn, batch, questions(3), job_size=3, sent=True, now=NOW)
+            batches.seal(conn, batch, NOW)
+        with transaction(engine) as conn:
+            job = claims.claim(conn, sent.job, owner="w", lease=LEASE, now=NOW)
+            lost = jobs.finish_all(conn, [(job, [result(n) for n in (1, 2, 3)])], now=NOW)
+        assert not lost
+        with reading(engine) as conn:
+            assert results.one(conn, batch.id, 3).status == "answered"
+    finally:
+        engine.dispose()

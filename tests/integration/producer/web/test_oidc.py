@@ -1,0 +1,178 @@
+"""Sign-in through an issuer of the test's own: real HTTP, real signatures."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2 as httpx
+import pytest
+import sqlalchemy as sa
+from joserfc.jwk import RSAKey
+from pydantic import SecretStr
+
+from db import config, keys, values
+from db.errors import SettingsInvalid
+from db.keys import Scope
+from db.session import DatabaseClock, reading, transaction
+from db.tables import api_keys
+from producer.web.app import create_app
+from producer.web.surroundings import surround
+from tests.issuer import CLIENT, SECRET, issuing
+
+pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def issuer():
+    with issuing() as issuer:
+        yield issuer
+
+
+@pytest.fixture
+def told(issuer):
+    """What the settings say of the issuer."""
+    return {
+        "oidc_issuer": issuer.url,
+        "oidc_client_id": CLIENT,
+        "oidc_client_secret": SecretStr(SECRET),
+        "oidc_scopes": "desk=support read=support admin=ops",
+        "web_url": "http://localhost",
+    }
+
+
+@pytest.fixture
+def browser(settings, engine, client, told):
+    front = create_app(surround(settings.model_copy(update=told), engine, client))
+    return front.test_client()
+
+
+def to_issuer(browser) -> str:
+    """Begin to sign in; return where the issuer sends the browser back to."""
+    sent = browser.get("/sign-in/oidc")
+    assert sent.status_code == 302
+    back = httpx.get(sent.location).headers["Location"]
+    assert back.startswith("http://localhost/sign-in/oidc/back?")
+    return back.removeprefix("http://localhost")
+
+
+def sign_in(browser):
+    return browser.get(to_issuer(browser))
+
+
+def signed_in(engine):
+    with reading(engine) as conn:
+        return [key for key in keys.listed(conn) if key.name.startswith("oidc:")]
+
+
+def test_whom_the_issuer_names_gets_a_session_with_what_the_groups_open(browser, engine):
+    assert "/sign-in/oidc" in browser.get("/sign-in").text
+    done = sign_in(browser)
+    assert (done.status_code, done.location) == (302, "/")
+    (key,) = signed_in(engine)
+    assert (key.name, key.scopes) == ("oidc:jane", {Scope.DESK, Scope.READ})
+    assert key.expires_at is not None
+    assert browser.get("/", follow_redirects=True).status_code == 200
+    assert browser.get("/v1/batches").status_code == 401  # a session opens the page alone
+
+
+def test_a_change_of_groups_takes_hold_at_the_next_sign_in(browser, engine, issuer):
+    sign_in(browser)
+    issuer.claims["groups"] = ["ops"]
+    sign_in(browser)
+    first, second = signed_in(engine)
+    assert (second.serial, second.scopes) == (2, {Scope.ADMIN})
+    assert not first.live(DatabaseClock(engine)())
+
+
+@pytest.mark.parametrize(
+    "claims", [{"groups": []}, {"groups": ["others"]}, {"groups": None}, {"sub": ""}]
+)
+def test_who_is_in_no_group_is_refused(claims, browser, engine, issuer):
+    issuer.claims |= claims
+    assert sign_in(browser).status_code == 403
+    assert signed_in(engine) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"iss": "https://other.example"},
+        {"aud": "another-client"},
+        {"aud": "another-client", "azp": CLIENT},
+        {"nonce": "another"},
+        {"exp": int(time.time()) - 3_600},
+        {"iat": int(time.time()) + 3_600},
+    ],
+)
+def test_a_token_that_is_not_for_us_and_now_is_refused(spoil, browser, engine, issuer):
+    issuer.spoil = spoil
+    assert sign_in(browser).status_code == 403
+    assert signed_in(engine) == []
+
+
+def test_a_token_that_somebody_else_signed_is_refused(browser, engine, issuer):
+    issuer.signs_with = RSAKey.generate_key(2048, {"kid": "1"})
+    assert sign_in(browser).status_code == 403
+    assert signed_in(engine) == []
+
+
+def test_an_answer_that_was_not_asked_for_is_refused(browser, engine, settings, client, told):
+    back = to_issuer(browser)
+    other = create_app(surround(settings.model_copy(update=told), engine, client)).test_client()
+    assert other.get(back).status_code == 403  # another browser's
+    state = parse_qs(urlsplit(back).query)["state"][0]
+    assert browser.get(f"/sign-in/oidc/back?code=invented&state={state}").status_code == 403
+    assert browser.get(back).status_code == 403  # a state serves once
+    assert browser.get("/sign-in/oidc/back?error=access_denied").status_code == 403
+    assert browser.get("/sign-in/oidc/back").status_code == 403
+    assert signed_in(engine) == []
+
+
+def test_a_client_with_another_secret_gets_nowhere(settings, engine, client, told, issuer):
+    wrong = told | {"oidc_client_secret": SecretStr("wrong")}
+    browser = create_app(surround(settings.model_copy(update=wrong), engine, client)).test_client()
+    assert sign_in(browser).status_code == 403
+    assert issuer.refused == ["secret"]
+
+
+def test_who_was_shut_out_stays_out(browser, engine):
+    sign_in(browser)
+    with transaction(engine) as conn:
+        keys.revoke(conn, "oidc:jane", DatabaseClock(engine)())
+    assert browser.get("/batches").status_code == 303  # to sign in
+    assert sign_in(browser).status_code == 403
+
+
+def test_the_key_of_who_signed_in_opens_nothing_by_itself(browser, engine, http):
+    sign_in(browser)
+    with reading(engine) as conn:
+        digest = conn.scalar(sa.select(api_keys.c.digest).where(api_keys.c.name == "oidc:jane"))
+    told = http.get("/v1/batches", headers={"Authorization": f"Bearer {digest}"})
+    assert told.status_code == 401
+
+
+def test_an_issuer_that_is_away_is_told_so(settings, engine, client, told):
+    away = told | {"oidc_issuer": "http://127.0.0.1:9"}
+    browser = create_app(surround(settings.model_copy(update=away), engine, client)).test_client()
+    assert browser.get("/sign-in/oidc").status_code == 503
+
+
+def test_what_it_takes_must_be_set(settings, engine, client, told):
+    lacking = settings.model_copy(update=told | {"web_url": None, "oidc_scopes": None})
+    with pytest.raises(SettingsInvalid) as error:
+        create_app(surround(lacking, engine, client))
+    told = [fault.partition(":")[0] for fault in error.value.faults]
+    assert told == ["ANSWERMILL_OIDC_SCOPES", "ANSWERMILL_WEB_URL"]
+    for name, value in {"oidc_scopes": "owner=x", "oidc_issuer": "http://issuer.example"}.items():
+        with pytest.raises(SettingsInvalid, match=f"ANSWERMILL_{name.upper()}"):
+            config.load(**{name: value})
+
+
+def test_the_settings_know_every_scope():
+    assert tuple(Scope) == values.SCOPES
+
+
+def test_without_an_issuer_there_is_no_such_way_in(front):
+    assert front.test_client().get("/sign-in/oidc").status_code == 404
+    assert "/sign-in/oidc" not in front.test_client().get("/sign-in").text

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import stat
+from datetime import timedelta
+
+import pytest
+
+from db import keys
+from db.config import Settings
+from db.errors import SettingsInvalid
+from db.keys import Scope
+from db.session import DatabaseClock, transaction
+from producer.web import sessions
+from tests.factories import partly_final_batch
+
+_SECRET = "s" * 40
+
+
+def test_a_session_does_what_its_key_does_and_ends_with_it(visitor, engine):
+    batch = partly_final_batch(engine, 6)
+    mei = visitor(Scope.READ)
+    assert mei.get("/").headers["Location"] == "/batches"
+    assert mei.get(f"/batches/{batch.id}").status_code == 200
+    refused = mei.get("/desk")
+    assert (refused.status_code, refused.mimetype) == (403, "text/html")
+    assert "this needs a key with the scope desk" in refused.text
+    with transaction(engine) as conn:
+        keys.revoke(conn, "mei", DatabaseClock(engine)())
+    ended = mei.get("/batches")
+    assert (ended.status_code, ended.headers["Location"]) == (303, "/sign-in?next=/batches")
+
+
+def test_a_session_ends_when_its_key_expires(front, key, engine, visitor):
+    del front
+    mei = visitor(Scope.READ)
+    with transaction(engine) as conn:
+        now = DatabaseClock(engine)()
+        conn.execute(keys.k.update().values(expires_at=now - timedelta(seconds=1)))
+    assert mei.get("/batches").status_code == 303
+    assert key  # the fixture made it
+
+
+def test_signing_out_ends_the_session(visitor):
+    mei = visitor(Scope.READ)
+    mei.get("/batches")
+    assert mei.post("/sign-out").headers["Location"] == "/sign-in"
+    assert mei.get("/batches").status_code == 303
+
+
+@pytest.mark.parametrize("secret", ["", "am_wrong", "x", "am_\x00", "am_\u00e9"])
+def test_who_has_no_key_is_not_let_in(secret, visitor, front):
+    from tests.integration.producer.web.conftest import Visitor
+
+    somebody = Visitor(front)
+    somebody.get("/sign-in")
+    told = somebody.post("/sign-in", key=secret)
+    assert told.status_code == 401
+    assert len(secret) < len("am_x") or secret not in told.text
+    assert somebody.get("/batches").status_code == 303
+    assert visitor
+
+
+def test_the_cookie_is_for_our_pages_alone(front, visitor):
+    mei = visitor(Scope.READ)
+    cookie = mei.get("/batches").headers["Set-Cookie"]
+    assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie.split("; "))
+    assert "Secure" not in cookie
+    safe = mei.http.get("/batches", base_url="https://localhost").headers.get("Set-Cookie", "")
+    there = front.test_client().get("/sign-in", base_url="https://localhost")
+    assert "Secure" in there.headers["Set-Cookie"], safe
+
+
+def test_a_forged_cookie_opens_nothing(front, visitor):
+    visitor(Scope.ADMIN)
+    other = front.test_client()
+    forged = sessions._Cookies().get_signing_serializer(type(front)("forger"))
+    assert forged is None  # there is no secret to sign with
+    other.set_cookie("answermill", "eyJrZXkiOjF9.aaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbb")
+    assert other.get("/batches").status_code == 303
+
+
+def test_the_api_takes_no_session(visitor):
+    mei = visitor(Scope.ADMIN)
+    assert mei.get("/v1/batches").status_code == 401
+
+
+def test_a_form_of_another_site_is_refused(visitor, engine):
+    batch = partly_final_batch(engine, 6)
+    mei = visitor(Scope.ADMIN)
+    mei.get("/batches")
+    own, mei.token = mei.token, ""
+    for path in (
+        f"/batches/{batch.id}/cancel",
+        "/ask",
+        "/upload",
+        "/desk/next",
+        f"/desk/{batch.id}/2",
+        f"/desk/{batch.id}/2/take",
+        f"/desk/{batch.id}/2/release",
+        f"/desk/{batch.id}/2/proposal",
+        "/models/shop/promote",
+        "/models/shop/roll-back",
+        "/sign-out",
+        "/sign-in",
+    ):
+        told = mei.http.post(path, data={})
+        assert (told.status_code, told.mimetype) == (400, "text/html"), path
+        assert "CSRF" in told.text
+    mei.token = own
+    assert mei.post("/desk/next").status_code == 303
+
+
+def test_every_form_of_the_page_is_protected(front):
+    """What the list above must name: no view that changes something is left out."""
+    posts = {
+        rule.rule
+        for rule in front.url_map.iter_rules()
+        if "POST" in rule.methods and rule.endpoint.startswith("page.")
+    }
+    assert len(posts) == 12
+
+
+@pytest.mark.parametrize(
+    ("goal", "led"),
+    [
+        ("/batches?before=3", "/batches?before=3"),
+        ("https://evil.example/", "/"),
+        ("//evil.example/", "/"),
+        ("/\\evil.example", "/"),
+        ("javascript:alert(1)", "/"),
+    ],
+)
+def test_signing_in_leads_nowhere_else(goal, led, front, key):
+    from tests.integration.producer.web.conftest import Visitor
+
+    somebody = Visitor(front)
+    somebody.get("/sign-in")
+    told = somebody.post("/sign-in", key=key(Scope.READ), next=goal)
+    assert told.headers["Location"] == led
+
+
+def test_the_secret_is_made_once_and_is_its_owners_alone(home):
+    made = sessions.secret_of(Settings(home=home / "new"))
+    assert len(made) > 40
+    assert sessions.secret_of(Settings(home=home / "new")) == made
+    assert stat.S_IMODE((home / "new" / "session_secret").stat().st_mode) == 0o600
+    given = Settings(home=home / "none", session_secret=_SECRET)
+    assert sessions.secret_of(given) == _SECRET
+    assert not (home / "none").exists()
+
+
+def test_where_nothing_is_embedded_the_secret_must_be_given(home):
+    with pytest.raises(SettingsInvalid, match="ANSWERMILL_SESSION_SECRET: not set"):
+        sessions.secret_of(Settings(home=home, embedded=False))

@@ -1,0 +1,128 @@
+"""A batch's way from submission to its results, as a collector of OpenTelemetry is told it."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from pydantic import HttpUrl
+
+from db.entities import Answer, Lane, Status
+from db.session import DatabaseClock
+from db.traces import open_traces
+from producer import ask, tracing
+from producer.broker import open_broker
+from tests.factories import LEASE, job_rows
+from worker import answering
+from worker.along import Line
+from worker.answering import Desk
+from worker.following import Held
+from worker.leases import LeaseKeeper
+from worker.passes import PassBudget
+
+MARKER = "Where is my zebra-striped umbrella?"
+
+
+class Parrot:
+    """Answers every question with its own text."""
+
+    version = "parrot@1"
+    budget = PassBudget(tokens=64, questions=8)
+
+    def without_pass(self, texts):
+        return [None] * len(texts)
+
+    def tokenize(self, texts):
+        return [[1] for _ in texts]
+
+    def encode(self, tokens):
+        return np.zeros((len(tokens), 1), dtype=np.float32)
+
+    def decide(self, texts, _embeddings):
+        return [Answer(Status.ANSWERED, answer=text) for text in texts]
+
+
+class Collector(ThreadingHTTPServer):
+    """Keeps the spans that it is sent, by their names, and all bytes."""
+
+    def __init__(self):
+        self.spans, self.raw = {}, b""
+        super().__init__(("127.0.0.1", 0), _Request)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/v1/traces"
+
+
+class _Request(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        self.server.raw += body
+        for told in ExportTraceServiceRequest.FromString(body).resource_spans:
+            for scope in told.scope_spans:
+                self.server.spans.update({span.name: span for span in scope.spans})
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def collector():
+    server = Collector()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_batch_is_one_trace_from_submission_to_stored_results(
+    collector, engine, settings_with_redis
+):
+    settings = settings_with_redis.model_copy(update={"traces_url": HttpUrl(collector.url)})
+    batch = ask.put(engine, open_broker(settings), settings, MARKER)
+    (job,) = job_rows(engine, batch)
+    clock = DatabaseClock(engine)
+    traces = open_traces(settings, "answermill-worker", tracing.identity(engine))
+    keeper = LeaseKeeper(engine, clock, LEASE)
+    desk = Desk(engine, clock, keeper, "test/1", LEASE, 3, 100, traces=traces)
+    work = partial(answering.answer, desk, Held(Parrot()))
+    Line(desk, work, lanes=[Lane.INTERACTIVE]).answer(job.id, lambda *_: None)
+    traces.flush()
+    tracing.flush()
+
+    spans = collector.spans
+    assert set(spans) == {"batch", "submit", "job", "wait", "passes", "store"}
+    assert len({span.trace_id for span in spans.values()}) == 1
+    within = {name: span.parent_span_id for name, span in spans.items()}
+    assert within["batch"] == b""
+    assert within["submit"] == within["job"] == spans["batch"].span_id
+    assert within["wait"] == within["passes"] == within["store"] == spans["job"].span_id
+    for span in spans.values():
+        assert span.start_time_unix_nano <= span.end_time_unix_nano
+    order = ("wait", "passes", "store")
+    starts = [spans[name].start_time_unix_nano for name in order]
+    assert starts == sorted(starts)
+    assert MARKER.encode() not in collector.raw
+
+
+def test_two_batches_are_two_traces(collector, engine, settings_with_redis):
+    settings = settings_with_redis.model_copy(update={"traces_url": HttpUrl(collector.url)})
+    traces = open_traces(settings, "test", "sqlite:1:2")
+    now = DatabaseClock(engine)()
+    for batch in (1, 2):
+        traces.part(f"part of {batch}", batch, now, now)
+    traces.flush()
+    assert len({span.trace_id for span in collector.spans.values()}) == 2
+
+
+def test_nothing_is_told_unless_wanted(settings):
+    assert open_traces(settings, "test", "sqlite:1:2") is None

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import base64
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db import cipher, config
+from db.cipher import MARK, Cipher
+from db.errors import ExtraMissing, KeyMissing, SettingsInvalid, TextDamaged
+
+KEYS = [base64.b64decode(cipher.new_key()) for _ in range(3)]
+TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+PLACE = "questions.text"
+
+
+@given(TEXTS | TEXTS.map(lambda text: MARK + text), st.lists(st.sampled_from(KEYS), unique=True))
+def test_what_is_sealed_comes_back_whatever_it_is(text, keys):
+    one = Cipher(keys)
+    stored = one.seal(text, PLACE)
+    assert one.open(stored, PLACE) == text
+    assert one.is_current(stored)
+    content = text.encode()
+    assert one.open_bytes(one.seal_bytes(content, PLACE), PLACE) == content
+    if keys:
+        assert stored.startswith(f"{MARK}{cipher.id_of(keys[0])}:")
+
+
+def test_every_key_opens_and_the_first_one_seals():
+    old, new = Cipher(KEYS[:1]), Cipher([KEYS[1], KEYS[0]])
+    stored = old.seal("text", PLACE)
+    assert new.open(stored, PLACE) == "text"
+    assert not new.is_current(stored)
+    with pytest.raises(KeyMissing, match=cipher.id_of(KEYS[1])):
+        old.open(new.seal("text", PLACE), PLACE)
+
+
+@given(st.integers(0, 60), st.integers(1, 255))
+def test_a_byte_that_was_changed_is_noticed(at, by):
+    one = Cipher(KEYS)
+    stored = bytearray(one.seal_bytes(b"x" * 40, PLACE))
+    at = min(at + len(f"{MARK}00000000:"), len(stored) - 1)
+    stored[at] ^= by
+    with pytest.raises(TextDamaged):
+        one.open_bytes(bytes(stored), PLACE)
+
+
+def test_a_value_of_another_column_is_refused():
+    one = Cipher(KEYS)
+    with pytest.raises(TextDamaged):
+        one.open(one.seal("text", PLACE), "results.answer")
+    with pytest.raises(TextDamaged):
+        one.open(one.seal("text", PLACE)[:-9], PLACE)
+
+
+def test_without_the_package_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+    with pytest.raises(ExtraMissing, match="encryption"):
+        Cipher(KEYS)
+    assert Cipher().seal("text", PLACE) == "text"
+
+
+@pytest.mark.parametrize("told", ["short", "YWJj", f"{cipher.new_key()},{cipher.new_key()[:-8]}"])
+def test_what_is_no_key_is_refused_without_quoting_it(told, tmp_path):
+    with pytest.raises(
+        SettingsInvalid, match=r"ANSWERMILL_ENCRYPTION_KEYS: key . is no 32"
+    ) as error:
+        config.load(encryption_keys=told)
+    assert told not in str(error.value)
+    file = tmp_path / "keys"
+    file.write_text(told)
+    with pytest.raises(SettingsInvalid, match="ANSWERMILL_ENCRYPTION_KEYS_FILE: key"):
+        config.load(encryption_keys_file=file)
+
+
+def test_keys_come_from_a_setting_or_a_file(tmp_path):
+    told = [base64.b64encode(key).decode() for key in KEYS]
+    file = tmp_path / "keys"
+    file.write_text("\n".join(told) + "\n")
+    assert config.load(encryption_keys=", ".join(told)).keys == KEYS
+    assert config.load(encryption_keys_file=file).keys == KEYS
+    assert config.load().keys == []

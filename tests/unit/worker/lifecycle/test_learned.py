@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from db import desk
+from db.desk import Proposal
+from db.entities import Status
+from db.session import transaction
+from tests.factories import NOW, finish, question, result, running_job, stored_batch
+from worker.lifecycle.learned import taken_in, with_accepted
+from worker.model.bundle import Entry
+
+ENTRIES = [
+    Entry("refund", "Soon.", ["Where is my refund?"]),
+    Entry("track", "See My orders.", ["Where is my parcel?"]),
+]
+
+
+def pair(text: str, answer: str = "Soon.", entry_id: str | None = "refund", position: int = 1):
+    return SimpleNamespace(
+        question=text, answer=answer, entry_id=entry_id, batch_id=7, position=position
+    )
+
+
+def _of(found) -> tuple[int, ...]:
+    return found.phrasings, found.added, found.known, found.passed_over
+
+
+def test_a_picked_answer_is_a_phrasing_of_its_entry():
+    found = taken_in(ENTRIES, [pair(" money back when ")])
+    assert found.entries[0].questions == ["Where is my refund?", "money back when"]
+    assert found.entries[1:] == ENTRIES[1:]
+    assert _of(found) == (1, 0, 0, 0)
+
+
+def test_a_written_answer_is_an_entry_and_the_same_again_its_phrasing():
+    asked = [
+        pair("Do you ship to Mars?", "Not yet.", None, 3),
+        pair("Mars delivery?", "Not yet. ", None, 4),
+    ]
+    found = taken_in(ENTRIES, asked)
+    assert found.entries[2] == Entry(
+        "desk-7-3", "Not yet.", ["Do you ship to Mars?", "Mars delivery?"]
+    )
+    assert _of(found) == (1, 1, 0, 0)
+
+
+def test_an_answer_that_an_entry_gives_already_is_its_phrasing():
+    found = taken_in(ENTRIES, [pair("refund when", "Soon.", None)])
+    assert [entry.id for entry in found.entries] == ["refund", "track"]
+    assert found.entries[0].questions[-1] == "refund when"
+
+
+def test_what_is_known_or_has_no_entry_or_no_words_changes_nothing():
+    asked = [
+        pair("where is my REFUND"),
+        pair("Why?", entry_id="gone"),
+        pair("??"),
+        pair(" ", "x", None),
+    ]
+    found = taken_in(ENTRIES, asked)
+    assert found.entries == ENTRIES
+    assert _of(found) == (0, 0, 1, 3)
+    assert str(found) == (
+        "learned at the hand-off desk: phrasings 0, entries 0; known already 1, passed over 3"
+    )
+
+
+def test_taking_in_twice_changes_nothing():
+    asked = [pair("money back when"), pair("Do you ship to Mars?", "Not yet.", None, 3)]
+    once = taken_in(ENTRIES, asked)
+    again = taken_in(once.entries, asked)
+    assert again.entries == once.entries
+    assert _of(again) == (0, 0, 2, 0)
+
+
+@pytest.fixture
+def desked(engine):
+    """Three answers of the desk: accepted, proposed, rejected."""
+    texts = ["money back when", "Why?", "How?"]
+    asked = [question(n, text) for n, text in enumerate(texts, 1)]
+    batch = stored_batch(engine, asked, job_size=3)
+    finish(engine, running_job(engine, batch), [result(n, Status.HANDED_OFF) for n in (1, 2, 3)])
+    states = {1: Proposal.ACCEPTED, 2: Proposal.PROPOSED, 3: Proposal.REJECTED}
+    for n, state in states.items():
+        with transaction(engine) as conn:
+            place = (batch.id, n)
+            desk.answer(conn, place, "Soon.", entry_id="refund", by="ann", learn=True, now=NOW)
+            desk.decide(conn, place, state, by="ann", now=NOW)
+
+
+@pytest.mark.usefixtures("desked")
+def test_only_what_was_accepted_of_the_model_is_taken_in(engine):
+    found = with_accepted(engine, "shop", ENTRIES)
+    assert found.entries[0].questions == ["Where is my refund?", "money back when"]
+    assert with_accepted(engine, "other", ENTRIES).entries == ENTRIES
+
+
+def test_the_build_takes_in_what_the_desk_has_learned(run, tmp_path, tiny_encoder):
+    from db.config import load
+    from db.session import prepare
+
+    knowledge = tmp_path / "kb.jsonl"
+    lines = [{"id": e.id, "answer": e.answer, "questions": e.questions} for e in ENTRIES]
+    knowledge.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    words = ["build", "--name", "shop", "--knowledge", str(knowledge)]
+    words += ["--encoder", str(tiny_encoder), "--learned"]
+    status, out, err = run(*words)
+    assert (status, "2 entries, 2 phrasings" in out) == (0, True), out
+    assert "phrasings 0, entries 0" in err
+    engine = prepare(load())
+    batch = stored_batch(engine, [question(1, "money back when")], job_size=1)
+    finish(engine, running_job(engine, batch), [result(1, Status.HANDED_OFF)])
+    with transaction(engine) as conn:
+        desk.answer(conn, (batch.id, 1), "Soon.", entry_id="refund", by="a", learn=True, now=NOW)
+        desk.decide(conn, (batch.id, 1), Proposal.ACCEPTED, by="a", now=NOW)
+        assert [one.entry_id for one in _known(conn)] == ["refund", "track"]
+    engine.dispose()
+    status, out, err = run(*words)
+    assert (status, "2 entries, 3 phrasings" in out) == (0, True), out
+    assert "phrasings 1, entries 0" in err
+    assert "The same bundle is shop@2 already" in run(*words)[1]
+
+
+def _known(conn):
+    from db import knowledge
+
+    return knowledge.search(conn, "", model="shop", limit=9)
