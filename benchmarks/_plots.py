@@ -42,7 +42,8 @@ def others(found: Figures, axes: Any) -> None:  # noqa: ANN401
     """Other ways to run the encoder."""
     rates = {name: one["questions_per_second"] for name, one in found["found"].items()}
     accuracy = {name: one["accuracy"] for name, one in found["found"].items()}
-    shown = {f"{name}\naccuracy {accuracy[name]:.3f}": rate for name, rate in rates.items()}
+    told = {name: f"\naccuracy {one:.3f}" if one else "" for name, one in accuracy.items()}
+    shown = {f"{name}{told[name]}": rate for name, rate in rates.items()}
     _bars(shown, axes)
     axes.set_xlabel("questions/s")
 
@@ -62,7 +63,7 @@ def growth(found: Figures, axes: Any) -> None:  # noqa: ANN401
     axes.set_yscale("log")
     axes.set_xlabel("finished questions in the tables")
     axes.set_ylabel("median, ms")
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def scaling(found: Figures, axes: Any) -> None:  # noqa: ANN401
@@ -93,10 +94,9 @@ def latency(found: Figures, axes: Any) -> None:  # noqa: ANN401
         for at, time in enumerate(times):
             if time is not None:
                 axes.hlines(time, at + shift - 0.2, at + shift + 0.2, color=WANTED)
-    axes.set_yscale("log")
     axes.set_xticks(places, list(names.values()))
     axes.set_ylabel("ms; red: to be reached")
-    axes.legend()
+    axes.legend(loc="upper left")
 
 
 def _bars(rates: dict[str, float], axes: Any) -> None:  # noqa: ANN401
