@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from worker.memory import is_out_of_memory
 from worker.model.text import tidy
@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
     from db.entities import Answer
 
-    Row: TypeAlias = NDArray[np.float32]
-
 _T = TypeVar("_T")
-_R = TypeVar("_R")
-
 
 _DECIDED = 128  # questions that are decided together at least; more: progress is told later
 
@@ -154,33 +150,34 @@ def answer_in_passes(model: Model, texts: Sequence[str]) -> None:
 def _in_passes(model: Model, texts: Sequence[str]) -> Iterator[list[tuple[str, Answer]]]:
     import numpy as np  # not where it is only known what a model is: a worker's parent
 
-    def encode(tokens: Sequence[Sequence[int]]) -> Sequence[Row]:
-        return list(model.encode(tokens))
-
-    def decide(encoded: Sequence[tuple[str, Row]]) -> list[Answer]:
-        return model.decide([text for text, _ in encoded], np.stack([row for _, row in encoded]))
-
     tokens = model.tokenize(texts) if texts else []
-    encoded: list[tuple[str, Row]] = []
-    left = len(texts)
+    asked: list[str] = []
+    encoded: list[NDArray[np.float32]] = []
+
+    def decided() -> list[tuple[str, Answer]]:
+        texts, embeddings = asked, np.concatenate(encoded)
+        answers = _in_halves(lambda i, j: model.decide(texts[i:j], embeddings[i:j]), 0, len(texts))
+        return list(zip(texts, answers, strict=True))
+
     for members in _passes([len(ids) for ids in tokens], lambda: model.budget):
-        rows = _in_halves(encode, [tokens[i] for i in members])
-        encoded += zip((texts[i] for i in members), rows, strict=True)
-        left -= len(members)
-        # Small passes are decided together: what compares likes many questions.
-        if len(encoded) >= _DECIDED or left == 0:
-            answers = _in_halves(decide, encoded)
-            yield [(text, answer) for (text, _), answer in zip(encoded, answers, strict=True)]
-            encoded = []
+        chosen = [tokens[i] for i in members]
+        encoded += _in_halves(lambda i, j: [model.encode(chosen[i:j])], 0, len(chosen))  # noqa: B023 - called at once
+        asked += [texts[i] for i in members]
+        # Small passes are decided together: what knows no pass likes many questions.
+        if len(asked) >= _DECIDED:
+            yield decided()
+            asked, encoded = [], []
+    if asked:
+        yield decided()
 
 
-def _in_halves(work: Callable[[Sequence[_T]], Sequence[_R]], given: Sequence[_T]) -> list[_R]:
-    """Return what the work makes of all, at once or, if there is no memory for that, in parts."""
+def _in_halves(compute: Callable[[int, int], list[_T]], first: int, last: int) -> list[_T]:
+    """Compute a range at once, or half by half if there is no memory for it, and so on."""
     try:
-        return list(work(given))
+        return compute(first, last)
     except (MemoryError, RuntimeError) as error:
-        if len(given) == 1 or not is_out_of_memory(error):
+        if last - first == 1 or not is_out_of_memory(error):
             raise
-    # Behind the handler: until it ends, the error holds what the pass had in memory.
-    middle = len(given) // 2
-    return _in_halves(work, given[:middle]) + _in_halves(work, given[middle:])
+    # Behind the handler: until it ends, the error holds what was in memory.
+    middle = (first + last) // 2
+    return _in_halves(compute, first, middle) + _in_halves(compute, middle, last)

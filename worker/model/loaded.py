@@ -25,7 +25,7 @@ from worker.model.text import normalise, sentences
 from worker.model.verdict import Verdict, verdicts
 from worker.passes import PassBudget, form_passes
 
-EVENS = 0.5
+EVENS = 0.5  # of a chance
 
 
 @dataclass(frozen=True)

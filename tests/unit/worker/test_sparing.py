@@ -84,7 +84,7 @@ def test_a_pass_without_memory_is_halved_until_it_fits(error):
     answers = answer_texts(model, texts, heard.append)
     assert [answer.answer for answer in answers] == texts
     assert model.passes == [2, 2, 2, 2]
-    assert heard == [8]
+    assert heard == [8]  # decided together, as so few are
 
 
 def test_what_is_refused_once_is_not_asked_for_again():
