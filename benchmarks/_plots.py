@@ -20,6 +20,8 @@ from matplotlib import pyplot as plt
 
 OURS, THEIRS, WANTED = "#2f6db5", "#9aa5b1", "#c0392b"
 
+_JOB = 128  # questions
+
 Figures = dict[str, Any]
 
 
@@ -42,7 +44,8 @@ def others(found: Figures, axes: Any) -> None:  # noqa: ANN401
     """Other ways to run the encoder."""
     rates = {name: one["questions_per_second"] for name, one in found["found"].items()}
     accuracy = {name: one["accuracy"] for name, one in found["found"].items()}
-    shown = {f"{name}\naccuracy {accuracy[name]:.3f}": rate for name, rate in rates.items()}
+    told = {name: f"\naccuracy {one:.3f}" if one else "" for name, one in accuracy.items()}
+    shown = {f"{name}{told[name]}": rate for name, rate in rates.items()}
     _bars(shown, axes)
     axes.set_xlabel("questions/s")
 
@@ -62,14 +65,14 @@ def growth(found: Figures, axes: Any) -> None:  # noqa: ANN401
     axes.set_yscale("log")
     axes.set_xlabel("finished questions in the tables")
     axes.set_ylabel("median, ms")
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def scaling(found: Figures, axes: Any) -> None:  # noqa: ANN401
     """Replicas whose model only waits."""
     replicas = [int(name) for name in found["replicas"]]
     rates = [one["questions_per_second"] for one in found["replicas"].values()]
-    most = [one["questions_per_second"] / one["of_the_most"] for one in found["replicas"].values()]
+    most = [_JOB * count / found["pass_s"] for count in replicas]
     axes.plot(replicas, most, color=THEIRS, linestyle="--", label="what sleeping alone allows")
     axes.plot(replicas, rates, color=OURS, marker="o", label="file to committed results")
     axes.set_xscale("log", base=2)
@@ -93,10 +96,9 @@ def latency(found: Figures, axes: Any) -> None:  # noqa: ANN401
         for at, time in enumerate(times):
             if time is not None:
                 axes.hlines(time, at + shift - 0.2, at + shift + 0.2, color=WANTED)
-    axes.set_yscale("log")
     axes.set_xticks(places, list(names.values()))
     axes.set_ylabel("ms; red: to be reached")
-    axes.legend()
+    axes.legend(loc="upper left")
 
 
 def _bars(rates: dict[str, float], axes: Any) -> None:  # noqa: ANN401

@@ -61,7 +61,6 @@ class Sparing(Around):
         self._looked_at = self._measured_at = self._gave_back_at = float("-inf")
         self._token_bytes = float(_TOKEN_BYTES)
         self._asked = model.budget  # for the pass that comes
-        self._before: int | None = None
         self._padded = 1
         self._known: int | None = None  # how much was left before the pass
 
@@ -114,21 +113,20 @@ class Sparing(Around):
         longest = max(len(ids) for ids in tokens)
         self._padded = max(1, longest * len(tokens))
         full = len(tokens) == self._asked.questions or self._padded + longest > self._asked.tokens
-        self._before = None
+        before: int | None = None
         if full and time.monotonic() - self._measured_at > self._every:
             self._measured_at = time.monotonic()
-            self._before = memory.forget_peak()
-        return self._model.encode(tokens)
+            before = memory.forget_peak()
+        embeddings = self._model.encode(tokens)
+        highest = None if before is None else memory.peak()
+        if highest is not None and before is not None:
+            self._learn((highest - before - _NOISE_BYTES) / self._padded)
+        return embeddings
 
     def decide(self, texts: Sequence[str], embeddings: NDArray[np.float32]) -> list[Answer]:
         """Return an answer for each text and its embedding."""
         with self._heeding():
-            answers = self._model.decide(texts, embeddings)
-        highest = None if self._before is None else memory.peak()
-        if highest is not None and self._before is not None:
-            self._learn((highest - self._before - _NOISE_BYTES) / self._padded)
-        self._before = None
-        return answers
+            return self._model.decide(texts, embeddings)
 
     @contextmanager
     def _heeding(self) -> Iterator[None]:
