@@ -105,7 +105,7 @@ def test_a_service_is_given_its_own_secrets_alone(containers):
         "model": {"database_url"},
         "worker": {"database_url", "broker_url_worker"},
         "flower": {"broker_url_flower", "flower_auth"},
-        "web": {"database_url", "broker_url_web", "session_secret"},
+        "web": {"database_url", "broker_url_web", "session_secret", "webhook_secret"},
     }
 
 
