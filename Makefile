@@ -25,7 +25,8 @@ secrets: ## make every password that docker-compose.yml wants, once, in ./secret
 	sh deploy/secrets
 
 test: $(INSTALLED) ## run every test but those of the page in a browser and of the containers
-	$(BIN)/python -m pytest --ignore tests/compose --ignore tests/browser
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope tests/unit tests/integration tests/property
+	$(BIN)/python -m pytest tests/acceptance tests/chaos
 
 test-browser: $(INSTALLED) ## try the page in Chromium; needs Debian's chromium
 	$(BIN)/python -m pytest tests/browser

@@ -47,7 +47,8 @@ class Place:
 def register(app: Celery, place: Place) -> None:
     """Give the app its one task."""
 
-    @app.task(name=TASK, bind=True, Strategy="worker.intake:tried")  # type: ignore[untyped-decorator]  # Celery has no annotations
+    # The app's own: a shared one every other app of the process would be given as well.
+    @app.task(name=TASK, bind=True, shared=False, Strategy="worker.intake:tried")  # type: ignore[untyped-decorator]  # Celery has no annotations
     def answer(self: Any, *_: object, **wire: Any) -> dict[str, object]:  # noqa: ANN401
         try:
             hint = JobHint.decode(wire)

@@ -16,7 +16,7 @@ from db.errors import DatabaseAway
 from db.session import DatabaseClock, reading, transaction
 from db.tables import jobs as job_table
 from db.tables import results as visible
-from worker import answering
+from worker import answering, passes
 from worker.along import Line
 from worker.answering import Desk
 from worker.following import Held
@@ -223,7 +223,8 @@ def test_a_database_that_goes_away_is_waited_for_and_burns_no_attempt(desk, monk
         assert conn.scalar(sa.select(job_table.c.failures)) == 0
 
 
-def test_progress_is_told_after_each_pass(desk):
+def test_progress_is_told_as_questions_are_decided(desk, monkeypatch):
+    monkeypatch.setattr(passes, "_DECIDED", 8)
     _, job = submit(desk, [f"question {n}" for n in range(20)])
     heard = []
     answer_job(desk, Echo(), job, lambda done, size: heard.append((done, size)))

@@ -62,7 +62,11 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     assert Cipher().seal("text", PLACE) == "text"
 
 
-@pytest.mark.parametrize("told", ["short", "YWJj", f"{cipher.new_key()},{cipher.new_key()[:-8]}"])
+@pytest.mark.parametrize(
+    "told",
+    ["short", "YWJj", f"{cipher.new_key()},{cipher.new_key()[:-8]}"],
+    ids=["no base64", "too few bytes", "the second too short"],
+)
 def test_what_is_no_key_is_refused_without_quoting_it(told, tmp_path):
     with pytest.raises(
         SettingsInvalid, match=r"ANSWERMILL_ENCRYPTION_KEYS: key . is no 32"

@@ -76,7 +76,8 @@ def test_batches_are_listed_and_followed(mei, engine, monkeypatch):
     assert 'data-events="/events?batch=1"' in seen.text
     assert '<dd data-field="handed_off">1</dd>' in seen.text
     told = mei.get(f"/events?batch={batch.id}")
-    assert (told.mimetype, told.text.count("event: progress")) == ("text/event-stream", 1)
+    assert told.mimetype == "text/event-stream"
+    assert "event: progress" in told.text  # more of them if time passes: the rate changes
     for number in range(20):
         stored_batch(engine, 1, name=f"more-{number}")
     first = mei.get("/batches")
