@@ -70,6 +70,7 @@ class Scene:
             factories.finish(engine, running_job(engine, self.batch))
             self.close(engine)
         self.seen = self._poll(0)
+        self.runs_again = False
 
     def cancel(self, engine):
         cancel(engine, str(self.batch.id))
@@ -89,7 +90,8 @@ class Scene:
     def retry(self, engine):
         again = {"limit": 50, "now": later(4)}
         with transaction(engine) as conn:
-            failures.retry(conn, self.batch, [Status.FAILED], **again)
+            queued = failures.retry(conn, self.batch, [Status.FAILED], **again)
+        self.runs_again = bool(queued)  # committed: a prune may not take it any more
 
     def sweep(self, engine):
         Sweep(engine, lambda: later(100), Lanes(), 3, 100).run()
@@ -150,6 +152,7 @@ class Scene:
             ).first()
         found = self._rows()
         if row is None or row.state == BatchState.PRUNED:
+            assert not self.runs_again, "what was to run again is gone"
             assert found[tables.questions] == found[tables.result_rows] == []
             assert all(job.state in (JobState.DONE, JobState.DEAD) for job in found[tables.jobs])
             return
