@@ -19,6 +19,7 @@
     │   ├── HandOffTaken          a colleague holds it, or it is answered already
     │   ├── EntryUnknown          the model's knowledge base has no such entry
     │   ├── ModelUnknown          no model version has that name
+    │   │   └── NothingBefore     none of that name was in production before
     │   ├── BundleInvalid         a model bundle is damaged or incomplete
     │   ├── EncoderInvalid        an encoder can't be loaded
     │   ├── PromotionRefused      a model version can't be promoted as asked
@@ -204,6 +205,15 @@ class ModelUnknown(UserError):
         self.name = name
         what = f"no model version {name!r}" if name else "no model to answer with"
         super().__init__(f"{what}; {hint}")
+
+
+class NothingBefore(ModelUnknown):
+    """There is nothing to roll back to."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        message = f"model {name!r} can't be rolled back: no earlier version of it was in production"
+        UserError.__init__(self, message)
 
 
 class BundleInvalid(UserError):

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from db import promotions
 from db.entities import InForce, ModelVersion, MoveKind, Note, VersionState
-from db.errors import ModelUnknown, PromotionRefused
+from db.errors import ModelUnknown, NothingBefore, PromotionRefused
 from db.tables import model_versions as t
 
 # More do not fit the column.
@@ -179,7 +179,7 @@ def roll_back(
     """Withdraw the production version; the one that retired last takes its place.
 
     Raises:
-        ModelUnknown: none was in production before.
+        NothingBefore: none was in production before.
     """
     production = locked(conn, name).get(VersionState.PRODUCTION)
     before = before_production(conn, name)
@@ -194,11 +194,11 @@ def before_production(conn: sa.Connection, name: str) -> ModelVersion:
     """Return the version that was in production before the one that is.
 
     Raises:
-        ModelUnknown: none was.
+        NothingBefore: none was.
     """
     retired = [v for v in listed(conn, name) if v.state is VersionState.RETIRED]
     if not retired:
-        raise ModelUnknown(name, "no earlier version of it was in production")
+        raise NothingBefore(name)
     return max(retired, key=lambda v: (v.retired_at, v.version))
 
 

@@ -111,7 +111,7 @@ def roll_back(engine: sa.Engine, name: str, *, by: str, reason: str) -> ModelVer
     production before; a worker that can't load it goes on with what it has.
 
     Raises:
-        ModelUnknown: no earlier version of it was in production.
+        NothingBefore: no earlier version of it was in production.
     """
     now, note = DatabaseClock(engine)(), Note(reason=reason)
     with transaction(engine) as conn:

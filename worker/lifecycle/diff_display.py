@@ -35,7 +35,8 @@ def show_difference(found: Difference, limit: int, *, as_json: bool) -> None:
         changed = [one.document() for one in found.changed]
         terminal.print_json(told | {"counts": found.counts, "changed": changed})
         return
-    title = f"{found.first} and {found.second} on {found.questions:,} questions of {found.title}"
+    what = "question" if found.questions == 1 else "questions"
+    title = f"{found.first} and {found.second} on {found.questions:,} {what} of {found.title}"
     table = Table(title=title, title_justify="left")
     table.add_column("what the second one does")
     table.add_column("questions", justify="right")

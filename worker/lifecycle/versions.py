@@ -55,7 +55,7 @@ def roll_back(
     """Withdraw a name's canary; without one its production version, for the one before.
 
     Raises:
-        ModelUnknown: no earlier version of it was in production.
+        NothingBefore: no earlier version of it was in production.
         BundleInvalid: the earlier version's bundle is missing or damaged.
         PromotionRefused: somebody else moved the versions meanwhile.
     """
