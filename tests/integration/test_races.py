@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import closing, suppress
 from datetime import timedelta
+from enum import Enum, auto
 from itertools import count
 
 import pytest
@@ -50,14 +51,23 @@ class Lanes:
         pass
 
 
+class Stage(Enum):
+    """How far the batch has come."""
+
+    IN_WORK = auto()
+    ENDING = auto()
+    FINISHED = auto()
+
+
 class Scene:
     """A batch of three jobs of two questions, and what is done to it.
 
     The first job is done, one of its questions failed; the second is in work, at its second
-    attempt; the third waits. Or all three are done, and the batch with them.
+    attempt; the third waits. When it is ending, the third is done; when it has finished, all
+    three are, and the batch with them.
     """
 
-    def __init__(self, engine: sa.Engine, *, finished: bool) -> None:
+    def __init__(self, engine: sa.Engine, stage: Stage) -> None:
         self.engine = engine
         self.batch = stored_batch(engine, 6, name=f"batch {next(_names)}")
         first = running_job(engine, self.batch)
@@ -65,10 +75,10 @@ class Scene:
         factories.finish(engine, first, [*ends, result(first.last_position, Status.FAILED)])
         factories.fail(engine, running_job(engine, self.batch))
         self.held = running_job(engine, self.batch)
-        if finished:
-            self.finish(engine)
+        if stage is not Stage.IN_WORK:
             factories.finish(engine, running_job(engine, self.batch))
-            self.close(engine)
+        if stage is Stage.FINISHED:
+            self.finish(engine)
         self.seen = self._poll(0)
         self.runs_again = False
 
@@ -202,6 +212,7 @@ IN_WORK = [
     ("retry", "retry"),
     ("finish", "follow"),
 ]
+ENDING = [("retry", "finish"), ("finish", "retry"), ("cancel", "finish"), ("finish", "cancel")]
 FINISHED = [
     ("prune", "retry"),
     ("retry", "prune"),
@@ -213,10 +224,10 @@ FINISHED = [
 ]
 
 
-def _play(settings, engine, first, second, *, finished):
+def _play(settings, engine, first, second, stage):
     with closing(Interleaving(settings, ALLOWED, reads=first == "follow")) as both:
         for point in count(1):
-            scene = Scene(engine, finished=finished)
+            scene = Scene(engine, stage)
             inside = both.run(getattr(scene, first), getattr(scene, second), point)
             scene.check()
             if not inside:
@@ -226,12 +237,17 @@ def _play(settings, engine, first, second, *, finished):
 
 @pytest.mark.parametrize(("first", "second"), IN_WORK, ids=map(", ".join, IN_WORK))
 def test_a_batch_in_work_comes_to_one_end(first, second, settings, engine):
-    _play(settings, engine, first, second, finished=False)
+    _play(settings, engine, first, second, Stage.IN_WORK)
+
+
+@pytest.mark.parametrize(("first", "second"), ENDING, ids=map(", ".join, ENDING))
+def test_a_batch_that_ends_ends_with_all_its_questions(first, second, settings, engine):
+    _play(settings, engine, first, second, Stage.ENDING)
 
 
 @pytest.mark.parametrize(("first", "second"), FINISHED, ids=map(", ".join, FINISHED))
 def test_a_finished_batch_stays_whole_or_goes_whole(first, second, settings, engine):
-    _play(settings, engine, first, second, finished=True)
+    _play(settings, engine, first, second, Stage.FINISHED)
 
 
 @pytest.fixture
