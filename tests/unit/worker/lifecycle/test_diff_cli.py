@@ -75,7 +75,7 @@ def test_a_files_questions_are_answered_by_both(run, tmp_path):
     file = tmp_path / "q.csv"
     file.write_text("question\nWhere is my parcel?\n", encoding="utf-8")
     out = run("diff", "shop@1", "shop@2", "--questions", str(file))[1]
-    assert "on 1 questions of q.csv" in "\n".join(lines_of(out))
+    assert "on 1 question of q.csv" in "\n".join(lines_of(out))
     assert "100.00%" in out
 
 
