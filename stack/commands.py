@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import sqlalchemy as sa
 import typer
-from rich.progress import Progress, TaskID
 
 from db import cipher, dialect, migrate, queues, rotation, sealed, versions
 from db.config import Settings, load, redact
@@ -20,6 +19,7 @@ from db.errors import AnswermillError, BrokerTaken, SettingsInvalid
 from db.session import check_schema, make_home, open_engine, reading, revision
 from db.tables import REVISION
 from db.terminal import err, out, parse_duration
+from producer.display import bar
 from producer.services import database as opened
 
 if TYPE_CHECKING:
@@ -179,17 +179,10 @@ def rotate_key(
     if not settings.keys:
         fault = "not set; `answermill db encryption-key` makes a key"
         raise SettingsInvalid([f"ANSWERMILL_ENCRYPTION_KEYS: {fault}"])
-    with opened(settings) as engine, Progress(console=err, transient=True) as bars:
+    with opened(settings) as engine, bar(err) as show:
         told = cipher.Cipher(settings.keys, opens_only=decrypt)
         sealed.equip(engine, told)
-        tasks: dict[str, TaskID] = {}
-
-        def progress(table: str, seen: int, total: int) -> None:
-            if table not in tasks:
-                tasks[table] = bars.add_task(table)
-            bars.update(tasks[table], completed=seen, total=total)
-
-        rows = rotation.rotate(engine, on_progress=progress)
+        rows = rotation.rotate(engine, on_progress=show)
     how = f"encrypted with the key {told.current}" if told.current else "decrypted"
     out.print(f"{rows:,} rows {how}; the rest was so already")
 

@@ -135,8 +135,8 @@ class _Run:
 
     def files(self) -> None:
         before = self.wanted.before
+        uploaded = DatabaseClock(self._engine)() - _UPLOAD
         with reading(self._engine) as conn:
-            uploaded = DatabaseClock(self._engine)() - _UPLOAD
             useless = pruning.useless_files(conn, before, uploaded)
         for file in useless:
             with self._stepping() as conn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import sqlalchemy as sa
 import typer
 
 from db.config import Settings
@@ -21,26 +22,29 @@ def run(settings: Settings, age: timedelta, *, dry_run: bool, as_json: bool) -> 
         ServiceAway: the database is away; the same command goes on.
     """
     with database(settings) as engine:
-        pruned = would_prune(engine, age)
-        if not dry_run:
-            with bar(err) as show:
-                done = Amount(0, 0, 0)
-
-                def heard(now: Amount, of: Amount) -> None:
-                    nonlocal done
-                    done = now
-                    show("pruning", now.questions, of.questions)
-
-                try:
-                    pruned = prune(engine, age, on_progress=heard)
-                except KeyboardInterrupt:
-                    told = f"interrupted; {_told(done)} are deleted: the same command goes on"
-                    err.print(f"answermill: {told}")
-                    raise typer.Exit(INTERRUPTED) from None
+        pruned = would_prune(engine, age) if dry_run else _shown(engine, age)
     if as_json:
         print_json(pruned.document())
     else:
         out.print(_sentence(pruned))
+
+
+def _shown(engine: sa.Engine, age: timedelta) -> Pruned:
+    """Prune with a bar; tell how far it came when it is interrupted."""
+    done = Amount(0, 0, 0)
+    with bar(err) as show:
+
+        def heard(now: Amount, of: Amount) -> None:
+            nonlocal done
+            done = now
+            show("pruning", now.questions, of.questions)
+
+        try:
+            return prune(engine, age, on_progress=heard)
+        except KeyboardInterrupt:
+            told = f"interrupted; {_told(done)} are deleted: the same command goes on"
+            err.print(f"answermill: {told}")
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def _sentence(pruned: Pruned) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import threading
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -18,6 +15,7 @@ from db.traces import open_traces
 from producer import ask, tracing
 from producer.broker import open_broker
 from tests.factories import LEASE, job_rows
+from tests.receiver import receiving
 from worker import answering
 from worker.along import Line
 from worker.answering import Desk
@@ -47,47 +45,33 @@ class Parrot:
         return [Answer(Status.ANSWERED, answer=text) for text in texts]
 
 
-class Collector(ThreadingHTTPServer):
-    """Keeps the spans that it is sent, by their names, and all bytes."""
-
-    def __init__(self):
-        self.spans, self.raw = {}, b""
-        super().__init__(("127.0.0.1", 0), _Request)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/v1/traces"
-
-
-class _Request(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        self.server.raw += body
-        for told in ExportTraceServiceRequest.FromString(body).resource_spans:
-            for scope in told.scope_spans:
-                self.server.spans.update({span.name: span for span in scope.spans})
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def collector():
-    server = Collector()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with receiving() as receiver:
+        receiver.statuses = [200]
+        yield receiver
+
+
+def url(collector):
+    return HttpUrl(f"http://127.0.0.1:{collector.port}/v1/traces")
+
+
+def told(collector):
+    """Return the spans that came, by their names."""
+    requests = [ExportTraceServiceRequest.FromString(body) for _, _, body in collector.came]
+    return {
+        span.name: span
+        for request in requests
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    }
 
 
 def test_a_batch_is_one_trace_from_submission_to_stored_results(
     collector, engine, settings_with_redis
 ):
-    settings = settings_with_redis.model_copy(update={"traces_url": HttpUrl(collector.url)})
+    settings = settings_with_redis.model_copy(update={"traces_url": url(collector)})
     batch = ask.put(engine, open_broker(settings), settings, MARKER)
     (job,) = job_rows(engine, batch)
     clock = DatabaseClock(engine)
@@ -99,7 +83,7 @@ def test_a_batch_is_one_trace_from_submission_to_stored_results(
     traces.flush()
     tracing.flush()
 
-    spans = collector.spans
+    spans = told(collector)
     assert set(spans) == {"batch", "submit", "job", "wait", "passes", "store"}
     assert len({span.trace_id for span in spans.values()}) == 1
     within = {name: span.parent_span_id for name, span in spans.items()}
@@ -111,17 +95,17 @@ def test_a_batch_is_one_trace_from_submission_to_stored_results(
     order = ("wait", "passes", "store")
     starts = [spans[name].start_time_unix_nano for name in order]
     assert starts == sorted(starts)
-    assert MARKER.encode() not in collector.raw
+    assert MARKER.encode() not in b"".join(body for _, _, body in collector.came)
 
 
 def test_two_batches_are_two_traces(collector, engine, settings_with_redis):
-    settings = settings_with_redis.model_copy(update={"traces_url": HttpUrl(collector.url)})
+    settings = settings_with_redis.model_copy(update={"traces_url": url(collector)})
     traces = open_traces(settings, "test", "sqlite:1:2")
     now = DatabaseClock(engine)()
     for batch in (1, 2):
         traces.part(f"part of {batch}", batch, now, now)
     traces.flush()
-    assert len({span.trace_id for span in collector.spans.values()}) == 2
+    assert len({span.trace_id for span in told(collector).values()}) == 2
 
 
 def test_nothing_is_told_unless_wanted(settings):
