@@ -41,6 +41,7 @@ SAMPLE = Path(str(files("stack"))) / "sample"
 COMMAND = [sys.executable, "-m", "stack"]
 _START_SECONDS = 120
 _STOP_SECONDS = 60
+_LOOK_SECONDS = 0.2  # between two looks; more: less exact, and less of the cores is taken away
 
 
 def parser() -> argparse.ArgumentParser:
@@ -209,7 +210,7 @@ def answered_job(
             _mill.await_results(settings, submit(warm), 1)
             started = time.perf_counter()
             batch = submit(file)
-            _mill.await_results(settings, batch, len(texts))
+            _mill.await_results(settings, batch, len(texts), every=_LOOK_SECONDS)
             rate = len(texts) / (time.perf_counter() - started)
         entries = _entries(settings, batch)
     print(kind, database, f"{replicas} x {threads} threads: {rate:.1f}/s", file=sys.stderr)

@@ -234,6 +234,11 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Threads of each replica. 0: its share of the CPU budget."
     )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="What an encoder on torch computes on: cpu, cuda, or auto, which is cuda where"
+        " torch sees a card. ONNX Runtime computes on the CPU.",
+    )
 
     flower_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         default=5555, description="Port of Flower. 0: any free one, on loopback."

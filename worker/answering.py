@@ -30,6 +30,7 @@ from db import batches, claims, jobs, results
 from db.entities import Answer, Job, JobState, Lane, Result, Status
 from db.errors import DatabaseAway, LeaseLost
 from db.session import transaction
+from worker import tracing
 from worker.following import Held
 from worker.leases import LeaseKeeper
 from worker.meters import Meters, Stage
@@ -257,30 +258,10 @@ def store(desk: Desk, outcomes: Sequence[Outcome]) -> list[Outcome]:
             desk.meters.count_answers(outcome.answers, outcome.model_version)
             _tell(outcome)
     if desk.traces and answered:
-        _trace(desk, desk.traces, [o for o in kept if isinstance(o, Answered)], began)
+        written = (outcome for outcome in kept if isinstance(outcome, Answered))
+        now = outlast_the_database(desk.clock)
+        tracing.stored(desk.traces, written, began=began, now=now)
     return kept
-
-
-def _trace(desk: Desk, traces: Traces, stored: Iterable[Answered], began: float) -> None:
-    """Tell where the time of these jobs went, the last of which was just stored."""
-    now, here = outlast_the_database(desk.clock), time.perf_counter()
-
-    def at(moment: float) -> datetime:
-        return now - timedelta(seconds=here - moment)
-
-    for outcome in stored:
-        job, taken = outcome.claimed.job, at(outcome.claimed.taken)
-        queued = job.created_at or taken
-        facts: dict[str, str | int] = {"job": job.id, "attempt": job.attempt}
-        facts |= {"questions": len(outcome.answers), "model_version": outcome.model_version}
-        whole = traces.part("job", job.batch_id, queued, now, facts)
-        passes = at(outcome.began), at(outcome.began + outcome.seconds)
-        for name, times in (
-            ("wait", (queued, taken)),
-            ("passes", passes),
-            ("store", (at(began), now)),
-        ):
-            traces.part(name, job.batch_id, *times, within=whole)
 
 
 def _store(desk: Desk, answered: Sequence[Answered]) -> list[Job]:
@@ -340,8 +321,7 @@ def _close_batch(desk: Desk, batch_id: int) -> None:
         closed = batches.close_finished(conn, now, batch_id)
         batch = batches.find(conn, str(batch_id)) if closed and desk.traces else None
     if batch is not None and desk.traces:
-        facts = {"questions": batch.question_count, "lane": batch.lane.value}
-        desk.traces.batch(batch_id, batch.created_at, now, facts)
+        tracing.ended(desk.traces, batch, now)
 
 
 def give_back(desk: Desk, claimed: Iterable[Job]) -> None:

@@ -46,6 +46,7 @@ def load_bundle(settings: Settings, version: ModelVersion) -> Model:
         "passes measured",
         model=model.version,
         encoder=model.kind,
+        device=model.encoder.device.value,
         threads=settings.threads,
         questions=model.budget.questions,
         questions_per_s=dict(model.rates),

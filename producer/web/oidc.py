@@ -27,12 +27,14 @@ from db.keys import Scope
 from db.session import transaction
 from producer.web import sessions
 from producer.web.access import needs
+from producer.web.page.shell import dress
 from producer.web.problems import AWAY_SECONDS, refuse
 from producer.web.surroundings import here
 
 log = structlog.get_logger()
 
 oidc = Blueprint("oidc", __name__, url_prefix="/sign-in/oidc")
+oidc.after_request(dress)  # a browser came here: what is refused is told by a page
 
 _SECONDS = 10  # for the issuer to answer in
 _WANTED = ("oidc_client_id", "oidc_client_secret", "oidc_scopes", "web_url")

@@ -127,6 +127,10 @@ def send_malformed_messages(world: World, rng: random.Random) -> None:
     strange = [{"task": "os.system"}, {"task": TASK, "id": 5, "eta": "x"}, {"task": []}, {"a": 1}]
     for headers in ({"task": TASK}, *strange):
         world.redis.client.lpush(_QUEUE, _envelope(good, headers))
+    part = {"body": "", "properties": {"delivery_tag": [], "delivery_info": {}}}
+    no_envelopes = [b"", b"{", b"null", b"5", b"[]", b"{}", b"[" * 9_000, rng.randbytes(40)]
+    for raw in (*no_envelopes, json.dumps(part).encode()):
+        world.redis.client.lpush(_QUEUE, raw)
 
 
 def _envelope(body: bytes, headers: dict | None = None) -> str:

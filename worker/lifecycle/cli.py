@@ -220,9 +220,10 @@ def evaluate(
         page.check(report)
     threads = limit(settings.threads)
     from worker.lifecycle import evaluate as evaluating  # torch comes only when the rest is right
+    from worker.model.encoder import Device
     from worker.model.opening import load as load_bundle
 
-    model = load_bundle(bundle, str(found), threads)
+    model = load_bundle(bundle, str(found), threads, device=Device(settings.device))
     if not cascade:
         model = replace(model, cascade=None)
     with display.progress("Answering questions") as hear:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from db.errors import BundleInvalid
@@ -35,6 +36,14 @@ class Precision(StrEnum):
     FP32 = "fp32"
     BF16 = "bf16"
     INT8 = "int8"
+
+
+class Device(StrEnum):
+    """Where torch computes."""
+
+    AUTO = "auto"  # CUDA where there is a card, else the CPU
+    CPU = "cpu"
+    CUDA = "cuda"
 
 
 class Pooling(StrEnum):
@@ -71,6 +80,10 @@ class Encoder(Protocol):
         """The length of an embedding."""
 
     @property
+    def device(self) -> Device:
+        """What it computes on."""
+
+    @property
     def budgets(self) -> Sequence[PassBudget]:
         """How much may go into one pass, to choose from; the first goes well everywhere."""
 
@@ -81,13 +94,14 @@ class Encoder(Protocol):
         """Run one pass: (questions, dimensions), rows of length 1."""
 
 
-def open_encoder(bundle: Bundle, threads: int = 0) -> Encoder:
+def open_encoder(bundle: Bundle, threads: int = 0, device: Device = Device.CPU) -> Encoder:
     """Load the encoder that a bundle's manifest names.
 
     Args:
         bundle: whose encoder.
         threads: of the arithmetic; 0 leaves the engine its default. Torch has one such
             number for the whole process, ONNX Runtime one per encoder.
+        device: of torch.
 
     Raises:
         BundleInvalid: the manifest names an engine or a precision that we don't run.
@@ -98,7 +112,7 @@ def open_encoder(bundle: Bundle, threads: int = 0) -> Encoder:
     if wanted[:2] not in KINDS or manifest.pooling not in list(Pooling):
         problem = f"this release runs no encoder that is {', '.join(wanted)}"
         raise BundleInvalid(str(bundle.path), problem)
-    return _loader(Engine(manifest.engine))(
+    return _loader(Engine(manifest.engine), device)(
         bundle.encoder,
         threads,
         max_tokens=manifest.max_tokens,
@@ -107,14 +121,14 @@ def open_encoder(bundle: Bundle, threads: int = 0) -> Encoder:
     )
 
 
-def _loader(engine: Engine) -> Callable[..., Encoder]:
+def _loader(engine: Engine, device: Device) -> Callable[..., Encoder]:
     if engine is Engine.ONNX:
         from worker.model.onnx_encoder import OnnxEncoder
 
         return OnnxEncoder.load
     from worker.model.torch_encoder import TorchEncoder
 
-    return TorchEncoder.load
+    return partial(TorchEncoder.load, device=device)
 
 
 def first_line(error: Exception) -> str:

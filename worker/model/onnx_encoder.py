@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from db.errors import EncoderInvalid
-from worker.model.encoder import Pooling, Precision, first_line
+from worker.model.encoder import Device, Pooling, Precision, first_line
 from worker.model.tokens import Ints, load_tokenizer, padded, tokenize
 from worker.passes import PassBudget
 
@@ -93,6 +93,11 @@ class OnnxEncoder:
             alone=precision is Precision.INT8,
             compute=map if threads == 1 else ThreadPoolExecutor(threads, "encoder").map,
         )
+
+    @property
+    def device(self) -> Device:
+        """What it computes on."""
+        return Device.CPU
 
     @property
     def dimensions(self) -> int:

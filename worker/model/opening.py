@@ -8,7 +8,7 @@ from worker.model.cascade import read as read_cascade
 from worker.model.cells import FILE, Cells
 from worker.model.confidence import Confidence, Curve
 from worker.model.crew import Crew
-from worker.model.encoder import open_encoder
+from worker.model.encoder import Device, open_encoder
 from worker.model.knowledge import Knowledge
 from worker.model.lexical import Lexicon, unseen_weight
 from worker.model.loaded import EVENS, LoadedModel
@@ -17,7 +17,13 @@ from worker.model.shortlist import Shortlist
 from worker.model.text import Script, normalise
 
 
-def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) -> LoadedModel:
+def load(
+    bundle: Bundle,
+    version: str,
+    threads: int = 0,
+    runners_up: int = 0,
+    device: Device = Device.CPU,
+) -> LoadedModel:
     """Load a verified bundle.
 
     Args:
@@ -25,6 +31,7 @@ def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) ->
         version: NAME@NUMBER, what results will name it by.
         threads: of the arithmetic; 0 leaves the engine its default.
         runners_up: how many more entries are stored with every result.
+        device: of torch.
 
     Raises:
         BundleInvalid: an array of it has the wrong shape.
@@ -32,7 +39,7 @@ def load(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) ->
         EncoderInvalid: its encoder is none that we can run.
     """
     manifest = bundle.manifest
-    encoder = open_encoder(bundle, threads)
+    encoder = open_encoder(bundle, threads, device)
     knowledge = Knowledge.of(bundle.entries())
     return LoadedModel(
         version=version,

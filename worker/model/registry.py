@@ -15,6 +15,7 @@ from db import versions
 from db.errors import AnswermillError, BundleInvalid
 from db.session import reading
 from worker.model.bundle import Bundle, open_bundle
+from worker.model.encoder import Device
 from worker.model.place import bundle_path, require_bundle
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def load_version(settings: Settings, version: ModelVersion, threads: int = 0) ->
         EncoderInvalid: its encoder can't be loaded.
     """
     bundle, threads = find_bundle(settings, version), settings.threads or threads
-    return _paced(load_bundle(bundle, str(version), threads, settings.runners_up))
+    device = Device(settings.device)
+    return _paced(load_bundle(bundle, str(version), threads, settings.runners_up, device))
 
 
 def _paced(model: LoadedModel) -> LoadedModel:
@@ -70,7 +72,13 @@ def _paced(model: LoadedModel) -> LoadedModel:
     return replace(model, budget=found.budget, rates=found.rates)
 
 
-def load_bundle(bundle: Bundle, version: str, threads: int = 0, runners_up: int = 0) -> LoadedModel:
+def load_bundle(
+    bundle: Bundle,
+    version: str,
+    threads: int = 0,
+    runners_up: int = 0,
+    device: Device = Device.CPU,
+) -> LoadedModel:
     """Load a verified bundle, and let it answer one of its phrasings.
 
     Raises:
@@ -80,7 +88,7 @@ def load_bundle(bundle: Bundle, version: str, threads: int = 0, runners_up: int 
     from worker.model.opening import load  # an engine comes with it
 
     try:
-        model = load(bundle, version, threads, runners_up)
+        model = load(bundle, version, threads, runners_up, device)
         _prove(model, bundle)
     except AnswermillError:
         raise

@@ -1,4 +1,4 @@
-"""The encoder on PyTorch: fp32 or bf16.
+"""The encoder on PyTorch: fp32 or bf16, on the CPU or on a CUDA device.
 
 Only this module of the hot path imports torch. Rows of a pass do not see each other; their
 last bits may still differ with the shape of a pass, as sums are then taken in other orders.
@@ -19,8 +19,8 @@ from tokenizers import Tokenizer
 from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
-from db.errors import EncoderInvalid
-from worker.model.encoder import Pooling, Precision, first_line
+from db.errors import EncoderInvalid, SettingsInvalid
+from worker.model.encoder import Device, Pooling, Precision, first_line
 from worker.model.tokens import load_tokenizer, padded, tokenize
 from worker.passes import PassBudget
 
@@ -29,8 +29,13 @@ WEIGHTS = "model.safetensors"
 _KINDS = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
 
 # Questions of a pass, the one to take unmeasured first. More of them pad more.
-_SIZES = {Precision.FP32: (32, 1, 8), Precision.BF16: (32,)}
-_TOKENS = 2_048  # padded, of a pass; more: more memory
+_SIZES = {
+    (Device.CPU, Precision.FP32): (32, 1, 8),
+    (Device.CPU, Precision.BF16): (32,),
+    (Device.CUDA, Precision.FP32): (256, 64, 1_024),
+    (Device.CUDA, Precision.BF16): (256,),
+}
+_TOKENS = {Device.CPU: 2_048, Device.CUDA: 65_536}  # padded, of a pass; more: more memory
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class TorchEncoder:
     pad: int
     budgets: tuple[PassBudget, ...]
     alone: bool  # questions are computed one by one
+    device: Device = Device.CPU
 
     @classmethod
     def load(
@@ -53,6 +59,7 @@ class TorchEncoder:
         max_tokens: int,
         pooling: Pooling,
         precision: Precision = Precision.FP32,
+        device: Device = Device.CPU,
     ) -> TorchEncoder:
         """Load config.json, model.safetensors and tokenizer.json from a folder.
 
@@ -62,18 +69,21 @@ class TorchEncoder:
             max_tokens: a longer text is cut.
             pooling: how the encoder was trained.
             precision: what to compute in.
+            device: where to compute.
 
         Raises:
             EncoderInvalid: the files are no encoder of an architecture that we know.
+            SettingsInvalid: torch sees no CUDA device, and that is what is wanted.
         """
+        device = _found(device)
         if threads:
             torch.set_num_threads(threads)
-        model = load_weights(folder, str(folder), precision)
+        model = load_weights(folder, str(folder), precision).to(str(device))
         tokenizer = load_tokenizer(folder, max_tokens)
         pad = model.config.pad_token_id or 0
-        budgets = tuple(PassBudget(_TOKENS, size) for size in _SIZES[precision])
+        budgets = tuple(PassBudget(_TOKENS[device], size) for size in _SIZES[device, precision])
         alone = precision is Precision.BF16
-        return cls(model, tokenizer, pooling, pad, budgets, alone)
+        return cls(model, tokenizer, pooling, pad, budgets, alone, device)
 
     @property
     def dimensions(self) -> int:
@@ -90,12 +100,21 @@ class TorchEncoder:
         return np.concatenate([self._encode_part(part) for part in parts])
 
     def _encode_part(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        ids, mask = (torch.from_numpy(array).long() for array in padded(tokens, self.pad))
+        arrays = padded(tokens, self.pad)
+        ids, mask = (torch.from_numpy(array).long().to(str(self.device)) for array in arrays)
         with torch.inference_mode():
             states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
             pooled = _pool(states.float(), mask, self.pooling)
-            array: NDArray[np.float32] = torch.nn.functional.normalize(pooled, dim=1).numpy()
+            unit = torch.nn.functional.normalize(pooled, dim=1)
+            array: NDArray[np.float32] = unit.cpu().numpy()
         return array
+
+
+def _found(wanted: Device) -> Device:
+    there = torch.cuda.is_available()
+    if wanted is Device.CUDA and not there:
+        raise SettingsInvalid(["ANSWERMILL_DEVICE: it is cuda, and torch sees no such device"])
+    return Device.CUDA if there and wanted is not Device.CPU else Device.CPU
 
 
 def _pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:

@@ -90,7 +90,8 @@ def _protect() -> AnyResponse | None:
 
 
 @page.after_request
-def _dress(response: Response) -> Response:
+def dress(response: Response) -> Response:
+    """Make a page of a problem; say what a page may load."""
     if response.mimetype == problems.JSON:
         told = json.loads(response.get_data())
         response.set_data(render_template("problem.html", told=told))
@@ -101,7 +102,7 @@ def _dress(response: Response) -> Response:
     return response
 
 
-@page.context_processor
+@page.app_context_processor
 def _shared() -> dict[str, object]:
     key: Key | None = g.get("key")
     return {

@@ -90,8 +90,13 @@ def test_a_change_of_groups_takes_hold_at_the_next_sign_in(browser, engine, issu
 )
 def test_who_is_in_no_group_is_refused(claims, browser, engine, issuer):
     issuer.claims |= claims
-    assert sign_in(browser).status_code == 403
+    refusal = sign_in(browser)
+    assert refusal.status_code == 403
     assert signed_in(engine) == []
+    page = refusal.get_data(as_text=True)
+    assert refusal.mimetype == "text/html"
+    assert "you may do nothing here" in page
+    assert "script-src 'self'" in refusal.headers["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from db.errors import EncoderInvalid
-from worker.model.encoder import Pooling
+from db.errors import EncoderInvalid, SettingsInvalid
+from worker.model.encoder import Device, Pooling
 from worker.model.torch_encoder import TorchEncoder
 
 TEXTS = ["refund", "where is my order 12345?", "您是机器人吗", "a" * 30, "?"]
@@ -92,3 +93,39 @@ def test_code_that_an_encoder_brings_is_not_run(tiny_encoder: Path, tmp_path: Pa
     (folder / "m.py").write_text("raise SystemExit('ran')", encoding="utf-8")
     with pytest.raises(EncoderInvalid):
         TorchEncoder.load(folder, max_tokens=8, pooling=Pooling.MEAN)
+
+
+def test_without_a_card_auto_is_the_cpu(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    encoder = TorchEncoder.load(
+        tiny_encoder, max_tokens=8, pooling=Pooling.MEAN, device=Device.AUTO
+    )
+    assert encoder.device is Device.CPU
+    assert (
+        encoder.budgets
+        == TorchEncoder.load(tiny_encoder, max_tokens=8, pooling=Pooling.MEAN).budgets
+    )
+
+
+def test_a_card_that_is_not_there_is_told(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SettingsInvalid, match="ANSWERMILL_DEVICE: it is cuda"):
+        TorchEncoder.load(tiny_encoder, max_tokens=8, pooling=Pooling.MEAN, device=Device.CUDA)
+
+
+def test_a_pass_is_moved_to_the_card_and_back(
+    encoder: TorchEncoder, monkeypatch: pytest.MonkeyPatch
+):
+    moved, to, cpu = [], torch.Tensor.to, torch.Tensor.cpu
+
+    def note(tensor: torch.Tensor, *where: object, **how: object) -> torch.Tensor:
+        if where != ("cuda",):
+            return to(tensor, *where, **how)
+        moved.append("there")
+        return tensor  # there is no card: it stays
+
+    monkeypatch.setattr(torch.Tensor, "to", note)
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: moved.append("back") or cpu(tensor))
+    on_a_card = dataclasses.replace(encoder, device=Device.CUDA)
+    on_a_card.encode(on_a_card.tokenize(TEXTS))
+    assert moved == ["there", "there", "back"]  # tokens, their mask, embeddings
