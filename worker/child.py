@@ -21,6 +21,7 @@ from celery import Celery
 from db import dialect, queues, versions
 from db.config import Settings
 from db.entities import InForce, Lane, ModelVersion
+from db.errors import AnswermillError
 from db.messages import AnswerJob
 from db.session import DatabaseClock, open_engine, reading
 from db.traces import open_traces
@@ -85,8 +86,10 @@ def begin(
         engine = open_engine(settings, ping=False)
         following = _following(settings, engine, partial(_measured, load, counts), breaker)
         model = following.begin()
-    except Exception:
-        log.exception("the model can't be loaded")
+    except Exception as error:
+        # A fault of a setting or of a bundle needs no traceback.
+        told = str(error) if isinstance(error, AnswermillError) else None
+        log.error("the model can't be loaded", error=told, exc_info=told is None)  # noqa: TRY400
         os._exit(1)  # Celery would swallow the error and hand this child work
     clock = DatabaseClock(engine)
     lease = timedelta(seconds=settings.lease_seconds)

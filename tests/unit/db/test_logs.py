@@ -45,6 +45,18 @@ def test_a_traceback_stays_on_the_json_line(capsys):
     assert "ValueError: invalid" in json.loads(line)["exception"]
 
 
+def test_a_traceback_for_people_shows_no_values(capsys):
+    logs.configure(load(log_format="console"))
+    question = "a customer's own words"
+    try:
+        len(question) / 0
+    except ZeroDivisionError:
+        structlog.get_logger().exception("sweep failed")
+    told = capsys.readouterr().err
+    assert "ZeroDivisionError" in told
+    assert question not in told
+
+
 @pytest.mark.parametrize(("level", "lines"), [("debug", 4), ("info", 3), ("error", 1)])
 def test_less_than_the_level_is_not_written(level, lines, capsys):
     logs.configure(load(log_level=level))
