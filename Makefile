@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up secrets test fuzz test-browser test-compose base-images chaos check audit format bench bench-peers bench-others lock clean
+.PHONY: help demo up secrets test fuzz test-browser test-compose base-images chaos check audit format bench bench-peers bench-others bench-containers lock clean
 
 help: ## tell what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -71,7 +71,7 @@ format: $(INSTALLED) ## format the code
 	$(BIN)/ruff check --fix .
 
 bench: $(INSTALLED) ## run every benchmark; each ends in one JSON line
-	for file in $(filter-out benchmarks/peers.py benchmarks/others.py,$(wildcard benchmarks/[a-z]*.py)); do \
+	for file in $(filter-out benchmarks/peers.py benchmarks/others.py benchmarks/containers.py,$(wildcard benchmarks/[a-z]*.py)); do \
 	  $(BIN)/python $$file || exit 1; done
 
 .venv-%/.installed: benchmarks/%.txt
@@ -86,6 +86,9 @@ bench-others: QUESTIONS := stack/sample/labelled.csv
 bench-others: KNOWLEDGE := stack/sample/knowledge.jsonl
 bench-others: $(INSTALLED) .venv-infinity/.installed ## compare with other ways to run the same encoder, on QUESTIONS of KNOWLEDGE
 	$(BIN)/python benchmarks/others.py --questions $(QUESTIONS) --knowledge $(KNOWLEDGE)
+
+bench-containers: $(INSTALLED) ## compare workers in containers with bare ones; needs Docker and Compose
+	$(BIN)/python benchmarks/containers.py
 
 lock: ## pin anew what is installed here, for reviewing the difference
 	{ echo '# Every dependency of every extra, as tested. Made by `make lock`.'; \
