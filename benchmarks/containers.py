@@ -7,9 +7,9 @@ Told is the rate from the first to the last stored result, by the database's own
 a command takes to start is in neither. Against the containers: Flower and the HTTP front
 run beside them.
 
-    python benchmarks/containers.py [--repeat 12] [--workers 4] [--rounds 2]
+    python benchmarks/containers.py [--repeat 12] [--workers 4] [--rounds 2] [--image answermill]
 
-Needs Docker, Compose, and the images (`docker compose build`); ANSWERMILL_IMAGE names others.
+Needs Docker, Compose, and the images: `docker compose build`.
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=12)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--image", default="answermill", help="without its tag")
     options = parser.parse_args()
     texts = _models.different(_models.read(_models.SAMPLE / "questions.csv"), options.repeat)
     inside, bare = [], []
     with tempfile.TemporaryDirectory() as folder:
         file = _models.write(Path(folder) / "questions.csv", texts)
         for number in range(options.rounds):
-            with stack(Path(folder), options.workers) as compose:
+            with stack(Path(folder), options.workers, options.image) as compose:
                 inside.append(in_containers(compose, file))
             bare.append(without(Path(folder), options.workers, file))
             print(f"round {number + 1}: {inside[-1]:.1f}, {bare[-1]:.1f}", file=sys.stderr)
@@ -58,15 +59,15 @@ def main() -> None:
 
 
 @contextmanager
-def stack(folder: Path, workers: int) -> Iterator[list[str]]:
+def stack(folder: Path, workers: int, image: str) -> Iterator[list[str]]:
     """Run the stack until its workers have loaded their model; yield how to call Compose."""
     secrets = folder / "secrets"
     if not secrets.exists():
         run(["sh", "deploy/secrets", str(secrets)])
     told = {"COMPOSE_PROJECT_NAME": "answermill-bench", "SECRETS": str(secrets)}
     told |= {"FLOWER_PORT": free_port(), "WEB_PORT": free_port(), "WORKER_CPUS": "1"}
-    os.environ.update(told)
-    compose = _compose()
+    told |= {"ANSWERMILL_IMAGE": image}  # Compose's, and no setting of ours
+    compose = ["env", *(f"{name}={value}" for name, value in told.items()), *_compose()]
     try:
         run([*compose, "up", "-d", "--no-build", "--scale", f"worker={workers}"])
         logs = [*compose, "logs", "worker"]
