@@ -191,7 +191,8 @@ def send_messages_of_other_releases(world: World, _rng: random.Random) -> None:
     client = world.redis.client
     for number, raw in enumerate(client.lrange(_QUEUE, 0, -1)):
         change = {"v": 2} if number % 2 else {"why": "a later release says so"}
-        with contextlib.suppress(ValueError, TypeError):  # not ours, but a malformed one
+        # Not ours, but a malformed one.
+        with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
             client.lpush(_QUEUE, _changed(raw, change))
             client.lrem(_QUEUE, 1, raw)
 
