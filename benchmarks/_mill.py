@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,9 @@ from worker.model.place import bundle_path
 
 MODEL = "bench"
 _WORKER = Path(__file__).with_name("_worker.py")
-_START_SECONDS = 60
+_START_SECONDS = 120  # a torch on a busy machine needs them
 _STOP_SECONDS = 60
+_LOOK_SECONDS = 0.02
 
 
 @contextmanager
@@ -57,7 +58,7 @@ def surroundings(kind: str = "postgresql") -> Iterator[Settings]:
         redis = redis_service(settings)
         at_exit.callback(redis.stop)
         redis.start()
-        _wait(settings.redis_socket.exists, "Redis")
+        wait(settings.redis_socket.exists, "Redis")
         yield settings
 
 
@@ -96,15 +97,33 @@ def workers(
     `replicas` is how many each of them has, by its settings.
     """
     promote_stand_in(settings)
+    command = [sys.executable, str(_WORKER), str(pass_seconds)]
+    with running(command, settings, count, replicas) as ids:
+        yield ids
+
+
+@contextmanager
+def running(
+    command: Sequence[str],
+    settings: Settings,
+    count: int = 1,
+    replicas: int = 1,
+    told: Mapping[str, str] | None = None,
+) -> Iterator[list[int]]:
+    """Run a command for each of so many workers; yield their process ids once all have a model.
+
+    `told` stands in their environment beside what is in ours.
+    """
+    environment = os.environ | (told or {})
     logs = [settings.home / f"worker-{n}.log" for n in range(count)]
     started: list[subprocess.Popen[bytes]] = []
     try:
         for log in logs:
             with log.open("wb") as out:
-                command = [sys.executable, str(_WORKER), str(pass_seconds)]
-                started.append(subprocess.Popen(command, stdout=out, stderr=out))
+                process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+                started.append(process)
         for log in logs:
-            _wait(lambda log=log: log.read_text().count("model loaded") >= replicas, log.read_text)
+            wait(lambda log=log: log.read_text().count("model loaded") >= replicas, log.read_text)
         yield [process.pid for process in started]
     finally:
         for process in started:
@@ -113,7 +132,8 @@ def workers(
             process.wait(_STOP_SECONDS)
 
 
-def _wait(condition: Callable[[], bool], tell: Callable[[], str] | str) -> None:
+def wait(condition: Callable[[], bool], tell: Callable[[], str] | str) -> None:
+    """Wait until it is so, or end and tell."""
     until = time.monotonic() + _START_SECONDS
     while not condition():
         if time.monotonic() > until:
@@ -121,12 +141,14 @@ def _wait(condition: Callable[[], bool], tell: Callable[[], str] | str) -> None:
         time.sleep(0.02)
 
 
-def await_results(settings: Settings, batch: int, count: int, *, every: float = 0.02) -> None:
+def await_results(settings: Settings, batch: int, count: int) -> None:
     """Wait until the batch has so many results, by its jobs' own counts.
 
-    Looking takes a millisecond or two of what is measured: every 0.02 s that is a tenth of a core.
+    Each look takes a millisecond or two from what is measured, so there are the fewer the longer it
+    lasts, and half a percent of it may be added.
     """
     engine = open_engine(settings)
+    started = time.monotonic()
     done = sa.text(
         "SELECT coalesce(sum(answered + handed_off + failed), 0) FROM jobs WHERE batch_id = :b"
     )
@@ -135,7 +157,7 @@ def await_results(settings: Settings, batch: int, count: int, *, every: float = 
             found = int(conn.scalar(done, {"b": batch}) or 0)
         if found >= count:
             break
-        time.sleep(every)
+        time.sleep(max(_LOOK_SECONDS, (time.monotonic() - started) / 200))
     engine.dispose()
 
 

@@ -39,9 +39,7 @@ KINDS = ("torch fp32", "onnx fp32", "onnx int8")  # bench@1, bench@2, bench@3
 _NAME = "bench"
 SAMPLE = Path(str(files("stack"))) / "sample"
 COMMAND = [sys.executable, "-m", "stack"]
-_START_SECONDS = 120
-_STOP_SECONDS = 60
-_LOOK_SECONDS = 0.2  # between two looks; more: less exact, and less of the cores is taken away
+WORKER = [*COMMAND, "worker"]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -129,37 +127,24 @@ def worker(
     settings: Settings, home: Path, kind: str, replicas: int = 1, threads: int = 0
 ) -> Iterator[psutil.Process]:
     """Run a worker whose replicas have all loaded their model; yield its parent process."""
-    log = settings.home / "worker.log"
-    with log.open("wb") as out:
-        process = start_worker(home, kind, out, replicas, threads)
-    try:
-        wait(lambda: log.read_text().count("model loaded") >= replicas, log.read_text)
-        yield psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait(_STOP_SECONDS)
+    told = _told(home, kind, replicas, threads)
+    with _mill.running(WORKER, settings, replicas=replicas, told=told) as (pid,):
+        yield psutil.Process(pid)
 
 
-def start_worker(
-    home: Path, kind: str, out: IO[bytes], replicas: int = 1, threads: int = 0
-) -> subprocess.Popen[bytes]:
+def start_worker(home: Path, kind: str, out: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a worker that takes its versions from a home; the rest is in the environment."""
-    told = {
+    told = _told(home, kind, replicas=1, threads=0)
+    return subprocess.Popen(WORKER, env=os.environ | told, stdout=out, stderr=out)
+
+
+def _told(home: Path, kind: str, replicas: int, threads: int) -> dict[str, str]:
+    return {
         "ANSWERMILL_MODEL": version(kind),
         "ANSWERMILL_MODEL_STORE": str(home / "models"),
         "ANSWERMILL_REPLICAS": str(replicas),
         "ANSWERMILL_THREADS": str(threads),
     }
-    return subprocess.Popen([*COMMAND, "worker"], env=os.environ | told, stdout=out, stderr=out)
-
-
-def wait(condition: Callable[[], bool], tell: Callable[[], str]) -> None:
-    """Wait, with the patience that a torch on a busy machine needs."""
-    until = time.monotonic() + _START_SECONDS
-    while not condition():
-        if time.monotonic() > until:
-            sys.exit(f"not there within {_START_SECONDS} s: {tell()}")
-        time.sleep(0.02)
 
 
 def write(path: Path, texts: Sequence[str]) -> Path:
@@ -210,7 +195,7 @@ def answered_job(
             _mill.await_results(settings, submit(warm), 1)
             started = time.perf_counter()
             batch = submit(file)
-            _mill.await_results(settings, batch, len(texts), every=_LOOK_SECONDS)
+            _mill.await_results(settings, batch, len(texts))
             rate = len(texts) / (time.perf_counter() - started)
         entries = _entries(settings, batch)
     print(kind, database, f"{replicas} x {threads} threads: {rate:.1f}/s", file=sys.stderr)

@@ -16,26 +16,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import _mill
 import _models
 
-from db.config import Settings
+sys.path.insert(
+    0, str(Path(__file__).parents[1])
+)  # the tests' stack in containers serves here, too
 
-ROOT = Path(__file__).parents[1]
-_SECONDS = 600  # the longest: until the first version is built
+from tests.compose.project import Project
+
+_SECONDS = 600  # the longest that all of the questions may take
+_NAME = "bench"
+
+Run = Callable[..., str]  # a command of Answermill; returns what it printed
 
 
 def main() -> None:
@@ -50,102 +53,56 @@ def main() -> None:
     inside, bare = [], []
     with tempfile.TemporaryDirectory() as folder:
         file = _models.write(Path(folder) / "questions.csv", texts)
+        told = {"ANSWERMILL_IMAGE": options.image, "WORKER_CPUS": "1"}
+        stack = Project("answermill-bench", Path(folder), **told)
+        stack.make_secrets()
         for number in range(options.rounds):
-            with stack(Path(folder), options.workers, options.image) as compose:
-                inside.append(in_containers(compose, file))
-            bare.append(without(Path(folder), options.workers, file))
+            inside.append(in_containers(stack, options.workers, file))
+            bare.append(without(options.workers, file))
             print(f"round {number + 1}: {inside[-1]:.1f}, {bare[-1]:.1f}", file=sys.stderr)
     tell(len(texts), options.workers, inside, bare)
 
 
-@contextmanager
-def stack(folder: Path, workers: int, image: str) -> Iterator[list[str]]:
-    """Run the stack until its workers have loaded their model; yield how to call Compose."""
-    secrets = folder / "secrets"
-    if not secrets.exists():
-        run(["sh", "deploy/secrets", str(secrets)])
-    told = {"COMPOSE_PROJECT_NAME": "answermill-bench", "SECRETS": str(secrets)}
-    told |= {"FLOWER_PORT": free_port(), "WEB_PORT": free_port(), "WORKER_CPUS": "1"}
-    told |= {"ANSWERMILL_IMAGE": image}  # Compose's, and no setting of ours
-    compose = ["env", *(f"{name}={value}" for name, value in told.items()), *_compose()]
-    try:
-        run([*compose, "up", "-d", "--no-build", "--scale", f"worker={workers}"])
-        logs = [*compose, "logs", "worker"]
-        _models.wait(lambda: run(logs).count("model loaded") >= workers, lambda: run(logs)[-2000:])
-        yield compose
-    finally:
-        run([*compose, "down", "-v"])
-
-
-def _compose() -> list[str]:
-    """Return how Compose is called here: as a plug-in of the client, or the old program."""
-    plugin = [shutil.which("docker") or "docker", "compose"]
-    there = subprocess.run([*plugin, "version"], capture_output=True, check=False).returncode == 0
-    return plugin if there else [shutil.which("docker-compose") or "docker-compose"]
-
-
-def free_port() -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
-
-
-def run(command: Sequence[str], file: Path | None = None) -> str:
-    """Run a command, with a file to read if there is one; return what it printed."""
-    with ExitStack() as held:
-        given = held.enter_context(file.open("rb")) if file else subprocess.DEVNULL
-        done = subprocess.run(
-            command, stdin=given, cwd=ROOT, capture_output=True, timeout=_SECONDS, check=False
-        )
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}: {done.stderr.decode()[-2000:]}")
-    return done.stdout.decode()
-
-
-def in_containers(compose: list[str], file: Path) -> float:
+def in_containers(stack: Project, workers: int, file: Path) -> float:
     """Return questions/s of the stack."""
-    command = [*compose, "run", "--rm", "-T", "producer"]
-    run([*command, "submit", "-", "--format", "csv", "--name", "bench"], file)
-    return rate_of(command)
-
-
-def without(folder: Path, workers: int, file: Path) -> float:
-    """Return questions/s of bare processes with the same knowledge base."""
-    with _mill.surroundings() as settings, ExitStack() as at_exit:
-        sample = _models.SAMPLE
-        build = ["model", "build", "--name", _mill.MODEL]
-        build += ["--knowledge", str(sample / "knowledge.jsonl")]
-        run([*_models.COMMAND, *build, "--calibrate", str(sample / "labelled.csv")])
-        logs = [folder / f"worker-{n}.log" for n in range(workers)]
-        for log in logs:
-            at_exit.enter_context(worker(settings, log))
-        for log in logs:
-            _models.wait(lambda log=log: "model loaded" in log.read_text(), log.read_text)
-        run([*_models.COMMAND, "submit", str(file), "--name", "bench"])
-        return rate_of(_models.COMMAND)
-
-
-@contextmanager
-def worker(settings: Settings, log: Path) -> Iterator[None]:
-    told = {"ANSWERMILL_THREADS": "1", "ANSWERMILL_HOME": str(settings.home)}
-    with log.open("wb") as out:
-        command = [*_models.COMMAND, "worker"]
-        process = subprocess.Popen(command, env=os.environ | told, stdout=out, stderr=out)
     try:
-        yield
+        stack.compose("up", "-d", "--no-build", "--scale", f"worker={workers}")
+        stack.wait_for_workers(workers)
+        return rate_of(lambda *words, **given: stack.producer(*words, **given).stdout, file)
     finally:
-        process.terminate()
-        process.wait()
+        stack.remove()
 
 
-def rate_of(command: Sequence[str]) -> float:
-    """Wait for the batch; return its results a second, from the first to the last."""
+def without(workers: int, file: Path) -> float:
+    """Return questions/s of bare processes with the same knowledge base."""
+    with _mill.surroundings() as settings:
+        knowledge, labelled = (
+            str(_models.SAMPLE / name) for name in ("knowledge.jsonl", "labelled.csv")
+        )
+        build = ["model", "build", "--name", _mill.MODEL, "--knowledge", knowledge]
+        command(*build, "--calibrate", labelled)
+        one = {"ANSWERMILL_THREADS": "1"}
+        with _mill.running(_models.WORKER, settings, workers, told=one):
+            return rate_of(command, file)
+
+
+def command(*words: str, **given: Any) -> str:  # noqa: ANN401 - what subprocess takes
+    """Run a command of Answermill here."""
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [*_models.COMMAND, *words], check=True, stdout=subprocess.PIPE, encoding="utf-8", **given
+    )
+    return done.stdout
+
+
+def rate_of(run: Run, file: Path) -> float:
+    """Submit the file, wait for its end; return results a second, from the first to the last."""
+    run("submit", "-", "--format", "csv", "--name", _NAME, input=file.read_text(encoding="utf-8"))
     until = time.monotonic() + _SECONDS
-    while json.loads(run([*command, "status", "bench", "--json"]))["state"] != "done":
+    while json.loads(run("status", _NAME, "--json"))["state"] != "done":
         if time.monotonic() > until:
             sys.exit(f"not done within {_SECONDS} s")
         time.sleep(1)
-    lines = run([*command, "results", "bench", "--format", "jsonl"]).splitlines()
+    lines = run("results", _NAME, "--format", "jsonl").splitlines()
     at = sorted(datetime.fromisoformat(json.loads(line)["answered_at"]) for line in lines)
     first = at.count(at[0])  # those are what began before
     return (len(at) - first) / (at[-1] - at[0]).total_seconds()

@@ -47,7 +47,7 @@ def start(home: Path, kind: str, text: str) -> tuple[float, float]:
             process = _models.start_worker(home, kind, log)
         try:
             engine = open_engine(settings)
-            _models.wait(
+            _mill.wait(
                 lambda: process.poll() is None and standing(engine, str(batch)).finished,
                 (Path(folder) / "worker.log").read_text,
             )

@@ -234,8 +234,8 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Threads of each replica. 0: its share of the CPU budget."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto",
+    device: values.Device = Field(
+        default=values.Device.AUTO,
         description="What an encoder on torch computes on: cpu, cuda, or auto, which is cuda where"
         " torch sees a card. ONNX Runtime computes on the CPU.",
     )

@@ -1,4 +1,4 @@
-"""Settings that hold several values in one: keys, secrets, kinds.
+"""What settings may be: a device, and several values in one, such as keys, secrets and kinds.
 
 Each function raises ValueError when it can't read what it is told.
 """
@@ -13,6 +13,14 @@ from pathlib import Path
 _SIGNING, _SIGNING_BYTES = "whsec_", range(24, 65)  # as Standard Webhooks has it
 SCOPES = ("submit", "read", "desk", "admin")  # of `db.keys.Scope`; a test holds them together
 _KEY_BYTES = 32  # of AES-256
+
+
+class Device(StrEnum):
+    """Where torch computes."""
+
+    AUTO = "auto"  # CUDA where there is a card, else the CPU
+    CPU = "cpu"
+    CUDA = "cuda"
 
 
 class Redacted(StrEnum):

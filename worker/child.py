@@ -87,9 +87,10 @@ def begin(
         following = _following(settings, engine, partial(_measured, load, counts), breaker)
         model = following.begin()
     except Exception as error:
-        # A fault of a setting or of a bundle needs no traceback.
-        told = str(error) if isinstance(error, AnswermillError) else None
-        log.error("the model can't be loaded", error=told, exc_info=told is None)  # noqa: TRY400
+        if isinstance(error, AnswermillError):
+            log.error("the model can't be loaded", error=str(error))  # noqa: TRY400 - no traceback wanted
+        else:
+            log.exception("the model can't be loaded")
         os._exit(1)  # Celery would swallow the error and hand this child work
     clock = DatabaseClock(engine)
     lease = timedelta(seconds=settings.lease_seconds)

@@ -34,7 +34,7 @@ from producer.web.surroundings import here
 log = structlog.get_logger()
 
 oidc = Blueprint("oidc", __name__, url_prefix="/sign-in/oidc")
-oidc.after_request(dress)  # a browser came here: what is refused is told by a page
+dress(oidc)  # browsers come here
 
 _SECONDS = 10  # for the issuer to answer in
 _WANTED = ("oidc_client_id", "oidc_client_secret", "oidc_scopes", "web_url")

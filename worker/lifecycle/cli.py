@@ -19,7 +19,7 @@ from db.errors import SettingsInvalid
 from worker.lifecycle import convert_cli, display, version_cli
 from worker.lifecycle.convert_cli import mismatches
 from worker.lifecycle.version_cli import Json, Version
-from worker.model.encoder import Device, Engine, Kind, Precision
+from worker.model.encoder import Engine, Kind, Precision
 from worker.threads import limit
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def evaluate(
     from worker.lifecycle import evaluate as evaluating  # torch comes only when the rest is right
     from worker.model.opening import load as load_bundle
 
-    model = load_bundle(bundle, str(found), threads, device=Device(settings.device))
+    model = load_bundle(bundle, str(found), threads, device=settings.device)
     if not cascade:
         model = replace(model, cascade=None)
     with display.progress("Answering questions") as hear:

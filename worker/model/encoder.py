@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from db.errors import BundleInvalid
+from db.values import Device
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,14 +37,6 @@ class Precision(StrEnum):
     FP32 = "fp32"
     BF16 = "bf16"
     INT8 = "int8"
-
-
-class Device(StrEnum):
-    """Where torch computes."""
-
-    AUTO = "auto"  # CUDA where there is a card, else the CPU
-    CPU = "cpu"
-    CUDA = "cuda"
 
 
 class Pooling(StrEnum):

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from db.errors import EncoderInvalid
-from worker.model.encoder import Device, Pooling, Precision, first_line
+from db.values import Device
+from worker.model.encoder import Pooling, Precision, first_line
 from worker.model.tokens import Ints, load_tokenizer, padded, tokenize
 from worker.passes import PassBudget
 

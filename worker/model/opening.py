@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from db.values import Device
 from worker.model.bundle import Bundle
 from worker.model.cascade import Cascade
 from worker.model.cascade import read as read_cascade
 from worker.model.cells import FILE, Cells
 from worker.model.confidence import Confidence, Curve
 from worker.model.crew import Crew
-from worker.model.encoder import Device, open_encoder
+from worker.model.encoder import open_encoder
 from worker.model.knowledge import Knowledge
 from worker.model.lexical import Lexicon, unseen_weight
 from worker.model.loaded import EVENS, LoadedModel

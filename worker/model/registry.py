@@ -14,8 +14,8 @@ import numpy as np
 from db import versions
 from db.errors import AnswermillError, BundleInvalid
 from db.session import reading
+from db.values import Device
 from worker.model.bundle import Bundle, open_bundle
-from worker.model.encoder import Device
 from worker.model.place import bundle_path, require_bundle
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def load_version(settings: Settings, version: ModelVersion, threads: int = 0) ->
         EncoderInvalid: its encoder can't be loaded.
     """
     bundle, threads = find_bundle(settings, version), settings.threads or threads
-    device = Device(settings.device)
-    return _paced(load_bundle(bundle, str(version), threads, settings.runners_up, device))
+    how = threads, settings.runners_up, settings.device
+    return _paced(load_bundle(bundle, str(version), *how))
 
 
 def _paced(model: LoadedModel) -> LoadedModel:

@@ -20,7 +20,8 @@ from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
 from db.errors import EncoderInvalid, SettingsInvalid
-from worker.model.encoder import Device, Pooling, Precision, first_line
+from db.values import Device
+from worker.model.encoder import Pooling, Precision, first_line
 from worker.model.tokens import load_tokenizer, padded, tokenize
 from worker.passes import PassBudget
 
@@ -48,7 +49,7 @@ class TorchEncoder:
     pad: int
     budgets: tuple[PassBudget, ...]
     alone: bool  # questions are computed one by one
-    device: Device = Device.CPU
+    device: Device  # never AUTO
 
     @classmethod
     def load(

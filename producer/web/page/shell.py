@@ -89,9 +89,7 @@ def _protect() -> AnyResponse | None:
     return None
 
 
-@page.after_request
-def dress(response: Response) -> Response:
-    """Make a page of a problem; say what a page may load."""
+def _dress(response: Response) -> Response:
     if response.mimetype == problems.JSON:
         told = json.loads(response.get_data())
         response.set_data(render_template("problem.html", told=told))
@@ -102,7 +100,6 @@ def dress(response: Response) -> Response:
     return response
 
 
-@page.app_context_processor
 def _shared() -> dict[str, object]:
     key: Key | None = g.get("key")
     return {
@@ -112,6 +109,15 @@ def _shared() -> dict[str, object]:
         "issuer": here().settings.oidc_issuer is not None,
         "other_languages": {code: name for code, name in LANGUAGES.items() if code != language()},
     }
+
+
+def dress(views: Blueprint) -> None:
+    """Let views be those of a page: what they refuse is one, too, and loads what a page may."""
+    views.after_request(_dress)
+    views.context_processor(_shared)
+
+
+dress(page)
 
 
 @page.app_template_filter()

@@ -10,7 +10,8 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from db.errors import EncoderInvalid, SettingsInvalid
-from worker.model.encoder import Device, Pooling
+from db.values import Device
+from worker.model.encoder import Pooling
 from worker.model.torch_encoder import TorchEncoder
 
 TEXTS = ["refund", "where is my order 12345?", "您是机器人吗", "a" * 30, "?"]
