@@ -8,8 +8,9 @@ number of a row depends on the other rows.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -65,18 +66,16 @@ def learn(texts: Sequence[str]) -> Grams:
 def _grams(texts: Sequence[str]) -> tuple[Ints, NDArray[np.uint64]]:
     """Return every gram of every text: the text it is in, and its code."""
     rows, codes = runs(texts)
-    pairs = [(row, code) for row, text in enumerate(texts) for code in _words(text)]
-    places, words = zip(*pairs, strict=True) if pairs else ((), ())
-    return (
-        np.concatenate([rows, np.array(places, np.int64)]),
-        np.concatenate([codes, np.array(words, np.uint64) | _WORD]),
-    )
+    words = [_words(text) for text in texts]
+    places = np.repeat(np.arange(len(texts)), [len(found) for found in words])
+    found = np.fromiter(chain.from_iterable(words), np.uint64, len(places))
+    return np.concatenate([rows, places]), np.concatenate([codes, found | _WORD])
 
 
-def _words(text: str) -> Iterator[int]:
-    before = ""
-    for word in text.split():
-        yield zlib.crc32(word.encode())
-        if before:
-            yield _PAIR | zlib.crc32(f"{before} {word}".encode())
-        before = word
+def _words(text: str) -> list[int]:
+    """Return the codes of a normalised text's words and of the pairs side by side."""
+    words = text.encode().split()
+    codes = [zlib.crc32(word) for word in words]
+    pairs = zip(codes, words[1:], strict=False)
+    # The checksum of a pair goes on from that of its first word.
+    return codes + [_PAIR | zlib.crc32(b" " + word, before) for before, word in pairs]
