@@ -63,9 +63,9 @@ UNCALIBRATED = Confidence(
 
 def features(evidence: Evidence) -> Doubles:
     """Return (questions, FEATURES): what the curves are fitted on."""
-    score, runner_up = (
-        evidence.scores[:, 0],
-        evidence.scores[:, min(1, evidence.scores.shape[1] - 1)],
-    )
+    score = evidence.scores[:, 0]
+    runner_up = evidence.scores[:, min(1, evidence.scores.shape[1] - 1)]
+    # Of two entries one may have been left out: then, as with one, there is no runner-up.
+    runner_up = np.where(np.isfinite(runner_up), runner_up, score)
     columns = [score, score - runner_up, evidence.nearest, evidence.near, evidence.own]
     return np.stack(columns, axis=1).astype(np.float64)

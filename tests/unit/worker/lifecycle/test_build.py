@@ -122,6 +122,12 @@ def test_the_smallest_knowledge_bases_build(make: Builder, entries: list[Entry])
     assert make(entries).manifest.threshold == 0.5
 
 
+def test_two_entries_with_phrasings_enough_to_calibrate_with_build(make: Builder):
+    refund = Entry("a", "A", [f"refund {n}" for n in range(60)])
+    parcel = Entry("b", "B", [f"parcel {n}" for n in range(60)])
+    assert make([refund, parcel]).manifest.metrics["calibrated"]
+
+
 def test_the_manifest_tells_the_parameters(make: Builder):
     content = json.loads((make().path / "manifest.json").read_bytes())
     assert content["retrieval"]["lexical"] == {"spaced": 0.2, "cjk": 0.9}
