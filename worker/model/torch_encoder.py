@@ -1,8 +1,9 @@
 """The encoder on PyTorch: fp32 or bf16, on the CPU or on a CUDA device.
 
-Only this module of the hot path imports torch. Rows of a pass do not see each other; their
-last bits may still differ with the shape of a pass, as sums are then taken in other orders.
-In bf16, which has few bits, that would show: each question is computed by itself.
+Only this module and `worker.model.packed` import torch on the hot path. Rows of a pass do not
+see each other; their last bits may still differ with the shape of a pass, as sums are then taken
+in other orders. In bf16, which has few bits, that would show: on the CPU each question is computed
+by itself, on a card passes are packed, all to one shape.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 from db.errors import EncoderInvalid, SettingsInvalid
 from db.values import Device
 from worker.model.encoder import Pooling, Precision, first_line
+from worker.model.packed import TOKENS, Packing
 from worker.model.tokens import load_tokenizer, padded, tokenize
 from worker.passes import PassBudget
 
@@ -34,9 +36,15 @@ _SIZES = {
     (Device.CPU, Precision.FP32): (32, 1, 8),
     (Device.CPU, Precision.BF16): (32,),
     (Device.CUDA, Precision.FP32): (256, 64, 1_024),
-    (Device.CUDA, Precision.BF16): (256,),
+    (Device.CUDA, Precision.BF16): (TOKENS,),  # as many as fit
 }
-_TOKENS = {Device.CPU: 2_048, Device.CUDA: 65_536}  # padded, of a pass; more: more memory
+# Padded, of a pass; more: more memory.
+_TOKENS = {
+    (Device.CPU, Precision.FP32): 2_048,
+    (Device.CPU, Precision.BF16): 2_048,
+    (Device.CUDA, Precision.FP32): 65_536,
+    (Device.CUDA, Precision.BF16): TOKENS,
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class TorchEncoder:
     budgets: tuple[PassBudget, ...]
     alone: bool  # questions are computed one by one
     device: Device  # never AUTO
+    packing: Packing | None = None  # of passes in bf16 on a card
 
     @classmethod
     def load(
@@ -82,9 +91,13 @@ class TorchEncoder:
         model = load_weights(folder, str(folder), precision).to(str(device))
         tokenizer = load_tokenizer(folder, max_tokens)
         pad = model.config.pad_token_id or 0
-        budgets = tuple(PassBudget(_TOKENS[device], size) for size in _SIZES[device, precision])
+        kind = device, precision
+        budgets = tuple(PassBudget(_TOKENS[kind], size) for size in _SIZES[kind])
+        packing = None
+        if kind == (Device.CUDA, Precision.BF16):
+            packing = Packing.of(model, pooling, max_tokens)
         alone = precision is Precision.BF16
-        return cls(model, tokenizer, pooling, pad, budgets, alone, device)
+        return cls(model, tokenizer, pooling, pad, budgets, alone, device, packing)
 
     @property
     def dimensions(self) -> int:
@@ -97,6 +110,9 @@ class TorchEncoder:
 
     def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Run one pass: (questions, dimensions), rows of length 1."""
+        if self.packing:
+            packed: NDArray[np.float32] = self.packing.encode(tokens).cpu().numpy()
+            return packed
         parts = [[ids] for ids in tokens] if self.alone else [tokens]
         return np.concatenate([self._encode_part(part) for part in parts])
 
