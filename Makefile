@@ -84,8 +84,9 @@ bench-peers: $(INSTALLED) .venv-peers/.installed .venv-peers-arq/.installed ## c
 
 bench-others: QUESTIONS := stack/sample/labelled.csv
 bench-others: KNOWLEDGE := stack/sample/knowledge.jsonl
-bench-others: $(INSTALLED) .venv-infinity/.installed ## compare with other ways to run the same encoder, on QUESTIONS of KNOWLEDGE
-	$(BIN)/python benchmarks/others.py --questions $(QUESTIONS) --knowledge $(KNOWLEDGE)
+bench-others: LAYERS := 3
+bench-others: $(INSTALLED) .venv-infinity/.installed ## compare with other ways to run the same encoder, on QUESTIONS of KNOWLEDGE; LAYERS
+	$(BIN)/python benchmarks/others.py --questions $(QUESTIONS) --knowledge $(KNOWLEDGE) --layers $(LAYERS)
 
 bench-containers: $(INSTALLED) ## compare workers in containers with bare ones; needs Docker and Compose
 	$(BIN)/python benchmarks/containers.py

@@ -65,16 +65,15 @@ def different(texts: list[str], repeat: int) -> list[str]:
 
 
 @contextmanager
-def built(options: argparse.Namespace, *, cascade: bool = True) -> Iterator[Path]:
-    """Build what is not there yet; yield the home that has the versions."""
+def built(options: argparse.Namespace, *how: str) -> Iterator[Path]:
+    """Build, so if told how, what is not there yet; yield the home that has the versions."""
     with tempfile.TemporaryDirectory(prefix="am-", ignore_cleanup_errors=True) as folder:
         home = (options.models or Path(folder)).resolve()
-        home = home if cascade else home / "plain"
+        home = home / "-".join(word.strip("-") for word in how)
         environment = os.environ | {"ANSWERMILL_HOME": str(home)}
         if not (home / "models" / _NAME).is_dir():
             knowledge = ["--knowledge", str(options.knowledge)]
-            how = "--cascade" if cascade else "--no-cascade"
-            _model(["build", "--name", _NAME, how, *knowledge], environment)
+            _model(["build", "--name", _NAME, *how, *knowledge], environment)
             for kind in KINDS[1:]:
                 engine, precision = kind.split()
                 to = ["--engine", engine, "--precision", precision]

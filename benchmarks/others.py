@@ -4,12 +4,13 @@ Measures, in turns on the same cores: sentence-transformers' `encode` at its bes
 Infinity in-process at its best; naive batches of 32 in the file's order, padded to the longest;
 a Celery task a question, the model in two worker processes, a row a question in PostgreSQL; and
 us, from the start of `submit` to the last committed result, the cascade off and on, the
-answer cache off, no two questions equal. Everyone's accuracy beside it, on the same questions.
-Theirs is a vote of the ten nearest phrasings. Favours us: our worker is warm, and int8 is ours
-alone. Against us: only Celery stores anything, and only we start a process in the time.
+answer cache off, no two questions equal; with `--layers` once more with the encoder distilled to
+so many. Everyone's accuracy beside it, on the same questions. Theirs is a vote of the ten nearest
+phrasings. Favours us: our worker is warm, and int8 and distilling are ours alone. Against
+us: only Celery stores anything, and only we start a process in the time.
 
     python benchmarks/others.py --questions LABELLED.csv --knowledge KB.jsonl [--models DIR]
-        [--kinds "onnx int8" …] [--ways Celery …] [--repeat 8] [--rounds 3]
+        [--layers 3] [--kinds "onnx int8" …] [--ways Celery …] [--repeat 8] [--rounds 3]
 
 Infinity needs the environment `.venv-infinity`: `make bench-others` makes it.
 """
@@ -23,7 +24,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,7 @@ def main() -> None:
     parser = _models.parser()
     parser.add_argument("--repeat", type=int, default=8)
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS)
+    parser.add_argument("--layers", help="also with the encoder distilled to so many")
     options = parser.parse_args()
     os.environ["ANSWERMILL_ANSWER_CACHE"] = "0"
     if "Infinity" in options.ways and not INFINITY.exists():
@@ -62,21 +66,30 @@ def main() -> None:
     texts = _models.different(list(label), options.repeat)
     expected = list(label.values()) * options.repeat
     found: dict[str, Found] = {}
-    with (
-        _models.built(options) as home,
-        _models.built(options, cascade=False) as plain,
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        told = tell_others(Path(folder), plain, list(label))
+    with ExitStack() as kept:
+        homes = {
+            name: kept.enter_context(_models.built(options, *how))
+            for name, how in versions(options.layers).items()
+        }
+        folder = Path(kept.enter_context(tempfile.TemporaryDirectory()))
+        told = tell_others(folder, homes["cascade off"], list(label))
         for _ in range(options.rounds):
             for way in options.ways:
                 note(found, way, other(way, told), list(label.values()))
-            for kind in options.kinds:
-                for name, where in (("cascade off", plain), ("cascade on", home)):
-                    rate, entries = _models.answered_job("postgresql", where, kind, texts)
-                    ours = {"rate": rate, "entries": entries}
-                    note(found, f"Answermill, {kind}, {name}", ours, expected)
+            for kind, (name, home) in product(options.kinds, homes.items()):
+                rate, entries = _models.answered_job("postgresql", home, kind, texts)
+                ours = {"rate": rate, "entries": entries}
+                note(found, f"Answermill, {kind}, {name}", ours, expected)
     tell(len(texts), len(label), found)
+
+
+def versions(layers: str | None) -> dict[str, list[str]]:
+    """Return how each of our versions is built."""
+    made = {"cascade off": ["--no-cascade"], "cascade on": []}
+    if layers is None:
+        return made
+    fewer = ["--layers", layers]
+    return made | {f"{layers} layers, {name}": [*fewer, *how] for name, how in made.items()}
 
 
 def labels(path: Path) -> dict[str, str]:

@@ -25,6 +25,7 @@
     │   ├── PromotionRefused      a model version can't be promoted as asked
     │   │   └── GateRefused       it does worse than the one in production
     │   ├── TuningRefused         an encoder can't be tuned to that knowledge base
+    │   ├── DistillingRefused     an encoder can't be distilled on it, or to so many layers
     │   ├── ConversionRefused     a model version can't be converted as asked
     │   │   └── ConversionDrifted its answers would change too much
     │   ├── KeyMissing            what is stored can be read with another key alone
@@ -255,6 +256,14 @@ class TuningRefused(UserError):
     def __init__(self, problem: str) -> None:
         self.problem = problem
         super().__init__(f"the encoder can't be tuned: {problem}; build with --tune none or head")
+
+
+class DistillingRefused(UserError):
+    """An encoder can't be distilled on that knowledge base, or to so many layers."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"the encoder can't be distilled: {problem}; build without --layers")
 
 
 class BatchTooLarge(UserError):

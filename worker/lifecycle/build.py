@@ -20,6 +20,7 @@ from db.knowledge import KnownEntry
 from db.session import DatabaseClock, transaction
 from worker.lifecycle import convert
 from worker.lifecycle.calibrate import PRECISION_TARGET
+from worker.lifecycle.distil import Distilled
 from worker.lifecycle.encoders import EncoderSource, read_pooling, write_encoder
 from worker.lifecycle.indexing import MOST_EXACT, Indexed, Progress, Trial, make_index
 from worker.lifecycle.labelled import Labelled
@@ -44,6 +45,7 @@ class Built:
     version: ModelVersion
     bundle: Bundle
     is_new: bool  # or the same bundle was built before
+    distilled: Distilled | None = None  # the encoder, if that was asked for
     tuned: Tuned | None = None  # the encoder, if that was asked for
 
 
@@ -55,6 +57,7 @@ def build(
     *,
     threads: int,
     on_progress: Progress,
+    distilled: Distilled | None = None,
     tuned: Tuned | None = None,
     labelled: Sequence[Labelled] = (),
     precision_target: float = PRECISION_TARGET,
@@ -71,6 +74,7 @@ def build(
         source: the encoder.
         threads: of torch.
         on_progress: hears how many texts the encoder has read.
+        distilled: what distilling the encoder came to, if `source` comes of that.
         tuned: what tuning the encoder to the entries came to.
         labelled: questions to calibrate with, beside the phrasings.
         precision_target: what share of the answers shall be right.
@@ -121,7 +125,11 @@ def build(
             threshold=made.calibration.threshold,
             scope_cut=made.calibration.scope_cut,
             precision_target=precision_target,
-            metrics=made.calibration.metrics | {"cascade": made.cascade.figures},
+            metrics={
+                **made.calibration.metrics,
+                "cascade": made.cascade.figures,
+                **({"distilling": distilled.figures()} if distilled else {}),
+            },
             cascade=parameters(made.cascade.cascade),
             tuning=tuned.figures() if tuned else None,
             entries=len(entries),
@@ -137,7 +145,12 @@ def build(
         return settle(folder, bundle_path(store, name, whole.manifest.digest))
 
 
-def register(engine: sa.Engine, made: Bundle, tuned: Tuned | None = None) -> Built:
+def register(
+    engine: sa.Engine,
+    made: Bundle,
+    distilled: Distilled | None = None,
+    tuned: Tuned | None = None,
+) -> Built:
     """Give the bundle its number; the first of its name goes into production.
 
     Raises:
@@ -165,7 +178,7 @@ def register(engine: sa.Engine, made: Bundle, tuned: Tuned | None = None) -> Bui
             versions.promote(conn, version, by=whoever_runs_this(), now=now)
             version = versions.find(conn, str(version))
     is_new = manifest.digest not in {other.digest for other in known}
-    return Built(version, made, is_new, tuned)
+    return Built(version, made, is_new, distilled, tuned)
 
 
 def _known(entries: Sequence[Entry]) -> list[KnownEntry]:

@@ -66,6 +66,7 @@ class _How:
     """What of a build can be chosen."""
 
     encoder: str | None
+    layers: int | None
     tune: Tune
     labelled: list[Labelled]
     precision_target: float
@@ -84,6 +85,10 @@ def build(
     ] = None,
     engine: Annotated[Engine, typer.Option()] = Engine.TORCH,
     precision: Annotated[Precision, typer.Option()] = Precision.FP32,
+    layers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Distil the encoder to so many: faster; kept if little is lost."),
+    ] = None,
     tune: Annotated[
         Tune, typer.Option(help="What to train on the phrasings; kept if it helps.")
     ] = Tune.HEAD,
@@ -117,6 +122,10 @@ def build(
     if learned:
         entries = _with_learned(database, name, entries)
     display.warn_of_shared(shared_phrasings(entries))
+    if layers:
+        from worker.lifecycle.distil import check_distillable
+
+        check_distillable(entries)
     if tune is Tune.ENCODER:
         from worker.lifecycle.tune import check_tunable
 
@@ -124,7 +133,7 @@ def build(
     known = frozenset(entry.id for entry in entries)
     labelled = read_labelled(calibrate, known) if calibrate else []
     started = time.perf_counter()
-    how = _How(encoder, tune, labelled, precision_target, Kind(engine, precision), cascade)
+    how = _How(encoder, layers, tune, labelled, precision_target, Kind(engine, precision), cascade)
     built = _built(settings, database, name, entries, how)
     display.show_built(built, time.perf_counter() - started, as_json=as_json)
 
@@ -151,12 +160,24 @@ def _built(
     publish.check(settings)
     convert.check_installed(how.kind)
     from worker.lifecycle import build as building  # torch comes only when the rest is right
+    from worker.lifecycle.distil import distil_encoder
     from worker.lifecycle.encoders import find_encoder
     from worker.lifecycle.tune import tune_encoder
     from worker.lifecycle.workplace import workplace
 
-    source, tuned = find_encoder(how.encoder), None
+    source, distilled, tuned = find_encoder(how.encoder), None, None
     with workplace(settings.models / name) as folder:
+        if how.layers:
+            with display.progress("Distilling the encoder") as hear:
+                distilled = distil_encoder(
+                    source,
+                    entries,
+                    how.layers,
+                    folder / "distilling",
+                    threads=threads,
+                    on_progress=hear,
+                )
+            source = distilled.source
         if how.tune is Tune.ENCODER:
             with display.progress("Tuning the encoder") as hear:
                 tuned = tune_encoder(source, entries, folder, threads=threads, on_progress=hear)
@@ -166,6 +187,7 @@ def _built(
                 name,
                 entries,
                 source,
+                distilled=distilled,
                 tuned=tuned,
                 threads=threads,
                 on_progress=hear,
@@ -175,7 +197,7 @@ def _built(
                 cascade=how.cascade,
             )
     publish.publish(settings, made)
-    return building.register(database, made, tuned)
+    return building.register(database, made, distilled, tuned)
 
 
 def _check(name: str, engine: Engine, precision: Precision) -> None:

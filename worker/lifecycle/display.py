@@ -18,6 +18,7 @@ from worker.lifecycle.version_display import summary
 
 if TYPE_CHECKING:
     from worker.lifecycle.build import Built
+    from worker.lifecycle.distil import Distilled
     from worker.lifecycle.figures import EntryFigures, Report
     from worker.lifecycle.tune import Tuned
     from worker.model.bundle import Manifest
@@ -87,6 +88,8 @@ def show_built(built: Built, seconds: float, *, as_json: bool) -> None:
             f"Built {version} in {seconds:.1f} s: {_counted(manifest.entries, 'entry', 'entries')},"
             f" {_counted(manifest.phrasings, 'phrasing', 'phrasings')}, encoder {manifest.encoder}."
         )
+        if built.distilled:
+            terminal.out.print(_distilling(built.distilled))
         if built.tuned:
             terminal.out.print(_tuning(built.tuned))
         terminal.out.print(_expected(manifest))
@@ -144,6 +147,15 @@ def _cascade(figures: dict[str, Any]) -> str:
         f"A cascade answers {figures['share']:.0%} of such phrasings without the encoder,"
         f" {figures['accuracy']:.1%} right; the encoder on the same:"
         f" {figures['encoder_accuracy']:.1%}."
+    )
+
+
+def _distilling(distilled: Distilled) -> str:
+    came_to = "is kept" if distilled.kept else "lost too much, so the encoder stays as it was"
+    return (
+        f"Distilling to {distilled.layers} of {distilled.of} layers {came_to}: of"
+        f" {distilled.held_out:,} phrasings held out, {distilled.after.mean:.1%} got their own"
+        f" entry, {distilled.before.mean:.1%} before; cosine {distilled.cosine:.4f}."
     )
 
 

@@ -7,6 +7,7 @@ supported.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import shutil
@@ -14,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from db.errors import EncoderInvalid
+import numpy as np
+from torch import nn
+
+from db.errors import DistillingRefused, EncoderInvalid
 from worker.model.bundle import hash_file
 from worker.model.encoder import Pooling, first_line
 from worker.model.tokens import TOKENIZER
@@ -157,7 +161,32 @@ def write_weights(model: Any, folder: Path) -> None:  # noqa: ANN401 - transform
     (folder / WEIGHTS).chmod((folder / "config.json").stat().st_mode)  # written for us alone
 
 
-def write_trained(model: Any, source: EncoderSource, folder: Path) -> EncoderSource:  # noqa: ANN401 - transformers is untyped
+def few_layers(model: Any, layers: int, name: str) -> tuple[Any, int]:  # noqa: ANN401 - transformers is untyped
+    """Return a copy of a transformer with some of its layers, evenly taken; and how many it has.
+
+    Raises:
+        DistillingRefused: it has no more than that.
+        EncoderInvalid: it is not a row of layers.
+    """
+    of = int(model.config.num_hidden_layers)
+    if not 1 <= layers < of:
+        raise DistillingRefused(f"it has {of} layers, and {layers} of them are wanted")
+    few = copy.deepcopy(model)
+    rows = [part for part in few.modules() if isinstance(part, nn.ModuleList) and len(part) == of]
+    if len(rows) != 1:
+        kind = model.config.model_type
+        raise EncoderInvalid(
+            name, f"its architecture ({kind}) has no layers that could be left out"
+        )
+    kept = {round(place) for place in np.linspace(0, of - 1, layers).tolist()}
+    for place in reversed(range(of)):
+        if place not in kept:
+            del rows[0][place]
+    few.config.num_hidden_layers = layers
+    return few, of
+
+
+def write_trained(model: Any, source: EncoderSource, folder: Path, how: str) -> EncoderSource:  # noqa: ANN401 - transformers is untyped
     """Write a trained transformer as an encoder that is like its source in all else."""
     folder.mkdir(parents=True)
     for name in _WANTED:
@@ -166,7 +195,7 @@ def write_trained(model: Any, source: EncoderSource, folder: Path) -> EncoderSou
                 (folder / path.relative_to(source.folder)).parent.mkdir(exist_ok=True)
                 shutil.copyfile(path, folder / path.relative_to(source.folder))
     model.save_pretrained(folder, max_shard_size="1TB")  # one file
-    return EncoderSource(f"{source.id}, tuned", folder)
+    return EncoderSource(f"{source.id}, {how}", folder)
 
 
 def _tokenizer(source: EncoderSource) -> Any:  # noqa: ANN401 - transformers is untyped

@@ -1,12 +1,15 @@
 """Training an encoder in place: sentence-transformers' trainer, made quiet, on the CPU.
 
-The contrast is between entries: each phrasing is drawn to the direction of its own entry
-and pushed from those of all others at once (a softmax over cosines to learnt directions,
-which begin as the means of the entries' embeddings: Zhai and Wu, "Classification is a
-Strong Baseline for Deep Metric Learning", BMVC 2019). No step needs pairs, and each sees
-every entry. What comes out can be mixed with what went in, weight by weight, which undoes
-some of what was learnt by heart (Wortsman et al., "Robust fine-tuning of zero-shot models",
-CVPR 2022). What else was tried is in docs/log.md.
+An encoder is trained on entries, or on the embeddings of another one, which it learns to give
+as well, whatever the entries.
+
+The first contrasts entries: each phrasing is drawn to the direction of its own entry and pushed
+from those of all others at once (a softmax over cosines to learnt directions, which begin as
+the means of the entries' embeddings: Zhai and Wu, "Classification is a Strong Baseline for Deep
+Metric Learning", BMVC 2019). No step needs pairs, and each sees every entry. What comes out
+can be mixed with what went in, weight by weight, which undoes some of what was learnt by heart
+(Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022). What else was tried is
+in docs/log.md.
 
 Nothing is written, fetched or reported. Without dropout, so that a training step computes
 just what answering will, and with a fixed seed: the same inputs on the same machine, with
@@ -27,6 +30,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers.base.modules import InputModule
+from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
 from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.sentence_transformer.training_args import (
     SentenceTransformerTrainingArguments,
@@ -91,14 +95,51 @@ def train(
             if there are several epochs.
         recipe: how.
     """
+
+    def loss(model: SentenceTransformer) -> nn.Module:
+        return _EntryContrast(model, directions, recipe.sharpness)
+
+    data = Dataset.from_dict({"text": list(texts), "label": entry_of.tolist()})
+    _train(encoder, data, loss, recipe, on_step, directions=recipe.entry_rate)
+
+
+def imitate(
+    encoder: TorchEncoder,
+    texts: Sequence[str],
+    embeddings: Floats,
+    *,
+    on_step: Callable[[int], None],
+    recipe: Recipe,
+) -> None:
+    """Change the encoder's weights so that it embeds texts as another one does.
+
+    Args:
+        encoder: what is trained; the embeddings of its tokens stay.
+        texts: what it reads.
+        embeddings: (texts, dimensions), rows of length 1, the other encoder's.
+        on_step: hears after each step how many texts have been read, repeated ones too.
+        recipe: how; of entries it needs nothing.
+    """
+    data = Dataset.from_dict({"text": list(texts), "label": list(embeddings)})
+    _train(encoder, data, EmbedDistillLoss, recipe, on_step)
+
+
+def _train(
+    encoder: TorchEncoder,
+    data: Dataset,
+    loss: Callable[[SentenceTransformer], nn.Module],
+    recipe: Recipe,
+    on_step: Callable[[int], None],
+    **rates: float,  # of parameters of the loss
+) -> None:
     encoder.model.get_input_embeddings().requires_grad_(requires_grad=False)
     model = SentenceTransformer(modules=[_Reader(encoder)], device="cpu")
     with tempfile.TemporaryDirectory() as unused:
         trainer = _Trainer(
             model=model,
-            args=_arguments(recipe, len(texts), unused),
-            train_dataset=Dataset.from_dict({"text": list(texts), "label": entry_of.tolist()}),
-            loss=_EntryContrast(model, directions, recipe.sharpness),
+            args=_arguments(recipe, len(data), unused, rates),
+            train_dataset=data,
+            loss=loss(model),
             callbacks=[_StepCounter(lambda steps: on_step(steps * recipe.step))],
         )
         trainer.remove_callback(PrinterCallback)
@@ -114,13 +155,15 @@ def mix(original: TorchEncoder, trained: TorchEncoder, share: float) -> TorchEnc
     return replace(original, model=model)
 
 
-def _arguments(recipe: Recipe, phrasings: int, unused: str) -> SentenceTransformerTrainingArguments:
+def _arguments(
+    recipe: Recipe, phrasings: int, unused: str, rates: dict[str, float]
+) -> SentenceTransformerTrainingArguments:
     return SentenceTransformerTrainingArguments(
         output_dir=unused,
         max_steps=recipe.steps(phrasings),
         per_device_train_batch_size=recipe.step,
         learning_rate=recipe.rate,
-        learning_rate_mapping={"directions": recipe.entry_rate},
+        learning_rate_mapping=rates,
         warmup_steps=recipe.warm_up,
         seed=recipe.seed,
         data_seed=recipe.seed,

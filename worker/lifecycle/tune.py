@@ -89,6 +89,15 @@ def check_tunable(entries: Sequence[Entry]) -> None:
             f"there are {phrasings} phrasings of {len(entries)} entries, and it takes"
             f" {LEAST_PHRASINGS} each on average"
         )
+    check_trainer()
+
+
+def check_trainer() -> None:
+    """Check that what trains encoders is installed.
+
+    Raises:
+        ExtraMissing: a package is not.
+    """
     for package in ("sentence_transformers", "datasets", "accelerate"):
         if importlib.util.find_spec(package) is None:
             raise ExtraMissing(package.replace("_", "-"), "lifecycle")
@@ -227,7 +236,7 @@ class _Bench:
         """Write a trained encoder."""
         from worker.lifecycle.encoders import write_trained
 
-        return write_trained(encoder.model, self.source, self.folder / name)
+        return write_trained(encoder.model, self.source, self.folder / name, "tuned")
 
     def finish(self) -> None:
         """Say that nothing is left to do."""

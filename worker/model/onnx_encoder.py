@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ IDS, MASK, STATES = "input_ids", "attention_mask", "states"
 _SIZES = {Precision.FP32: (8, 1, 4, 16), Precision.INT8: (32,)}
 _TOKENS = 1_024  # padded, of a pass, for each thread; more: more memory
 
+_Tokens = Sequence[Sequence[int]]
 _Parts = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]  # as `map`
 
 # The runtime's layer norm with the sum fused into it takes three times as long as apart.
@@ -113,9 +115,16 @@ class OnnxEncoder:
         """Run one pass: (questions, dimensions), rows of length 1."""
         size = 1 if self.alone else math.ceil(len(tokens) / self.threads)
         parts = [tokens[start : start + size] for start in range(0, len(tokens), size)]
-        return np.concatenate(list(self.compute(self._encode_part, parts)))
+        # In turns, as the questions of a pass come sorted by length.
+        shares = [parts[first :: self.threads] for first in range(self.threads)]
+        found = list(self.compute(self._encode_share, shares))
+        turns = zip_longest(*found)
+        return np.concatenate([part for turn in turns for part in turn if part is not None])
 
-    def _encode_part(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def _encode_share(self, parts: Sequence[_Tokens]) -> list[NDArray[np.float32]]:
+        return [self._encode_part(part) for part in parts]
+
+    def _encode_part(self, tokens: _Tokens) -> NDArray[np.float32]:
         ids, mask = padded(tokens, self.pad)
         (states,) = self.session.run([STATES], {IDS: ids, MASK: mask})
         pooled = _pool(states, mask, self.pooling)

@@ -1,0 +1,95 @@
+"""`model build --layers`, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from db import terminal
+from worker.lifecycle import distil
+from worker.lifecycle.cli import app
+
+KB = [
+    {"id": "refund", "answer": "Soon.", "questions": [f"refund {n}" for n in range(60)]},
+    {"id": "track", "answer": "See My orders.", "questions": [f"parcel {n}" for n in range(60)]},
+]
+
+
+@pytest.fixture
+def build(
+    home: Path,
+    tmp_path: Path,
+    tiny_encoder: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("ANSWERMILL_HOME", str(home))
+    monkeypatch.setenv("ANSWERMILL_THREADS", "1")
+
+    def build(*words: str, entries: list[dict[str, object]] = KB) -> tuple[int, str, str]:
+        file = tmp_path / "kb.jsonl"
+        file.write_text("\n".join(map(json.dumps, entries)), encoding="utf-8")
+        fixed = ["build", "--name", "shop", "--knowledge", str(file), "--encoder"]
+        status = terminal.run(app, [*fixed, str(tiny_encoder), *words])
+        captured = capfd.readouterr()
+        return status, captured.out, captured.err
+
+    return build
+
+
+def test_an_encoder_is_distilled_and_what_came_of_it_is_told(build):
+    status, out, err = build("--layers", "1")
+    assert (status, err) == (0, "")
+    assert "Distilling to 1 of 2 layers is kept: of 24 phrasings held out" in " ".join(out.split())
+    document = json.loads(build("--layers", "1", "--json")[1])
+    assert document["distilling"]["held_out"] == 24
+    assert document["encoder"].endswith(", 1 of 2 layers")
+    assert document["new"] is False  # the same inputs distil the same encoder
+
+
+def test_a_distilled_encoder_can_be_tuned_and_converted(build):
+    status, out, _ = build(
+        "--layers", "1", "--tune", "encoder", "--engine", "onnx", "--precision", "int8"
+    )
+    assert status == 0
+    assert "1 of 2 layers" in out
+    assert "Tuning" in out
+
+
+def test_where_too_much_is_lost_it_is_said(build, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(distil, "_MARGIN", -2.0)
+    status, out, _ = build("--layers", "1")
+    assert status == 0
+    assert "lost too much, so the encoder stays as it was" in " ".join(out.split())
+    assert "layers" not in json.loads(build("--layers", "1", "--json")[1])["encoder"]
+
+
+@pytest.mark.parametrize(
+    ("words", "entries", "problem"),
+    [
+        (["--layers", "2"], KB, "it has 2 layers, and 2 of them are wanted"),
+        (["--layers", "0"], KB, "--layers"),
+        (["--layers", "few"], KB, "--layers"),
+        (["--layers", "1"], [KB[0]], "there are 60 phrasings of 1 entries"),
+    ],
+)
+def test_what_cannot_be_distilled_is_told_in_one_line(
+    build, home: Path, words: list[str], entries: list[dict[str, object]], problem: str
+):
+    status, out, err = build(*words, entries=entries)
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert problem in err
+    assert list((home / "models").rglob("*")) == []
+
+
+def test_an_interrupted_distilling_leaves_nothing(
+    build, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worker.lifecycle.training.EmbedDistillLoss.forward", stop)
+    assert build("--layers", "1")[:2] == (130, "")
+    assert list((home / "models").rglob("*")) == []

@@ -1,0 +1,165 @@
+"""Distilling an encoder: a few of its layers learn to embed the phrasings as all of them do.
+
+The layers are taken evenly from the first to the last, and trained to give the embeddings of
+the whole encoder, by the recipe in `worker.lifecycle.training`. No entry is told, so unlike a
+tuned encoder a distilled one isn't flattered by the answers to what it was trained on. A part
+of the phrasings is held out all the same: how far its embeddings are from the original's, and
+how the held out are answered, is measured on these, and where too much is lost the original
+is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from db.errors import DistillingRefused
+from worker.lifecycle.judging import Accuracy, hold_out, judge, sample
+from worker.lifecycle.tune import check_trainer
+
+if TYPE_CHECKING:
+    from worker.lifecycle.encoders import EncoderSource
+    from worker.lifecycle.training import Recipe
+    from worker.model.bundle import Entry
+
+LEAST_PHRASINGS = 100  # fewer say nothing about what customers write
+
+_MARGIN = 0.02  # of the held out that may get another entry than before, by `judging`
+_SEED = 7
+_ORIGINAL, _DISTILLED = "original", "distilled"
+_TRAINING_COST = 3  # a step of training computes forward, and backward at twice the cost
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What distilling came to."""
+
+    source: EncoderSource  # what to go on with: distilled, or the original
+    layers: int  # that were wanted
+    of: int  # that the original has
+    held_out: int  # phrasings that it was not taught
+    cosine: float  # mean, of its embeddings of these and the original's
+    before: Accuracy  # of the original, on the same
+    after: Accuracy
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is good enough to go on with."""
+        return self.after.mean >= self.before.mean - _MARGIN
+
+    def figures(self) -> dict[str, Any]:
+        """Return what the version's row keeps of it."""
+        return {
+            "layers": self.layers,
+            "of": self.of,
+            "kept": self.kept,
+            "held_out": self.held_out,
+            "cosine": round(self.cosine, 4),
+            "before": asdict(self.before),
+            "after": asdict(self.after),
+        }
+
+
+def check_distillable(entries: Sequence[Entry]) -> None:
+    """Check that there is enough to learn from, and the means to do it.
+
+    Raises:
+        DistillingRefused: there are too few entries, or too few phrasings.
+        ExtraMissing: a package is not installed.
+    """
+    phrasings = sum(len(entry.questions) for entry in entries)
+    if len(entries) < 2 or phrasings < LEAST_PHRASINGS:  # noqa: PLR2004 - nothing to tell apart
+        raise DistillingRefused(
+            f"there are {phrasings} phrasings of {len(entries)} entries, and it takes"
+            f" {LEAST_PHRASINGS} of 2"
+        )
+    check_trainer()
+
+
+def distil_encoder(
+    source: EncoderSource,
+    entries: Sequence[Entry],
+    layers: int,
+    folder: Path,
+    *,
+    threads: int,
+    on_progress: Callable[[int, int], None],
+    recipe: Recipe | None = None,
+) -> Distilled:
+    """Distil an encoder to so many layers on the phrasings; keep the original if that is bad.
+
+    Args:
+        source: the original.
+        entries: whose phrasings it is taught on.
+        layers: how many to keep, fewer than it has.
+        folder: where encoders are written; the caller removes it.
+        threads: of torch.
+        on_progress: hears what is done and what there is to do, in phrasings read.
+        recipe: None is the one that measured best.
+
+    Raises:
+        DistillingRefused: see `check_distillable`; or it has not so many layers, or none
+            that can be taken out.
+        ExtraMissing: a package is not installed.
+        EncoderInvalid: the encoder can't be loaded.
+    """
+    check_distillable(entries)
+    from worker.lifecycle.encoders import (  # brings torch
+        few_layers,
+        read_pooling,
+        write_encoder,
+        write_trained,
+    )
+    from worker.lifecycle.indexing import embed
+    from worker.lifecycle.training import Recipe, imitate
+    from worker.model.torch_encoder import TorchEncoder
+
+    recipe = recipe or Recipe(epochs=3.0, least_steps=200, rate=3e-4)
+    entry_of = np.repeat(np.arange(len(entries)), [len(entry.questions) for entry in entries])
+    texts = [text for entry in entries for text in entry.questions]
+    held_out = hold_out(entry_of, _SEED)
+    judged, known = sample(held_out), np.flatnonzero(~held_out)
+    original = TorchEncoder.load(
+        folder / _ORIGINAL,
+        threads,
+        max_tokens=write_encoder(source, folder / _ORIGINAL),
+        pooling=read_pooling(source),
+    )
+    few, of = few_layers(original.model, layers, source.id)
+    student = replace(original, model=few)
+    cost = max(1, round(_TRAINING_COST * layers / of))
+    training = cost * recipe.readings(len(known))
+    total = len(texts) + training + len(judged)
+    embeddings = embed(original, texts, lambda done, _: on_progress(done, total))
+    imitate(
+        student,
+        [texts[place] for place in known],
+        embeddings[known],
+        on_step=lambda read: on_progress(len(texts) + cost * read, total),
+        recipe=recipe,
+    )
+    begun = len(texts) + training
+    given = embed(
+        student,
+        [texts[place] for place in judged],
+        lambda done, _: on_progress(begun + done, total),
+    )
+    wanted, asked = embeddings[judged], held_out[judged]
+    before, after = (judge(rows, entry_of[judged], asked) for rows in (wanted, given))
+    came_to = Distilled(
+        source,
+        layers=layers,
+        of=of,
+        held_out=int(held_out.sum()),
+        cosine=float((given * wanted)[asked].sum(axis=1).mean()),
+        before=before,
+        after=after,
+    )
+    if not came_to.kept:
+        return came_to
+    made = write_trained(student.model, source, folder / _DISTILLED, f"{layers} of {of} layers")
+    return replace(came_to, source=made)
