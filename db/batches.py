@@ -22,7 +22,7 @@ RATE_WINDOW = timedelta(seconds=30)
 # More do not fit the column; no name consists of digits alone.
 _ID_DIGITS = 18
 
-_QUESTION_COLUMNS = ("batch_id", "position", "key", "text", "language", "metadata")
+_QUESTION_COLUMNS = ("batch_id", *Question._fields)
 _ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 STOPPED = (BatchState.CANCELLED, BatchState.EXPIRED)
 _KEPT = b.c.state != BatchState.PRUNED
@@ -145,7 +145,7 @@ def append(
         conn,
         q,
         _QUESTION_COLUMNS,
-        [(batch.id, x.position, x.key, x.text, x.language, x.metadata) for x in questions],
+        [(batch.id, *question) for question in questions],
     )
     values = [
         {

@@ -135,11 +135,13 @@ def _times(table: sa.Table, columns: Sequence[str]) -> list[tuple[int, Convert]]
     return [(i, _sqlite_time) for i, kind in enumerate(kinds) if isinstance(kind, UtcDateTime)]
 
 
-def _written(row: Sequence[Any], writers: Sequence[tuple[int, Convert]]) -> list[Any]:
+def _written(row: Sequence[Any], writers: Sequence[tuple[int, Convert]]) -> Sequence[Any]:
+    places = [(i, convert) for i, convert in writers if row[i] is not None]
+    if not places:  # as most rows are
+        return row
     values = list(row)
-    for i, convert in writers:
-        if values[i] is not None:
-            values[i] = convert(values[i])
+    for i, convert in places:  # one value may be written as JSON, then sealed
+        values[i] = convert(values[i])
     return values
 
 

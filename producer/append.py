@@ -6,7 +6,6 @@ Workers answer what is added at once; the batch can't end before it is sealed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -135,7 +134,7 @@ def _store(
 
 def _placed(question: Question, before: int) -> Question:
     position = before + question.position
-    return replace(question, position=position, key=question.key or str(position))
+    return question._replace(position=position, key=question.key or str(position))
 
 
 def seal(engine: sa.Engine, ref: str) -> Batch:

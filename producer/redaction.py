@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 from db.entities import Question
@@ -60,7 +59,7 @@ def redactor(kinds: Iterable[Redacted]) -> Callable[[Question], Question] | None
 
     def redacted(question: Question) -> Question:
         metadata = question.metadata and redact_all(question.metadata, wanted)
-        return replace(question, text=redact(question.text, wanted), metadata=metadata)
+        return question._replace(text=redact(question.text, wanted), metadata=metadata)
 
     return redacted
 
