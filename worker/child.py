@@ -123,6 +123,7 @@ def begin(
         model_version=lambda: following.version,
         failures=breaker.state,
     )
+    give_back()  # of what loading took beside the model
     log.info("model loaded", model=model)
     following.start()
     vitals.start()

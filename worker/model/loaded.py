@@ -9,7 +9,7 @@ Every question is decided by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from db.entities import Answer, RunnerUp, Status, Via
 from worker.model.cascade import Cascade
@@ -58,7 +58,7 @@ class LoadedModel:
             )
             for place, verdict in zip(left, told, strict=True):
                 if verdict.sure >= max(cascade.cut, self.threshold):
-                    answers[place] = replace(self._answer(verdict), via=Via.CASCADE)
+                    answers[place] = self._answer(verdict, Via.CASCADE)
         return answers
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -98,7 +98,7 @@ class LoadedModel:
     def _at_once(self, text: str) -> Answer | None:
         equal = self._equal(text)
         if equal is not None:
-            return replace(self._answer(equal), via=Via.PHRASING)
+            return self._answer(equal, Via.PHRASING)
         return None if normalise(text) else Answer(Status.HANDED_OFF, reason=Reason.EMPTY)
 
     def _equal(self, text: str) -> Verdict | None:
@@ -151,7 +151,7 @@ class LoadedModel:
         foreign = spoken is not None and spoken not in self.languages
         return Reason.WRONG_LANGUAGE if foreign else Reason.OUT_OF_SCOPE
 
-    def _answer(self, verdict: Verdict) -> Answer:
+    def _answer(self, verdict: Verdict, via: Via = Via.PASS) -> Answer:
         entry = self.knowledge.entries[verdict.ranked[0][0]]
         return Answer(
             Status.ANSWERED,
@@ -162,7 +162,7 @@ class LoadedModel:
             url=entry.url,
             runners_up=self._candidates(verdict.ranked[1 : 1 + self.runners_up]),
             scope=verdict.scope,
-            via=Via.PASS,
+            via=via,
         )
 
     def _hand_off(self, verdict: Verdict, reason: Reason, others: Sequence[Verdict] = ()) -> Answer:

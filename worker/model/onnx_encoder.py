@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ _SIZES = {Precision.FP32: (8, 1, 4, 16), Precision.INT8: (32,)}
 _TOKENS = 1_024  # padded, of a pass, for each thread; more: more memory
 
 _Tokens = Sequence[Sequence[int]]
-_Parts = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]  # as `map`
+_Map = Callable[[Callable[[slice], None], Iterable[slice]], Iterable[None]]
 
 # The runtime's layer norm with the sum fused into it takes three times as long as apart.
 _SLOWER = ["SkipLayerNormFusion"]
@@ -59,7 +58,7 @@ class OnnxEncoder:
     threads: int
     budgets: tuple[PassBudget, ...]
     alone: bool  # each question is a part of its own
-    compute: _Parts
+    compute: _Map
 
     @classmethod
     def load(
@@ -111,25 +110,36 @@ class OnnxEncoder:
         """Return the tokens of each text, special ones included."""
         return tokenize(self.tokenizer, texts)
 
-    def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def encode(self, tokens: _Tokens) -> NDArray[np.float32]:
         """Run one pass: (questions, dimensions), rows of length 1."""
-        size = 1 if self.alone else math.ceil(len(tokens) / self.threads)
-        parts = [tokens[start : start + size] for start in range(0, len(tokens), size)]
-        # In turns, as the questions of a pass come sorted by length.
-        shares = [parts[first :: self.threads] for first in range(self.threads)]
-        found = list(self.compute(self._encode_share, shares))
-        turns = zip_longest(*found)
-        return np.concatenate([part for turn in turns for part in turn if part is not None])
+        pooled = np.empty((len(tokens), self.dimensions), np.float32)
 
-    def _encode_share(self, parts: Sequence[_Tokens]) -> list[NDArray[np.float32]]:
-        return [self._encode_part(part) for part in parts]
+        def work(part: slice) -> None:
+            pooled[part] = self._pooled(tokens[part])
 
-    def _encode_part(self, tokens: _Tokens) -> NDArray[np.float32]:
-        ids, mask = padded(tokens, self.pad)
-        (states,) = self.session.run([STATES], {IDS: ids, MASK: mask})
-        pooled = _pool(states, mask, self.pooling)
+        list(self.compute(work, self._parts(len(tokens))))
         unit: NDArray[np.float32] = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
         return unit
+
+    def _parts(self, count: int) -> list[slice]:
+        """Return which questions of a pass each thread computes."""
+        if self.alone:  # in turns, as they come sorted by length
+            return [slice(first, None, self.threads) for first in range(min(self.threads, count))]
+        size = math.ceil(count / self.threads)
+        return [slice(start, start + size) for start in range(0, count, size)]
+
+    def _pooled(self, tokens: _Tokens) -> NDArray[np.float32]:
+        if self.alone:
+            asked = (np.array([ids], np.int32) for ids in tokens)
+            states = [self._states(ids, np.ones_like(ids))[0] for ids in asked]
+            return _pool_each(states, self.pooling)
+        ids, mask = padded(tokens, self.pad)
+        return _pool(self._states(ids, mask), mask, self.pooling)
+
+    def _states(self, ids: Ints, mask: Ints) -> NDArray[np.float32]:
+        (states,) = self.session.run([STATES], {IDS: ids, MASK: mask})
+        found: NDArray[np.float32] = states
+        return found
 
 
 def _open(folder: Path) -> Any:  # noqa: ANN401 - onnxruntime is untyped
@@ -165,3 +175,14 @@ def _pool(states: NDArray[np.float32], mask: Ints, pooling: Pooling) -> NDArray[
     # The sum goes token by token, so that padding behind a question adds exact zeros.
     pooled: NDArray[np.float32] = (states * kept).sum(axis=1) / kept.sum(axis=1)
     return pooled
+
+
+def _pool_each(states: Sequence[NDArray[np.float32]], pooling: Pooling) -> NDArray[np.float32]:
+    """Pool questions that were computed by themselves: (tokens, dimensions) each."""
+    if pooling is Pooling.CLS:
+        return np.stack([one[0] for one in states])
+    tokens = [len(one) for one in states]
+    sums = np.add.reduceat(np.concatenate(states), np.cumsum([0, *tokens[:-1]]))
+    counts = np.array(tokens, np.float32)[:, None]
+    means: NDArray[np.float32] = np.divide(sums, counts)
+    return means

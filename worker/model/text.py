@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from enum import StrEnum
+from functools import lru_cache
 
 _APOSTROPHES = frozenset("'’‘ʼ`´")
 _READABLE = frozenset("LMN")  # letters, marks, numbers: the first letter of Unicode's categories
@@ -17,6 +18,7 @@ _SENTENCE_END = re.compile(r"(?<=[?!.;])\s+|(?<=[？！。；])|\n")
 _SPACE_BESIDE_CJK = re.compile(f"(?<=[{_CJK}]) | (?=[{_CJK}])")
 
 
+_NORMALISED = 1_024  # texts kept: on its way to an answer a question is asked for this four times
 MOST_SENTENCES = 5  # that a text is split into; more: more passes for one question
 
 
@@ -43,6 +45,7 @@ class _Folding(dict[int, str]):
 _folding = _Folding()
 
 
+@lru_cache(_NORMALISED)
 def normalise(text: str) -> str:
     """Return the text with width, case, punctuation and space folded; "" if nothing is readable."""
     caseless = unicodedata.normalize("NFKC", text).casefold()
