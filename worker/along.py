@@ -34,6 +34,9 @@ from worker.beside import Ahead, Behind, hold
 # So many times the questions of one job are claimed together at most, however fast the model.
 _MOST = 8
 
+# After so many seconds without an interactive question none is expected.
+_CALM_SECONDS = 60.0
+
 
 class Line:
     """Answers jobs one after the other, claiming ahead and writing behind."""
@@ -46,6 +49,7 @@ class Line:
         lanes: Sequence[Lane] = tuple(Lane),
         seconds: float = 5.0,
         together_seconds: float = 0.05,
+        calm_seconds: float = 0.7,
         enough: Callable[[], bool] = lambda: False,
     ) -> None:
         """Begin with nothing; the threads start with the first job.
@@ -59,12 +63,15 @@ class Line:
             together_seconds: jobs that the model answers within this are claimed together, and
                 share a look for interactive ones. More: fewer transactions; an interactive
                 question may wait for so much longer than for the job in progress.
+            calm_seconds: the same where no interactive question has come for a minute, or none
+                is served. More: fuller passes; the first one that comes may wait so long.
             enough: whether no more may be claimed: the worker drains, or nothing succeeds.
         """
         self._desk, self._attempt, self._window = desk, attempt, desk.window
         self._urgent = Lane.INTERACTIVE in lanes
         self._seconds, self._enough = seconds, enough
         self._together_seconds, self._looked_at = together_seconds, float("-inf")
+        self._calm_seconds, self._urgent_at = calm_seconds, float("-inf")
         self._reader = ThreadPoolExecutor(1, "ahead")
         self._writer = ThreadPoolExecutor(1, "behind")
 
@@ -134,13 +141,21 @@ class Line:
         seconds = time.perf_counter() - started
         fit = 0.0
         if all(isinstance(outcome, Answered) for outcome in outcomes):
-            fit = sum(len(one.questions) for one in work) * self._together_seconds / seconds
+            fit = sum(len(one.questions) for one in work) * self._bearable() / seconds
         window = min(max(self._window, int(fit)), _MOST * self._window)
         self._desk = replace(self._desk, window=window)
         return outcomes
 
+    def _bearable(self) -> float:
+        """Return for how many seconds jobs may be answered together."""
+        calm = time.monotonic() - self._urgent_at > _CALM_SECONDS
+        return self._calm_seconds if calm else self._together_seconds
+
     def _urgent_first(self, work: Work, until: float, behind: Behind, progress: Progress) -> None:
-        if not self._urgent or work[0].job.lane is Lane.INTERACTIVE:
+        if work[0].job.lane is Lane.INTERACTIVE:
+            self._urgent_at = time.monotonic()
+            return
+        if not self._urgent:
             return
         if time.monotonic() - self._looked_at < self._together_seconds:
             return
@@ -149,6 +164,7 @@ class Line:
             urgent = outlast_the_database(answering.take_next, self._desk, Lane.INTERACTIVE)
             if urgent is None:
                 return
+            self._urgent_at = time.monotonic()
             hold(self._desk, urgent)
             behind.store(self._attempt(urgent, progress))
             # Before the last bulk job it is looked once, too: a question would wait for two.

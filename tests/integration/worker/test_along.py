@@ -61,7 +61,7 @@ def desk(engine):
 
 
 def line(desk, model, **values):
-    values = {"together_seconds": 0} | values
+    values = {"together_seconds": 0, "calm_seconds": 0} | values
     return Line(desk, partial(answering.answer, desk, Held(model)), **values)
 
 
@@ -260,7 +260,7 @@ def test_no_job_stays_held_when_the_attempt_raises(desk, engine):
 def test_jobs_that_the_model_answers_at_once_are_claimed_together_once_that_is_known(engine, desk):
     batch = stored_batch(engine, texts(*"abcdefghijkl"), job_size=2)
     model = Echo()
-    here = line(desk, model, together_seconds=30, lanes=[Lane.BULK])
+    here = line(desk, model, calm_seconds=30)
     here.answer(queued_ids(engine, batch)[0], quiet)
     # The second was claimed while the first computed, when its speed was not known.
     assert [len(one) for one in model.passes] == [4, 4, 4]
@@ -270,9 +270,32 @@ def test_jobs_that_the_model_answers_at_once_are_claimed_together_once_that_is_k
     assert [row.answer for row in all_results(engine, later)] == list("abcdefghijkl")
 
 
+def test_once_an_interactive_question_came_jobs_are_claimed_together_no_longer(
+    engine, desk, monkeypatch
+):
+    model, now = Echo(), [1_000.0]
+    here = line(desk, model, calm_seconds=30)
+    monkeypatch.setattr("worker.along.time.monotonic", lambda: now[0])
+
+    def passes(name):
+        batch = stored_batch(engine, texts(*"abcdefgh"), job_size=2, name=name)
+        model.passes.clear()
+        here.answer(queued_ids(engine, batch)[0], quiet)
+        return [len(one) for one in model.passes]
+
+    assert passes("how fast the model is isn't known") == [4, 4]
+    assert passes("calm") == [8]
+    ask = stored_batch(engine, texts("urgent"), name="ask", lane=Lane.INTERACTIVE)
+    here.answer(queued_ids(engine, ask)[0], quiet)
+    assert passes("soon after") == passes("still") == [4, 4]
+    now[0] += 61
+    passes("the first one goes by what was known before")
+    assert passes("calm again") == [8]
+
+
 def test_after_a_failed_attempt_as_few_jobs_are_claimed_together_as_at_first(engine, desk):
     model = Echo()
-    here = line(desk, model, together_seconds=30, lanes=[Lane.BULK])
+    here = line(desk, model, calm_seconds=30)
     here.answer(queued_ids(engine, stored_batch(engine, texts(*"abcd")))[0], quiet)
     here.answer(queued_ids(engine, stored_batch(engine, texts("poison"), name="p"))[0], quiet)
     batch = stored_batch(engine, texts(*"abcdefgh"), job_size=2, name="later")
