@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 KINDS = ("torch fp32", "onnx fp32", "onnx int8")  # bench@1, bench@2, bench@3
 
 _NAME = "bench"
+_MARKS = "…·•"  # no question ends in them
 SAMPLE = Path(str(files("stack"))) / "sample"
 COMMAND = [sys.executable, "-m", "stack"]
 WORKER = [*COMMAND, "worker"]
@@ -60,8 +62,13 @@ def read(path: Path) -> list[str]:
 
 
 def different(texts: list[str], repeat: int) -> list[str]:
-    """Repeat the texts with a number behind, so that no two are equal."""
-    return [f"{text} {n}" if n else text for n in range(repeat) for text in dict.fromkeys(texts)]
+    """Repeat the texts with other punctuation behind, so that no two are equal; 40 times at most.
+
+    The encoder has to read each. A number behind would make it read as well, but the cascade knows
+    few numbers, and would leave to the encoder what it answers as customers write it.
+    """
+    behind = ["".join(marks) for size in range(4) for marks in product(_MARKS, repeat=size)]
+    return [text + marks for marks in behind[:repeat] for text in dict.fromkeys(texts)]
 
 
 @contextmanager

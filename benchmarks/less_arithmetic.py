@@ -25,7 +25,7 @@ from pathlib import Path
 
 import _mill
 import _models
-from end_to_end import JOB
+from end_to_end import AT_ONCE
 
 from db.config import load
 from db.session import prepare
@@ -85,8 +85,8 @@ def measure(name: str, texts: Sequence[str], rounds: int) -> None:
 def answered(model: Model, texts: Sequence[str]) -> float:
     """Return questions/s."""
     started = time.perf_counter()
-    for start in range(0, len(texts), JOB):
-        answer_texts(model, texts[start : start + JOB])
+    for start in range(0, len(texts), AT_ONCE[0]):
+        answer_texts(model, texts[start : start + AT_ONCE[0]])
     return len(texts) / (time.perf_counter() - started)
 
 
