@@ -129,7 +129,7 @@ def main(lines: Path, folder: Path) -> None:
         title, draw = PLOTS[found["benchmark"]]
         figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
         draw(found, axes)
-        axes.set_title(title)
+        figure.suptitle(title)
         axes.spines[["top", "right"]].set_visible(False)
         figure.savefig(folder / f"{found['benchmark']}.png", dpi=100)
         plt.close(figure)

@@ -2,9 +2,9 @@
 
 Measures, one after the other on the same cores: the stack of docker-compose.yml with four
 workers, and four worker processes beside a PostgreSQL and a Redis without containers; one
-thread each, the sample's shop, its questions with other punctuation behind, so that no two are equal.
-Told is the rate from the first to the last stored result, by the database's own times: how long
-a command takes to start is in neither. Against the containers: Flower and the HTTP front
+thread each, the sample's shop, its questions with other punctuation behind, so that no two are
+equal. Told is the rate from the first to the last stored result, by the database's own times:
+how long a command takes to start is in neither. Against the containers: Flower and the HTTP front
 run beside them.
 
     python benchmarks/containers.py [--repeat 12] [--workers 4] [--rounds 2] [--image answermill]

@@ -1,10 +1,10 @@
 """How much of the bare engine's speed is left between a submitted file and committed results?
 
 Measures, in turns on the same cores: the engine in a bare loop, in one process, over 128 or 512
-questions at once, whichever is faster; and the main job, from the start of `submit` to the last committed result,
-with a worker that has loaded its model. Redis, the database, the producer and the worker
-share the cores with each other. Favours us: the worker is warm, as it is in production.
-Against us: the bare loop reads no file and stores nothing.
+questions at once, whichever is faster; and the main job, from the start of `submit` to the last
+committed result, with a worker that has loaded its model. Redis, the database, the producer and
+the worker share the cores with each other. Favours us: the worker is warm, as it is in
+production. Against us: the bare loop reads no file and stores nothing.
 
     python benchmarks/end_to_end.py [--questions FILE.csv] [--knowledge KB.jsonl] [--models DIR]
         [--kinds "onnx int8" …] [--databases sqlite postgresql] [--repeat 8] [--rounds 3]
