@@ -75,7 +75,7 @@ def check_distillable(entries: Sequence[Entry]) -> None:
     if len(entries) < 2 or phrasings < LEAST_PHRASINGS:  # noqa: PLR2004 - nothing to tell apart
         raise DistillingRefused(
             f"there are {phrasings} phrasings of {len(entries)} entries, and it takes"
-            f" {LEAST_PHRASINGS} of 2"
+            f" {LEAST_PHRASINGS} phrasings of 2"
         )
     check_trainer()
 

@@ -186,7 +186,7 @@ def test_what_is_no_row_of_layers_is_refused(tiny_encoder: Path):
     ("known", "problem"),
     [
         ([Entry("a", "A", [str(n) for n in range(200)])], "there are 200 phrasings of 1 entries"),
-        (entries(33), "there are 99 phrasings of 3 entries, and it takes 100 of 2"),
+        (entries(33), "there are 99 phrasings of 3 entries, and it takes 100 phrasings of 2"),
     ],
 )
 def test_too_little_to_learn_from_is_refused(
