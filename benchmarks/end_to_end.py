@@ -14,12 +14,18 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import _mill
 import _models
 
-AT_ONCE = (128, 512)
+if TYPE_CHECKING:
+    from worker.passes import Model
+
+JOB = 128
+_AT_ONCE = (JOB, 512)
 
 
 def main() -> None:
@@ -46,15 +52,18 @@ def bare_loop(kind: str, home: str, texts: list[str]) -> float:
     from worker.passes import answer_texts
 
     model = _models.loaded(Path(home), kind, 0)
-    answer_texts(model, texts[: AT_ONCE[0]])
+    answer_texts(model, texts[:JOB])
+    return max(answered(model, texts, at_once) for at_once in _AT_ONCE)
 
-    def rate(job: int) -> float:
-        started = time.perf_counter()
-        for start in range(0, len(texts), job):
-            answer_texts(model, texts[start : start + job])
-        return len(texts) / (time.perf_counter() - started)
 
-    return max(map(rate, AT_ONCE))
+def answered(model: Model, texts: Sequence[str], at_once: int = JOB) -> float:
+    """Return questions/s of a model in a bare loop over so many questions at once."""
+    from worker.passes import answer_texts
+
+    started = time.perf_counter()
+    for start in range(0, len(texts), at_once):
+        answer_texts(model, texts[start : start + at_once])
+    return len(texts) / (time.perf_counter() - started)
 
 
 def tell(count: int, found: dict[tuple[str, str], list[tuple[float, float]]]) -> None:

@@ -18,19 +18,18 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import _mill
 import _models
-from end_to_end import AT_ONCE
+from end_to_end import answered
 
 from db.config import load
 from db.session import prepare
 from worker.answer_cache import AnswerCache, Remembering
-from worker.passes import Model, answer_texts
+from worker.passes import Model
 from worker.threads import limit
 
 
@@ -80,14 +79,6 @@ def measure(name: str, texts: Sequence[str], rounds: int) -> None:
     _mill.tell_json(
         "less_arithmetic", questions=len(texts), without_pass=round(spared, 4), **figures
     )
-
-
-def answered(model: Model, texts: Sequence[str]) -> float:
-    """Return questions/s."""
-    started = time.perf_counter()
-    for start in range(0, len(texts), AT_ONCE[0]):
-        answer_texts(model, texts[start : start + AT_ONCE[0]])
-    return len(texts) / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from db.errors import DistillingRefused
-from worker.lifecycle.judging import Accuracy, hold_out, judge, sample
-from worker.lifecycle.tune import check_trainer
+from worker.lifecycle.judging import Accuracy
+from worker.lifecycle.workbench import TRAINING_COST, Workbench, check_trainer
 
 if TYPE_CHECKING:
     from worker.lifecycle.encoders import EncoderSource
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 LEAST_PHRASINGS = 100  # fewer say nothing about what customers write
 
 _MARGIN = 0.02  # of the held out that may get another entry than before, by `judging`
-_SEED = 7
-_ORIGINAL, _DISTILLED = "original", "distilled"
-_TRAINING_COST = 3  # a step of training computes forward, and backward at twice the cost
+_DISTILLED = "distilled"
 
 
 @dataclass(frozen=True)
@@ -108,58 +106,39 @@ def distil_encoder(
         EncoderInvalid: the encoder can't be loaded.
     """
     check_distillable(entries)
-    from worker.lifecycle.encoders import (  # brings torch
-        few_layers,
-        read_pooling,
-        write_encoder,
-        write_trained,
-    )
-    from worker.lifecycle.indexing import embed
+    from worker.lifecycle.encoders import few_layers  # brings torch
     from worker.lifecycle.training import Recipe, imitate
-    from worker.model.torch_encoder import TorchEncoder
 
     recipe = recipe or Recipe(epochs=3.0, least_steps=200, rate=3e-4)
-    entry_of = np.repeat(np.arange(len(entries)), [len(entry.questions) for entry in entries])
-    texts = [text for entry in entries for text in entry.questions]
-    held_out = hold_out(entry_of, _SEED)
-    judged, known = sample(held_out), np.flatnonzero(~held_out)
-    original = TorchEncoder.load(
-        folder / _ORIGINAL,
-        threads,
-        max_tokens=write_encoder(source, folder / _ORIGINAL),
-        pooling=read_pooling(source),
-    )
+    bench = Workbench.of(source, entries, folder, threads=threads, on_progress=on_progress)
+    known = np.flatnonzero(~bench.held_out)
+    original = bench.load()
     few, of = few_layers(original.model, layers, source.id)
     student = replace(original, model=few)
-    cost = max(1, round(_TRAINING_COST * layers / of))
+    cost = max(1, round(TRAINING_COST * layers / of))
     training = cost * recipe.readings(len(known))
-    total = len(texts) + training + len(judged)
-    embeddings = embed(original, texts, lambda done, _: on_progress(done, total))
+    bench.total = len(bench.texts) + training + len(bench.judged)
+    embeddings = bench.embed(original, bench.texts)
     imitate(
         student,
-        [texts[place] for place in known],
+        bench.some(known),
         embeddings[known],
-        on_step=lambda read: on_progress(len(texts) + cost * read, total),
+        on_step=lambda read: bench.tell(cost * read),
         recipe=recipe,
     )
-    begun = len(texts) + training
-    given = embed(
-        student,
-        [texts[place] for place in judged],
-        lambda done, _: on_progress(begun + done, total),
-    )
-    wanted, asked = embeddings[judged], held_out[judged]
-    before, after = (judge(rows, entry_of[judged], asked) for rows in (wanted, given))
+    bench.done += training
+    wanted, given = embeddings[bench.judged], bench.embed(student, bench.some(bench.judged))
+    asked = bench.held_out[bench.judged]
     came_to = Distilled(
         source,
         layers=layers,
         of=of,
-        held_out=int(held_out.sum()),
+        held_out=int(bench.held_out.sum()),
         cosine=float((given * wanted)[asked].sum(axis=1).mean()),
-        before=before,
-        after=after,
+        before=bench.judge(wanted),
+        after=bench.judge(given),
     )
     if not came_to.kept:
         return came_to
-    made = write_trained(student.model, source, folder / _DISTILLED, f"{layers} of {of} layers")
+    made = bench.save(student, _DISTILLED, f"{layers} of {of} layers")
     return replace(came_to, source=made)

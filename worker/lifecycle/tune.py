@@ -12,26 +12,16 @@ both.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from db.errors import ExtraMissing, TuningRefused
-from worker.lifecycle.judging import (
-    Accuracy,
-    Flags,
-    Floats,
-    Ints,
-    entry_means,
-    hold_out,
-    judge,
-    sample,
-)
+from db.errors import TuningRefused
+from worker.lifecycle.judging import Accuracy, Flags, Floats, entry_means
+from worker.lifecycle.workbench import TRAINING_COST, Workbench, check_trainer
 
 if TYPE_CHECKING:
     from worker.lifecycle.encoders import EncoderSource
@@ -43,9 +33,7 @@ LEAST_ENTRIES = 2
 LEAST_PHRASINGS = 4  # an entry, on average: fewer can't be both learnt from and judged by
 
 _SHARES = (1.0, 0.5)  # of the training, to choose from; more: longer, and chosen by chance
-_SEED = 7
-_ORIGINAL, _TRIAL, _WHOLE = "original", "trial", "tuned"
-_TRAINING_COST = 3  # a step of training computes forward, and backward at twice the cost
+_TRIAL, _WHOLE = "trial", "tuned"
 
 
 @dataclass(frozen=True)
@@ -92,17 +80,6 @@ def check_tunable(entries: Sequence[Entry]) -> None:
     check_trainer()
 
 
-def check_trainer() -> None:
-    """Check that what trains encoders is installed.
-
-    Raises:
-        ExtraMissing: a package is not.
-    """
-    for package in ("sentence_transformers", "datasets", "accelerate"):
-        if importlib.util.find_spec(package) is None:
-            raise ExtraMissing(package.replace("_", "-"), "lifecycle")
-
-
 def tune_encoder(
     source: EncoderSource,
     entries: Sequence[Entry],
@@ -128,34 +105,31 @@ def tune_encoder(
         EncoderInvalid: the encoder can't be loaded.
     """
     check_tunable(entries)
-    from worker.lifecycle.encoders import write_encoder  # brings torch
-    from worker.lifecycle.training import Recipe
+    from worker.lifecycle.training import Recipe  # brings torch
 
-    entry_of = np.repeat(np.arange(len(entries)), [len(entry.questions) for entry in entries])
-    bench = _Bench(
-        source=source,
-        texts=[text for entry in entries for text in entry.questions],
-        entry_of=entry_of,
-        held_out=hold_out(entry_of, _SEED),
-        folder=folder,
-        max_tokens=write_encoder(source, folder / _ORIGINAL),
-        threads=threads,
-        recipe=recipe or Recipe(),
-        on_progress=on_progress,
+    recipe = recipe or Recipe()
+    bench = Workbench.of(source, entries, folder, threads=threads, on_progress=on_progress)
+    known = len(bench.texts) - int(bench.held_out.sum())
+    bench.total = (
+        len(bench.texts)
+        + len(_SHARES) * len(bench.judged)
+        + _training(recipe, known)
+        + _training(recipe, len(bench.texts))
     )
-    tuned = _tune(bench, bench.load())
-    bench.finish()
+    tuned = _tune(bench, recipe)
+    on_progress(bench.total, bench.total)
     return tuned
 
 
-def _tune(bench: _Bench, original: TorchEncoder) -> Tuned:
+def _tune(bench: Workbench, recipe: Recipe) -> Tuned:
     from worker.lifecycle.training import mix
 
+    original = bench.load()
     embeddings = bench.embed(original, bench.texts)
     before = bench.judge(embeddings[bench.judged])
-    trained = bench.train(embeddings, ~bench.held_out)
+    trained = _trained(bench, recipe, embeddings, ~bench.held_out)
     mixed = {share: mix(original, trained, share) for share in _SHARES}
-    texts = [bench.texts[place] for place in bench.judged]
+    texts = bench.some(bench.judged)
     after = {share: bench.judge(bench.embed(mixed[share], texts)) for share in _SHARES}
     best = max(_SHARES, key=lambda share: after[share].mean)
     tuned = Tuned(
@@ -163,93 +137,31 @@ def _tune(bench: _Bench, original: TorchEncoder) -> Tuned:
         share=best if after[best].mean > before.mean else 0.0,
         before=before,
         after=after[best],
-        trial=bench.save(mixed[best], _TRIAL),
+        trial=bench.save(mixed[best], _TRIAL, "tuned"),
         held_out=bench.held_out,
     )
     if not tuned.helped:
         return tuned
-    whole = bench.train(embeddings, np.ones_like(bench.held_out))
-    return replace(tuned, source=bench.save(mix(original, whole, best), _WHOLE))
+    whole = _trained(bench, recipe, embeddings, np.ones_like(bench.held_out))
+    return replace(tuned, source=bench.save(mix(original, whole, best), _WHOLE, "tuned"))
 
 
-@dataclass
-class _Bench:
-    """What the steps of tuning share, and how far they are."""
+def _trained(bench: Workbench, recipe: Recipe, embeddings: Floats, chosen: Flags) -> TorchEncoder:
+    """Train the original, which gave the embeddings, on the chosen phrasings."""
+    from worker.lifecycle.training import train
 
-    source: EncoderSource
-    texts: list[str]
-    entry_of: Ints
-    held_out: Flags
-    folder: Path
-    max_tokens: int
-    threads: int
-    recipe: Recipe
-    on_progress: Callable[[int, int], None]
-    done: int = 0
+    encoder, places = bench.load(), np.flatnonzero(chosen)
+    train(
+        encoder,
+        bench.some(places),
+        bench.entry_of[places],
+        entry_means(embeddings[places], bench.entry_of[places]),
+        recipe=recipe,
+        on_step=lambda read: bench.tell(TRAINING_COST * read),
+    )
+    bench.done += _training(recipe, len(places))
+    return encoder
 
-    @cached_property
-    def judged(self) -> Ints:
-        """The places of the phrasings that encoders are judged by."""
-        return sample(self.held_out)
 
-    def load(self) -> TorchEncoder:
-        """Load the original."""
-        from worker.lifecycle.encoders import read_pooling
-        from worker.model.torch_encoder import TorchEncoder
-
-        return TorchEncoder.load(
-            self.folder / _ORIGINAL,
-            self.threads,
-            max_tokens=self.max_tokens,
-            pooling=read_pooling(self.source),
-        )
-
-    def embed(self, encoder: TorchEncoder, texts: list[str]) -> Floats:
-        """Embed phrasings."""
-        from worker.lifecycle.indexing import embed
-
-        embeddings = embed(encoder, texts, lambda done, _: self._tell(done))
-        self.done += len(texts)
-        return embeddings
-
-    def judge(self, embeddings: Floats) -> Accuracy:
-        """Judge an encoder by the embeddings of the phrasings that are judged."""
-        return judge(embeddings, self.entry_of[self.judged], self.held_out[self.judged])
-
-    def train(self, embeddings: Floats, chosen: Flags) -> TorchEncoder:
-        """Train the original, which gave the embeddings, on the chosen phrasings."""
-        from worker.lifecycle.training import train
-
-        encoder, places = self.load(), np.flatnonzero(chosen)
-        train(
-            encoder,
-            [self.texts[place] for place in places],
-            self.entry_of[places],
-            entry_means(embeddings[places], self.entry_of[places]),
-            recipe=self.recipe,
-            on_step=lambda read: self._tell(_TRAINING_COST * read),
-        )
-        self.done += self._training(len(places))
-        return encoder
-
-    def save(self, encoder: TorchEncoder, name: str) -> EncoderSource:
-        """Write a trained encoder."""
-        from worker.lifecycle.encoders import write_trained
-
-        return write_trained(encoder.model, self.source, self.folder / name, "tuned")
-
-    def finish(self) -> None:
-        """Say that nothing is left to do."""
-        self.on_progress(self._total, self._total)
-
-    def _tell(self, more: int) -> None:
-        self.on_progress(self.done + more, self._total)
-
-    @property
-    def _total(self) -> int:
-        known = len(self.texts) - int(self.held_out.sum())
-        embedding = len(self.texts) + len(_SHARES) * len(self.judged)
-        return embedding + self._training(known) + self._training(len(self.texts))
-
-    def _training(self, phrasings: int) -> int:
-        return _TRAINING_COST * self.recipe.readings(phrasings)
+def _training(recipe: Recipe, phrasings: int) -> int:
+    return TRAINING_COST * recipe.readings(phrasings)

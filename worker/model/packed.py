@@ -76,11 +76,13 @@ class Packing:
 
     def _parts(self, tokens: _Tokens) -> Iterator[list[Sequence[int]]]:
         part: list[Sequence[int]] = []
+        size = 0
         for ids in tokens:
-            if part and sum(map(len, part)) + len(ids) > self.tokens:
+            if part and size + len(ids) > self.tokens:
                 yield part
-                part = []
+                part, size = [], 0
             part.append(ids)
+            size += len(ids)
         yield part
 
     def _pass(self, tokens: _Tokens) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,6 +86,20 @@ def run(home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
         return status, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def build_from(run, tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Build a version of `shop` from entries, as a knowledge base's lines tell them."""
+    monkeypatch.setenv("ANSWERMILL_THREADS", "1")
+
+    def build_from(*words: str, entries: list[dict[str, object]]) -> tuple[int, str, str]:
+        file = tmp_path / "kb.jsonl"
+        file.write_text("\n".join(map(json.dumps, entries)), encoding="utf-8")
+        fixed = ["build", "--name", "shop", "--knowledge", str(file), "--encoder"]
+        return run(*fixed, str(tiny_encoder), *words)
+
+    return build_from
 
 
 @pytest.fixture

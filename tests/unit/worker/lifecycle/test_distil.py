@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoModel
 
 from db.errors import DistillingRefused, EncoderInvalid, ExtraMissing
-from worker.lifecycle import distil, training
+from worker.lifecycle import training, workbench
 from worker.lifecycle.distil import Distilled, check_distillable, distil_encoder
 from worker.lifecycle.encoders import EncoderSource, few_layers, write_encoder
 from worker.lifecycle.judging import Accuracy
@@ -99,7 +99,7 @@ def test_where_too_much_is_lost_the_original_stays(
     distiller: Distiller, monkeypatch: pytest.MonkeyPatch
 ):
     told = iter([Accuracy(0.9, 0.9), Accuracy(0.87, 0.88)])
-    monkeypatch.setattr(distil, "judge", lambda *_: next(told))
+    monkeypatch.setattr(workbench, "judge", lambda *_: next(told))
     distilled = distiller(entries())
     assert (distilled.kept, distilled.source) == (False, distiller.source)
     assert not (distiller.folder / "run" / "distilled").exists()
@@ -109,7 +109,7 @@ def test_where_too_much_is_lost_the_original_stays(
 def test_it_is_judged_by_what_it_was_not_taught(
     distiller: Distiller, monkeypatch: pytest.MonkeyPatch
 ):
-    taught, judged, imitate, judge = [], [], training.imitate, distil.judge
+    taught, judged, imitate, judge = [], [], training.imitate, workbench.judge
 
     def watch(encoder, texts, *more, **named):
         taught.extend(texts)
@@ -120,7 +120,7 @@ def test_it_is_judged_by_what_it_was_not_taught(
         return judge(embeddings, entry_of, asked)
 
     monkeypatch.setattr(training, "imitate", watch)
-    monkeypatch.setattr(distil, "judge", watch_judge)
+    monkeypatch.setattr(workbench, "judge", watch_judge)
     distilled = distiller(entries())
     assert len(taught) == len(set(taught)) == 180 - distilled.held_out
     assert judged == [distilled.held_out] * 2

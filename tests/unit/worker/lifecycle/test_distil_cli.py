@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from db import terminal
 from worker.lifecycle import distil
-from worker.lifecycle.cli import app
 
 KB = [
     {"id": "refund", "answer": "Soon.", "questions": [f"refund {n}" for n in range(60)]},
@@ -18,25 +17,8 @@ KB = [
 
 
 @pytest.fixture
-def build(
-    home: Path,
-    tmp_path: Path,
-    tiny_encoder: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setenv("ANSWERMILL_HOME", str(home))
-    monkeypatch.setenv("ANSWERMILL_THREADS", "1")
-
-    def build(*words: str, entries: list[dict[str, object]] = KB) -> tuple[int, str, str]:
-        file = tmp_path / "kb.jsonl"
-        file.write_text("\n".join(map(json.dumps, entries)), encoding="utf-8")
-        fixed = ["build", "--name", "shop", "--knowledge", str(file), "--encoder"]
-        status = terminal.run(app, [*fixed, str(tiny_encoder), *words])
-        captured = capfd.readouterr()
-        return status, captured.out, captured.err
-
-    return build
+def build(build_from):
+    return partial(build_from, entries=KB)
 
 
 def test_an_encoder_is_distilled_and_what_came_of_it_is_told(build):
