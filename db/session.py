@@ -235,7 +235,9 @@ class DatabaseClock:
     """The database's time, so that the clocks of many machines need not agree.
 
     Asked once and then carried on by this machine's monotonic clock, which no
-    administrator sets; asked again now and then against drift.
+    administrator sets; asked again now and then against drift. That takes a connection, so
+    whoever may be one of many threads asks before it takes one itself: as many as there are
+    connections, each holding one and waiting for a second, would wait for each other.
     """
 
     def __init__(self, engine: sa.Engine, *, refresh_seconds: float = 300.0) -> None:

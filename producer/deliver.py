@@ -49,8 +49,9 @@ def deliver_due(sender: Sender) -> int:
     Raises:
         DatabaseAway: it can't be reached; what was not noted is sent again.
     """
+    now = sender.clock()
     with transaction(sender.engine) as conn:
-        due = deliveries.claim_due(conn, sender.clock(), _AT_ONCE)
+        due = deliveries.claim_due(conn, now, _AT_ONCE)
     if due:
         with ThreadPoolExecutor(len(due), thread_name_prefix="webhook") as pool:
             list(pool.map(partial(_deliver, sender), *zip(*due, strict=True)))
@@ -61,9 +62,10 @@ def _deliver(sender: Sender, delivery: Delivery, url: str) -> None:
     body = _body(sender.engine, delivery, sender.clock())
     status, error = _sent(sender, delivery, url, body)
     facts = {"delivery": delivery.id, "batch": delivery.batch_id, "attempt": delivery.attempts}
+    now = sender.clock()
     with transaction(sender.engine) as conn:
         if status is not None and error is None:
-            deliveries.note_delivered(conn, delivery.id, status, sender.clock())
+            deliveries.note_delivered(conn, delivery.id, status, now)
             log.info("webhook delivered", status=status, **facts)
             return
         told, final = str(error), status == HTTPStatus.GONE

@@ -59,9 +59,10 @@ def retry(
     total = 0
     while total < found.questions:
         room.take(min(found.questions - total, _JOBS * settings.job_size, room.most))
+        now = clock()
         with transaction(engine) as conn:
             count = failures.retry(
-                conn, batch, statuses, limit=_JOBS, now=clock(), since=since, only=only
+                conn, batch, statuses, limit=_JOBS, now=now, since=since, only=only
             )
         if not count:
             break  # somebody else retries them, too

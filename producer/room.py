@@ -100,6 +100,7 @@ class Room:
 
     def _measure(self, count: int) -> SystemFull | None:
         """Look how much room there is; return what is wrong if it is less than so many."""
+        since = self._clock() - _WINDOW
         with reading(self._engine) as conn:
             waiting = backlog.waiting(conn, self._limits[-1][1])
             left = {
@@ -110,7 +111,7 @@ class Room:
             if self._left >= count:
                 return None
             limit, lanes = left[self._left]
-            rate = backlog.drained(conn, lanes, self._clock() - _WINDOW) / _WINDOW.total_seconds()
+            rate = backlog.drained(conn, lanes, since) / _WINDOW.total_seconds()
         lane = None if len(lanes) > 1 else lanes[0].value
         return SystemFull(lane, limit - self._left, limit, _retry_in(count - self._left, rate))
 

@@ -80,8 +80,9 @@ def _key() -> Key:
     key = None
     if secret and secret.startswith(keys.PREFIX):
         s = here()
+        now = s.clock()
         with reading(s.engine) as conn:
-            key = keys.find(conn, secret, s.clock())
+            key = keys.find(conn, secret, now)
     if key is None:
         hint = "send Authorization: Bearer KEY; `answermill keys create` makes one"
         told = "no live key was sent"
@@ -100,13 +101,14 @@ def _signed_in() -> Key:
 def _note(key: Key) -> None:
     s = here()
     target = "/".join(str(value) for value in (request.view_args or {}).values())
+    now = s.clock()
     with transaction(s.engine) as conn:
         g.note = keys.record(
             conn,
             actor=f"key {key.name}",
             action=str(request.endpoint),
             target=target if target.isprintable() else "",
-            now=s.clock(),
+            now=now,
         )
 
 

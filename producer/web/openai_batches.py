@@ -56,9 +56,10 @@ def create(body: NewOrder) -> Response:
 def listing(query: After) -> Response:
     """Tell which batches were made of files, the newest first."""
     s = here()
+    now = s.clock()
     with reading(s.engine) as conn:
         found = files.newest_orders(conn, query.limit + 1, query.after)
-        data = [_document(conn, order, s.clock()) for order in found[: query.limit]]
+        data = [_document(conn, order, now) for order in found[: query.limit]]
     return jsonify(object="list", data=data, has_more=len(found) > query.limit)
 
 
@@ -82,8 +83,9 @@ def cancel(path: OrderPath) -> Response:
 
 def _told(name: str) -> Response:
     s = here()
+    now = s.clock()
     with reading(s.engine) as conn:
-        return jsonify(_document(conn, files.ordered(conn, name), s.clock()))
+        return jsonify(_document(conn, files.ordered(conn, name), now))
 
 
 def _document(conn: sa.Connection, order: Order, now: datetime) -> dict[str, Any]:

@@ -95,5 +95,6 @@ def key() -> Key | None:
     if key_id is None:
         return None
     s = here()
+    now = s.clock()
     with reading(s.engine) as conn:
-        return keys.live(conn, key_id, s.clock())
+        return keys.live(conn, key_id, now)

@@ -173,14 +173,15 @@ def sign_in() -> str:
 def begin() -> AnyResponse | tuple[str, int]:
     """Begin a session."""
     s, secret = here(), request.form.get("key", "").strip()
+    now = s.clock()
     with reading(s.engine) as conn:
-        key = keys.find(conn, secret, s.clock()) if secret.startswith(keys.PREFIX) else None
+        key = keys.find(conn, secret, now) if secret.startswith(keys.PREFIX) else None
     goal = _own(request.form.get("next"))
     if key is None:
         return render_template("sign_in.html", next=goal, refused=True), 401
     sessions.begin(key)
     with transaction(s.engine) as conn:
-        actor, now = f"key {key.name}", s.clock()
+        actor = f"key {key.name}"
         keys.record(conn, actor=actor, action="page.sign_in", target="", now=now, status=303)
     return redirect(goal or url_for("page.home"), 303)
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
+import traceback
+from collections import defaultdict
+from dataclasses import replace
 
 import pytest
+from flask import has_request_context
+from sqlalchemy import event
 
 from db import batches, keys
 from db.keys import Scope
@@ -55,8 +61,25 @@ def key(engine):
 
 @pytest.fixture
 def front(settings, engine, client):
-    """The app."""
-    return create_app(surround(settings, engine, client))
+    """The app, no request of which may want a second connection while it holds one.
+
+    All threads of a process share a few connections: each holding one, none gets a second.
+    """
+    clock = DatabaseClock(engine, refresh_seconds=-1)  # always asks the database
+    held, twice = defaultdict(int), []
+
+    def take(*_):
+        if held[threading.get_ident()] and has_request_context():
+            twice.append("".join(traceback.format_stack(limit=20)))
+        held[threading.get_ident()] += 1
+
+    def give_back(*_):
+        held[threading.get_ident()] -= 1
+
+    event.listen(engine, "checkout", take)
+    event.listen(engine, "checkin", give_back)
+    yield create_app(replace(surround(settings, engine, client), clock=clock))
+    assert not twice, twice[0]
 
 
 @pytest.fixture
