@@ -24,6 +24,7 @@ from worker import child, meters, tasks
 from worker.breaker import Breaker
 from worker.child import Load
 from worker.connection import SteadyConnection
+from worker.memory import keep_still
 from worker.model.place import require_bundle
 from worker.passes import Model
 from worker.threads import limit
@@ -82,6 +83,7 @@ def create_app(
         forked()
         place.child = child.begin(app, settings, load, breaker, lambda: bool(draining.value))
 
+    signals.worker_init.connect(lambda **_: keep_still(), weak=False)
     signals.worker_process_init.connect(begin, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
     signals.setup_logging.connect(lambda **_: logs.configure(settings), weak=False)

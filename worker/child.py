@@ -34,7 +34,7 @@ from worker.breaker import Breaker
 from worker.draining import Drain
 from worker.following import Following
 from worker.leases import LeaseKeeper
-from worker.memory import give_back, left
+from worker.memory import give_back, keep_still, left, trim
 from worker.meters import Metered, Meters
 from worker.passes import Model
 from worker.sparing import Sparing
@@ -123,7 +123,8 @@ def begin(
         model_version=lambda: following.version,
         failures=breaker.state,
     )
-    give_back()  # of what loading took beside the model
+    keep_still()
+    trim()  # what loading took beside the model
     log.info("model loaded", model=model)
     following.start()
     vitals.start()

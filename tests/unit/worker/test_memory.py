@@ -7,7 +7,7 @@ import weakref
 import psutil
 import pytest
 
-from worker.memory import give_back
+from worker.memory import give_back, keep_still
 
 
 class Ring:
@@ -26,6 +26,20 @@ def test_what_only_cycles_hold_is_freed():
         assert held() is None
     finally:
         gc.enable()
+
+
+def test_what_is_kept_still_is_passed_over_until_it_is_given_back():
+    ring = Ring()
+    held = weakref.ref(ring)
+    try:
+        keep_still()
+        del ring
+        keep_still()
+        assert held() is not None
+        give_back()
+        assert held() is None
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc can trim")
