@@ -14,7 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -193,8 +193,10 @@ def measured(settings: Settings, count: int) -> Iterator[Measured]:
 def _processor_seconds(settings: Settings) -> float:
     """Return what this process, PostgreSQL and the children of both have used, ended ones too."""
     postmaster = int((settings.home / "pg" / "postmaster.pid").read_text().split()[0])
-    found = [*family(os.getpid()), *family(postmaster)]
-    return float(sum(sum(process.cpu_times()[:4]) for process in found))
+    while True:
+        found = [*family(os.getpid()), *family(postmaster)]
+        with suppress(psutil.NoSuchProcess):  # one ended meanwhile: now its parent has its time
+            return float(sum(sum(process.cpu_times()[:4]) for process in found))
 
 
 def machine() -> str:

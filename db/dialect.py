@@ -56,7 +56,7 @@ def insert_many(
     marks = ", ".join("?" * len(columns))
     conn.exec_driver_sql(
         f"INSERT INTO {table.name} ({names}) VALUES ({marks})",  # noqa: S608 - names of our own tables
-        [tuple(_written(row, writers)) for row in rows],
+        list(_written(rows, writers)),
     )
 
 
@@ -107,8 +107,8 @@ def _copy(
     raw = conn.connection.cursor()
     try:
         with raw.copy(statement) as copy:
-            for row in rows:
-                copy.write_row(_written(row, writers) if writers else row)
+            for row in _written(rows, writers):
+                copy.write_row(row)
     except psycopg.Error as error:  # as SQLAlchemy tells the faults of its own statements
         told = exc.DBAPIError.instance(statement, None, error, psycopg.Error, dialect=conn.dialect)
         raise told from error
@@ -135,14 +135,16 @@ def _times(table: sa.Table, columns: Sequence[str]) -> list[tuple[int, Convert]]
     return [(i, _sqlite_time) for i, kind in enumerate(kinds) if isinstance(kind, UtcDateTime)]
 
 
-def _written(row: Sequence[Any], writers: Sequence[tuple[int, Convert]]) -> Sequence[Any]:
-    places = [(i, convert) for i, convert in writers if row[i] is not None]
-    if not places:  # as most rows are
-        return row
-    values = list(row)
-    for i, convert in places:  # one value may be written as JSON, then sealed
-        values[i] = convert(values[i])
-    return values
+def _written(
+    rows: Iterable[Sequence[Any]], writers: Sequence[tuple[int, Convert]]
+) -> Iterable[Sequence[Any]]:
+    """Return the rows as they are written; by columns, as row by row takes twice as long."""
+    if not writers:
+        return rows
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+    for i, convert in writers if columns else ():  # one value may be written as JSON, then sealed
+        columns[i] = [None if value is None else convert(value) for value in columns[i]]
+    return zip(*columns, strict=True)
 
 
 def _dumped(value: object) -> str:

@@ -7,8 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from db import results
+from db.config import Settings
 from db.entities import RunnerUp, Status
-from db.session import reading, transaction
+from db.session import open_engine, reading, transaction
 from tests.factories import (
     NOW,
     all_results,
@@ -128,3 +129,39 @@ def test_only_questions_without_a_result_are_unanswered(engine):
         2: "answered",
         3: "failed",
     }
+
+
+_ASKED_MANY = """
+    INSERT INTO questions (batch_id, position, key, text)
+    SELECT :batch, n, 'k' || n, 'Where?' FROM generate_series(1, :last) AS n
+"""
+_ANSWERED_MANY = """
+    INSERT INTO result_rows (batch_id, position, key, cursor, status, answered_at)
+    SELECT :batch, n, 'k' || n, n, 'answered', now() FROM generate_series(1, :answered) AS n
+"""
+_READ_BY_CURSOR = """
+    SELECT pg_stat_get_xact_tuples_returned('ix_result_rows_batch_id_cursor'::regclass)
+"""
+
+
+@pytest.fixture
+def newer_than_statistics(postgres_url):
+    """A connection to a database that knows nothing of its last batch, 4, half of it answered."""
+    engine = open_engine(Settings(database_url=postgres_url, broker_url="redis://unused"))
+    with engine.connect() as conn:
+        conn.execute(sa.text("SET session_replication_role = replica"))  # no batches, no keys
+        for batch in (1, 2, 3, 4):
+            if batch == 4:
+                conn.execute(sa.text("ANALYZE questions, result_rows"))
+            told = {"batch": batch, "last": 10_000, "answered": 5_000 if batch == 4 else 10_000}
+            conn.execute(sa.text(_ASKED_MANY), told)
+            conn.execute(sa.text(_ANSWERED_MANY), told)
+        yield conn
+    engine.dispose()
+
+
+def test_a_range_of_a_new_batch_is_read_alone(newer_than_statistics):
+    conn = newer_than_statistics
+    assert len(results.unanswered(conn, 4, 4_937, 5_064)) == 64
+    assert results.counts(conn, 4, 4_937, 5_064)["answered"] == 64
+    assert conn.scalar(sa.text(_READ_BY_CURSOR)) == 0
