@@ -22,12 +22,15 @@ import psutil
 import psycopg
 import sqlalchemy as sa
 
-from db import versions
-from db.config import Settings, load
-from db.migrate import upgrade
-from db.session import DatabaseClock, open_engine, reading, transaction
-from stack.embedded import redis_service
-from worker.model.place import bundle_path
+from core.settings.load import load
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.engine import open_engine
+from db.migrations.run import upgrade
+from db.queries import model_versions
+from db.session import reading, transaction
+from stack.local.supervisor import redis_service
+from worker.model.bundle.location import bundle_path
 
 MODEL = "bench"
 _WORKER = Path(__file__).with_name("_worker.py")
@@ -82,8 +85,8 @@ def promote_stand_in(settings: Settings) -> None:
     engine = open_engine(settings)
     with transaction(engine) as conn:
         now = DatabaseClock(engine)()
-        version = versions.register(conn, name=MODEL, digest="none", metrics={}, now=now)
-        versions.promote(conn, version, by="benchmark", now=now)
+        version = model_versions.register(conn, name=MODEL, digest="none", metrics={}, now=now)
+        model_versions.promote(conn, version, by="benchmark", now=now)
     bundle_path(settings.models, version.name, version.digest).mkdir(parents=True, exist_ok=True)
     engine.dispose()
 

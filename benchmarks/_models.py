@@ -26,14 +26,17 @@ import _mill
 import psutil
 import sqlalchemy as sa
 
-from db import versions
-from db.config import Settings, load
-from db.entities import ModelVersion, VersionState
-from db.session import DatabaseClock, open_engine, reading, transaction
+from core.domain.model_version import ModelVersion, VersionState
+from core.settings.load import load
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.engine import open_engine
+from db.queries import model_versions
+from db.session import reading, transaction
 from db.tables import result_rows as rows
 
 if TYPE_CHECKING:
-    from worker.model.loaded import LoadedModel
+    from worker.model.loaded_model import LoadedModel
 
 KINDS = ("torch fp32", "onnx fp32", "onnx int8")  # bench@1, bench@2, bench@3
 
@@ -104,22 +107,22 @@ def register(settings: Settings, home: Path) -> None:
     with transaction(engine) as conn:
         now = DatabaseClock(engine)()
         for digest in _digests(home):
-            made = versions.register(conn, name=_NAME, digest=digest, metrics={}, now=now)
+            made = model_versions.register(conn, name=_NAME, digest=digest, metrics={}, now=now)
             if made.version == 1:
-                versions.promote(conn, made, by="benchmark", now=now)
+                model_versions.promote(conn, made, by="benchmark", now=now)
     engine.dispose()
 
 
 def _digests(home: Path) -> list[str]:
     """Return the digest of each version's bundle, in the order of the kinds."""
-    from worker.model.bundle import open_bundle
+    from worker.model.bundle.bundle import open_bundle
 
     return [open_bundle(bundle(home, kind)).manifest.digest for kind in KINDS]
 
 
 def bundle(home: Path, kind: str) -> Path:
     """Return where the version of that kind lies."""
-    from worker.model.bundle import open_bundle
+    from worker.model.bundle.bundle import open_bundle
 
     for path in (home / "models" / _NAME).iterdir():
         made = open_bundle(path).manifest
@@ -219,7 +222,7 @@ def _entries(settings: Settings, batch: int) -> list[str | None]:
 
 def loaded(home: Path, kind: str, threads: int) -> LoadedModel:
     """Load a version in this process, its threads limited as a worker limits them."""
-    from worker.threads import limit
+    from worker.process.cpu_threads import limit
 
     settings, threads = load(home=home), limit(threads)
     from worker.model.registry import load_version  # numpy and torch come after their settings

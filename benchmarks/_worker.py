@@ -14,10 +14,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from db.config import Settings, load
-from db.entities import Answer, Lane, ModelVersion, Status
-from worker.app import run
-from worker.passes import PassBudget
+from core.domain.batch import Lane
+from core.domain.model_version import ModelVersion
+from core.domain.result import Answer, Status
+from core.settings.load import load
+from core.settings.settings import Settings
+from worker.inference.protocol import PassBudget
+from worker.process.parent import run
 
 _FULL = 128  # questions
 _ALL = PassBudget(tokens=1 << 20, questions=1 << 20)

@@ -22,10 +22,14 @@ from typing import Any
 import _mill
 import sqlalchemy as sa
 
-from db import batches, cipher, claims, jobs, results
-from db.config import load
-from db.entities import Answer, Batch, Job, Lane, Question, Result, Status
-from db.session import open_engine, reading, transaction
+from core import encryption
+from core.domain.batch import Batch, Lane, Question
+from core.domain.job import Job
+from core.domain.result import Answer, Result, Status
+from core.settings.load import load
+from db.engine import open_engine
+from db.queries import batches, claims, jobs, questions, results
+from db.session import reading, transaction
 
 TEXT = "Hello, I ordered a blue jacket last week and it still says processing, number {}, why?"
 ANSWER = 'Open "My orders" in your account and tap the order to see its live tracking. {}'
@@ -42,7 +46,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with _mill.surroundings() as settings:
-        os.environ["ANSWERMILL_ENCRYPTION_KEYS"] = cipher.new_key()
+        os.environ["ANSWERMILL_ENCRYPTION_KEYS"] = encryption.new_key()
         engines = {"plain": open_engine(settings), "encrypted": open_engine(load())}
         found: dict[str, list[Figures]] = {name: [] for name in engines}
         for number in range(options.rounds + 1):  # the first one warms up
@@ -78,7 +82,7 @@ def store_questions(engine: sa.Engine, batch: Batch, count: int) -> None:
         last = min(first + SLICE, count + 1)
         asked = [Question(n, str(n), TEXT.format(n)) for n in range(first, last)]
         with transaction(engine) as conn:
-            batches.append(conn, batch, asked, job_size=JOB, sent=True, now=NOW)
+            questions.append(conn, batch, asked, job_size=JOB, sent=True, now=NOW)
 
 
 def read_questions(engine: sa.Engine, batch: Batch) -> None:

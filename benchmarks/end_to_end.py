@@ -22,7 +22,7 @@ import _mill
 import _models
 
 if TYPE_CHECKING:
-    from worker.passes import Model
+    from worker.inference.protocol import Model
 
 JOB = 128
 _AT_ONCE = (JOB, 512)
@@ -49,7 +49,7 @@ def main() -> None:
 
 def bare_loop(kind: str, home: str, texts: list[str]) -> float:
     """Return questions/s of the engine alone, at its best."""
-    from worker.passes import answer_texts
+    from worker.inference.passes import answer_texts
 
     model = _models.loaded(Path(home), kind, 0)
     answer_texts(model, texts[:JOB])
@@ -58,7 +58,7 @@ def bare_loop(kind: str, home: str, texts: list[str]) -> float:
 
 def answered(model: Model, texts: Sequence[str], at_once: int = JOB) -> float:
     """Return questions/s of a model in a bare loop over so many questions at once."""
-    from worker.passes import answer_texts
+    from worker.inference.passes import answer_texts
 
     started = time.perf_counter()
     for start in range(0, len(texts), at_once):

@@ -53,7 +53,7 @@ def alone(what: str, home: str, texts: list[str]) -> object:
 
 def peak() -> dict[str, float]:
     """Return FLOP/s of the best of the libraries and sizes, on all cores together."""
-    from worker.threads import limit
+    from worker.process.cpu_threads import limit
 
     threads = limit()
     import numpy as np
@@ -83,7 +83,7 @@ def _at_once(multiply: Callable[[], object], threads: int, size: int) -> None:
 
 def rates(kind: str, home: Path, texts: list[str]) -> dict[str, float]:
     """Return questions/s, and FLOP/s of the encoder."""
-    from worker.passes import answer_texts, form_passes
+    from worker.inference.passes import answer_texts, form_passes
 
     model = _models.loaded(home, kind, 0)
     tokens = model.tokenize(texts)

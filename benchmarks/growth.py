@@ -20,9 +20,12 @@ from datetime import timedelta
 import _mill
 import sqlalchemy as sa
 
-from db import batches, claims, jobs, results
-from db.entities import Answer, Batch, Lane, Question, Result, Status
-from db.session import DatabaseClock, open_engine, reading, transaction
+from core.domain.batch import Batch, Lane, Question
+from core.domain.result import Answer, Result, Status
+from db.clock import DatabaseClock
+from db.engine import open_engine
+from db.queries import batches, claims, jobs, questions, results
+from db.session import reading, transaction
 
 JOB, SLICE, BATCH = 128, 4096, 100_000
 LEASE = timedelta(hours=1)
@@ -101,7 +104,7 @@ def measure(engine: sa.Engine, clock: DatabaseClock, size: int, repeat: int) -> 
         first = next(slices)
         asked = [Question(n, f"k{n}", f"Where is {n}?") for n in range(first, first + SLICE)]
         with transaction(engine) as conn:
-            batches.append(conn, batch, asked, job_size=JOB, sent=True, now=clock())
+            questions.append(conn, batch, asked, job_size=JOB, sent=True, now=clock())
 
     def claim() -> None:
         with transaction(engine) as conn:

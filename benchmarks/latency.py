@@ -21,10 +21,10 @@ from pathlib import Path
 import _mill
 from queue_and_database import submit, write_questions
 
-from db.config import Settings
-from db.session import open_engine
-from producer.ask import ask
-from producer.broker import open_broker
+from broker.client import open_broker
+from core.settings.settings import Settings
+from db.engine import open_engine
+from producer.submission.ask import ask
 
 
 def main() -> None:

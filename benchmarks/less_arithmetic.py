@@ -26,11 +26,11 @@ import _mill
 import _models
 from end_to_end import answered
 
-from db.config import load
-from db.session import prepare
-from worker.answer_cache import AnswerCache, Remembering
-from worker.passes import Model
-from worker.threads import limit
+from core.settings.load import load
+from db.schema import prepare
+from worker.inference.answer_cache import AnswerCache, Remembering
+from worker.inference.protocol import Model
+from worker.process.cpu_threads import limit
 
 
 def main() -> None:

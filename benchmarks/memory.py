@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def bare(kind: str, home: str, texts: list[str]) -> float:
-    from worker.passes import answer_texts
+    from worker.inference.passes import answer_texts
 
     model = _models.loaded(Path(home), kind, 0)
     for start in range(0, len(texts), JOB):

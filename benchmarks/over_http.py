@@ -26,7 +26,7 @@ from pathlib import Path
 import _mill
 from latency import at
 
-from db.config import Settings
+from core.settings.settings import Settings
 
 _START_SECONDS = 60
 _ROWS = 2_000  # of an upload that go out together

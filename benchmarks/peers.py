@@ -25,7 +25,7 @@ from pathlib import Path
 import _mill
 import queue_and_database as ours
 
-from db.config import Settings
+from core.settings.settings import Settings
 
 HERE = Path(__file__).parent
 PEERS = {

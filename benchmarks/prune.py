@@ -22,10 +22,15 @@ from datetime import timedelta
 import _mill
 import sqlalchemy as sa
 
-from db import batches, claims, jobs, results
-from db.config import Settings
-from db.entities import Answer, BatchState, JobState, Lane, Question, Result, Status
-from db.session import DatabaseClock, open_engine, transaction
+from core.domain.batch import BatchState, Lane, Question
+from core.domain.job import JobState
+from core.domain.result import Answer, Result, Status
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.engine import open_engine
+from db.queries import batches, claims, jobs, results
+from db.queries.questions import append
+from db.session import transaction
 from db.tables import batches as b
 from db.tables import jobs as j
 
@@ -84,7 +89,7 @@ def fill(engine: sa.Engine, clock: DatabaseClock, name: str) -> None:
         batch = batches.create(conn, name=name, **words)
     for asked in slices(BATCH):
         with transaction(engine) as conn:
-            batches.append(conn, batch, asked, job_size=JOB, sent=True, now=now)
+            append(conn, batch, asked, job_size=JOB, sent=True, now=now)
             rows = [Result(one.position, one.key, ANSWER, "prune@1", now) for one in asked]
             results.insert(conn, [(batch.id, row) for row in rows])
     with transaction(engine) as conn:
@@ -114,7 +119,7 @@ def work(
     more = slices(100 * BATCH)
     while going():
         with timed(found["submit a slice"]), transaction(engine) as conn:
-            added = batches.append(conn, batch, next(more), job_size=JOB, sent=True, now=clock())
+            added = append(conn, batch, next(more), job_size=JOB, sent=True, now=clock())
         for message in added:
             with timed(found["claim"]), transaction(engine) as conn:
                 rules = {"owner": "prune", "lease": LEASE, "now": clock()}

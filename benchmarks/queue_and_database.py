@@ -24,7 +24,7 @@ from pathlib import Path
 
 import _mill
 
-from db.config import Settings
+from core.settings.settings import Settings
 
 TEXT = "Hello, I ordered a blue jacket last week and it still says processing, number {}, why?"
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import _mill
 
-from db.config import Settings
+from core.settings.settings import Settings
 from db.session import reading
 from db.tables import jobs
 from tests import services

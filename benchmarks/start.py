@@ -21,8 +21,8 @@ import _mill
 import _models
 import psutil
 
-from db.session import open_engine
-from producer.status import standing
+from db.engine import open_engine
+from producer.batches.status import standing
 
 
 def main() -> None:

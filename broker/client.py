@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from db import queues
-from db.config import Settings, redact
-from db.entities import Lane
-from db.errors import BrokerAway
-from db.messages import AnswerJob
+from broker import celery_config, lanes
+from core.domain.batch import Lane
+from core.errors import BrokerAway
+from core.settings.settings import Settings
+from core.settings.urls import redact
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -23,7 +22,7 @@ def open_broker(settings: Settings) -> Celery:
     from celery import Celery
 
     app = Celery("answermill", set_as_current=False)
-    app.conf.update(queues.celery_settings(settings))
+    app.conf.update(celery_config.celery_settings(settings))
     app.conf.broker_transport_options = app.conf.broker_transport_options | _PATIENCE
     return app
 
@@ -36,40 +35,4 @@ def check(app: Celery, settings: Settings) -> None:
     """
     if settings.embedded_broker and not settings.redis_socket.exists():
         raise BrokerAway(redact(settings.broker), "it isn't running; start it with `answermill up`")
-    queues.waiting(app, Lane.BULK, settings)
-
-
-class Sender:
-    """Sends jobs while Redis has room for them; what it doesn't send, a worker's sweep does.
-
-    Redis going away stops nothing: `on_away` is told once, and nothing is sent any more.
-    """
-
-    def __init__(
-        self, app: Celery, settings: Settings, on_away: Callable[[], None] = lambda: None
-    ) -> None:
-        self._app, self._settings, self._on_away = app, settings, on_away
-        self._away = False
-
-    def room(self, lane: Lane) -> int:
-        """Return how many more jobs may wait in the lane."""
-        if self._away:
-            return 0
-        try:
-            waiting = queues.waiting(self._app, lane, self._settings)
-        except BrokerAway:
-            self._leave()
-            return 0
-        return max(0, self._settings.high_water - waiting)
-
-    def send(self, messages: Sequence[AnswerJob]) -> None:
-        """Send jobs that are committed."""
-        try:
-            queues.send(self._app, messages, self._settings)
-        except BrokerAway:
-            self._leave()
-
-    def _leave(self) -> None:
-        if not self._away:
-            self._on_away()
-        self._away = True
+    lanes.waiting(app, Lane.BULK, settings)

@@ -19,7 +19,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from db.errors import AnswermillError
+from core.errors import AnswermillError
 
 INTERRUPTED = 130
 PIPE_CLOSED = 141

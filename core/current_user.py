@@ -12,3 +12,11 @@ def whoever_runs_this() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return str(os.getuid())
+
+
+def user() -> str:
+    """Return who runs this process, for the record of changes."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # in a container that has no names
+        return str(os.getuid())

@@ -16,7 +16,7 @@ from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Sequence
 from typing import Any
 
-from db.errors import ExtraMissing, KeyMissing, TextDamaged
+from core.errors import ExtraMissing, KeyMissing, TextDamaged
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12

@@ -10,7 +10,7 @@ import sys
 
 import structlog
 
-from db.config import Settings
+from core.settings.settings import Settings
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 

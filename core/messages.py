@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
-from db.entities import Lane
-from db.errors import MessageInvalid
+from core.domain.batch import Lane
+from core.errors import MessageInvalid
 
 TASK = "answermill.answer"
 WIRE_VERSION = 1

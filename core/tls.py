@@ -1,22 +1,17 @@
 """TLS towards Redis and PostgreSQL: what we ask of their certificates, and what was wrong.
 
 Certificates are always checked, the host's name included: there is no setting that turns it
-off. TLS of the HTTP front is in `producer.web.serve`.
+off. TLS of the HTTP front is in `producer.web.server`.
 """
 
 from __future__ import annotations
 
-import socket
 import ssl
-import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import sqlalchemy as sa
-
-from db.config import PREFIX, Settings
-from db.errors import SettingsInvalid
+from core.errors import SettingsInvalid
+from core.settings.base import PREFIX
 
 OLDEST = ssl.TLSVersion.TLSv1_2
 
@@ -33,30 +28,6 @@ _TOLD = {
     "closed": "it closed the connection instead of TLS; does it want a certificate of ours?",
     "UNSUPPORTED_PROTOCOL": "it speaks no TLS of version 1.2 or later",
 }
-
-# What a client of PostgreSQL begins with if it wants TLS:
-# https://www.postgresql.org/docs/current/protocol-message-formats.html, SSLRequest.
-_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
-_PROBE_SECONDS = 5
-
-
-def redis_options(settings: Settings) -> dict[str, Any] | None:
-    """Return what Redis's client needs for `rediss://`, None for any other URL.
-
-    Raises:
-        SettingsInvalid: a certificate or key among the settings is not one.
-    """
-    if not settings.broker.startswith("rediss:"):
-        return None
-    files = {"ca": settings.broker_ca, "cert": settings.broker_cert, "key": settings.broker_key}
-    client_context(**files, setting="BROKER")
-    options: dict[str, Any] = {
-        "ssl_cert_reqs": ssl.CERT_REQUIRED,
-        "ssl_check_hostname": True,
-        "ssl_min_version": OLDEST,
-    }
-    names = {"ca": "ssl_ca_certs", "cert": "ssl_certfile", "key": "ssl_keyfile"}
-    return options | {names[part]: str(path) for part, path in files.items() if path is not None}
 
 
 def client_context(
@@ -126,28 +97,3 @@ def _certificate_fault(error: ssl.SSLCertVerificationError) -> str:
     if code in _UNKNOWN_ISSUER:
         return f"its certificate is from no CA that is trusted here: {told}"
     return f"its certificate is refused: {told}"
-
-
-def postgres_fault(url: sa.URL, problem: str) -> str | None:
-    """Tell what is wrong with the server's certificate, which libpq does not; None: nothing.
-
-    Args:
-        url: the database's.
-        problem: what libpq said.
-    """
-    if "certificate verify failed" not in problem or url.host is None:
-        return None
-    root = str(url.query.get("sslrootcert", ""))
-    try:
-        context = ssl.create_default_context(cafile=root if root not in ("", "system") else None)
-        context.check_hostname = False  # libpq compares names itself, and says so
-        place = (url.host, url.port or 5432)
-        with socket.create_connection(place, _PROBE_SECONDS) as plain:
-            plain.sendall(_SSL_REQUEST)
-            if plain.recv(1) == b"S":
-                context.wrap_socket(plain, server_hostname=url.host).close()
-    except ssl.SSLError as error:
-        return fault_of(error)
-    except OSError:
-        return None
-    return None

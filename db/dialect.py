@@ -22,8 +22,9 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
-from db.sealed import Convert, Sealed, SealedJSON, cipher_of
-from db.tables import UtcDateTime, result_rows
+from db.column_types import UtcDateTime
+from db.encrypted_columns import Convert, Sealed, SealedJSON, cipher_of
+from db.tables import result_rows
 
 # The low bits number the rows of one transaction, the high bits order the transactions.
 CURSOR_BITS = 20

@@ -14,8 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.cipher import MARK, Cipher
-from db.errors import KeyMissing
+from core.encryption import MARK, Cipher
+from core.errors import KeyMissing
 
 _NO_KEY = Cipher()
 _CIPHER = "answermill_cipher"

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from db.sealed import Sealed, SealedBytes, cipher_of
+from db.encrypted_columns import Sealed, SealedBytes, cipher_of
 from db.session import reading, transaction
 from db.tables import metadata
 

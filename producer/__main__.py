@@ -2,8 +2,8 @@
 
 import sys
 
-from db.terminal import run
-from producer.cli import app
+from core.console import run
+from producer.cli.batches import app
 
 if __name__ == "__main__":
     sys.exit(run(app))

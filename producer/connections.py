@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from db.config import Settings
-from db.session import prepare
+from core.settings.settings import Settings
+from db.schema import prepare
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -35,7 +33,7 @@ def database(settings: Settings) -> Iterator[sa.Engine]:
 @contextmanager
 def both(settings: Settings) -> Iterator[tuple[sa.Engine, Celery]]:
     """Open the database and a client of Redis, which is not connected to yet."""
-    from producer.broker import open_broker
+    from broker.client import open_broker
 
     with database(settings) as engine:
         client = open_broker(settings)
@@ -43,11 +41,3 @@ def both(settings: Settings) -> Iterator[tuple[sa.Engine, Celery]]:
             yield engine, client
         finally:
             client.close()
-
-
-def user() -> str:
-    """Return who runs this process, for the record of changes."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # in a container that has no names
-        return str(os.getuid())

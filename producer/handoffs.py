@@ -8,13 +8,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db import desk, knowledge
-from db.config import Settings
-from db.desk import Place
-from db.errors import SourceInvalid
-from db.knowledge import KnownEntry
-from db.session import DatabaseClock, reading, transaction
-from producer.texts import unstorable
+from core.errors import SourceInvalid
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.queries import handoffs, knowledge_entries
+from db.queries.handoffs import Place
+from db.queries.knowledge_entries import KnownEntry
+from db.session import reading, transaction
+from producer.question_files.validation import unstorable
 
 LONGEST_ANSWER = 20_000  # characters
 FOUND = 20  # entries of one search
@@ -54,7 +55,7 @@ def waiting(
     """Return the next hand-offs that nobody has answered."""
     now = clock()
     with reading(engine) as conn:
-        return desk.waiting(conn, now=now, after=after, limit=limit, batch_id=batch_id)
+        return handoffs.waiting(conn, now=now, after=after, limit=limit, batch_id=batch_id)
 
 
 def take(
@@ -69,8 +70,8 @@ def take(
     now = clock()
     until = now + timedelta(seconds=settings.desk_seconds)
     with transaction(engine) as conn:
-        desk.claim(conn, place, by=by, until=until, now=now)
-        return desk.hand_off(conn, place, now)
+        handoffs.claim(conn, place, by=by, until=until, now=now)
+        return handoffs.hand_off(conn, place, now)
 
 
 def take_next(engine: sa.Engine, clock: DatabaseClock, settings: Settings, by: str) -> Place | None:
@@ -78,9 +79,9 @@ def take_next(engine: sa.Engine, clock: DatabaseClock, settings: Settings, by: s
     now = clock()
     until = now + timedelta(seconds=settings.desk_seconds)
     with transaction(engine) as conn:
-        place = desk.next_free(conn, by=by, now=now)
+        place = handoffs.next_free(conn, by=by, now=now)
         if place is not None:
-            desk.claim(conn, place, by=by, until=until, now=now)
+            handoffs.claim(conn, place, by=by, until=until, now=now)
         return place
 
 
@@ -92,12 +93,14 @@ def work(engine: sa.Engine, clock: DatabaseClock, place: Place, words: str) -> W
     """
     now = clock()
     with reading(engine) as conn:
-        row = desk.hand_off(conn, place, now)
+        row = handoffs.hand_off(conn, place, now)
         near = [row.entry_id, *(one["entry_id"] for one in row.runners_up or [])]
         model = _model(row)
-        nearest = knowledge.among(conn, [one for one in near if one], model=model)
-        found = knowledge.search(conn, words, model=model, limit=FOUND) if words.strip() else []
-        return Work(row, desk.answered(conn, place), nearest, found)
+        nearest = knowledge_entries.among(conn, [one for one in near if one], model=model)
+        found = (
+            knowledge_entries.search(conn, words, model=model, limit=FOUND) if words.strip() else []
+        )
+        return Work(row, handoffs.answered(conn, place), nearest, found)
 
 
 def answer(
@@ -133,10 +136,12 @@ def answer(
         raise SourceInvalid("the answer", problem)
     with transaction(engine) as conn:
         if entry_id:
-            known = knowledge.find(conn, entry_id, model=_model(desk.hand_off(conn, place, now)))
+            known = knowledge_entries.find(
+                conn, entry_id, model=_model(handoffs.hand_off(conn, place, now))
+            )
             text = text or known.answer
-        desk.answer(conn, place, text, entry_id=entry_id or None, by=by, learn=learn, now=now)
-        stored = desk.answered(conn, place)
+        handoffs.answer(conn, place, text, entry_id=entry_id or None, by=by, learn=learn, now=now)
+        stored = handoffs.answered(conn, place)
         assert stored is not None  # noqa: S101 - it was written a line above
         return stored
 

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from db import promotions, versions
-from db.entities import ModelVersion, Move, MoveKind, Note, VersionState
-from db.errors import ModelUnknown, PromotionRefused
-from db.session import DatabaseClock, reading, transaction
+from core.domain.model_version import InForce, ModelVersion, Move, MoveKind, Note, VersionState
+from core.errors import ModelUnknown, PromotionRefused
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.queries import model_versions, promotion_log
+from db.session import reading, transaction
+from producer.connections import database as opened
 
 _LATEST_MOVES = 10
 
@@ -41,14 +44,14 @@ class Model:
 def models(engine: sa.Engine) -> list[Model]:
     """Return every model, by name."""
     with reading(engine) as conn:
-        names = dict.fromkeys(version.name for version in versions.listed(conn))
+        names = dict.fromkeys(version.name for version in model_versions.listed(conn))
         return [_model(conn, name) for name in names]
 
 
 def _model(conn: sa.Connection, name: str) -> Model:
-    listed, held = versions.listed(conn, name), versions.held(conn, name)
+    listed, held = model_versions.listed(conn, name), model_versions.held(conn, name)
     production = held.get(VersionState.PRODUCTION)
-    histories = {v.version: promotions.history(conn, v) for v in listed}
+    histories = {v.version: promotion_log.history(conn, v) for v in listed}
     offered = [Offered(v, _passed(v, histories[v.version], production)) for v in listed]
     moves = {move.id: move for found in histories.values() for move in found}
     return Model(
@@ -62,7 +65,7 @@ def _model(conn: sa.Connection, name: str) -> Model:
 
 def _earlier(conn: sa.Connection, name: str) -> ModelVersion | None:
     try:
-        return versions.before_production(conn, name)
+        return model_versions.before_production(conn, name)
     except ModelUnknown:
         return None
 
@@ -91,17 +94,17 @@ def promote(engine: sa.Engine, spec: str, *, by: str, reason: str | None) -> Mod
     """
     now = DatabaseClock(engine)()
     with transaction(engine) as conn:
-        version = versions.find(conn, spec)
-        production = versions.locked(conn, version.name).get(VersionState.PRODUCTION)
-        moves = promotions.history(conn, version)
+        version = model_versions.find(conn, spec)
+        production = model_versions.locked(conn, version.name).get(VersionState.PRODUCTION)
+        moves = promotion_log.history(conn, version)
         if not _passed(version, moves, production):
             problem = f"no gate has let it pass beside {production or 'anything in production'}"
             told = f"{problem}; run `answermill model promote {version}`"
             raise PromotionRefused(str(version), told)
         gate = next(move.gate for move in reversed(moves) if move.gate is not None)
         note = Note(reason=reason, gate=gate)
-        versions.promote(conn, version, by=by, now=now, note=note)
-        return versions.find(conn, str(version))
+        model_versions.promote(conn, version, by=by, now=now, note=note)
+        return model_versions.find(conn, str(version))
 
 
 def roll_back(engine: sa.Engine, name: str, *, by: str, reason: str) -> ModelVersion:
@@ -115,6 +118,16 @@ def roll_back(engine: sa.Engine, name: str, *, by: str, reason: str) -> ModelVer
     """
     now, note = DatabaseClock(engine)(), Note(reason=reason)
     with transaction(engine) as conn:
-        if versions.withdraw_canary(conn, name, by=by, now=now, note=note) is None:
-            versions.roll_back(conn, name, by=by, now=now, note=note)
-        return versions.find(conn, name)
+        if model_versions.withdraw_canary(conn, name, by=by, now=now, note=note) is None:
+            model_versions.roll_back(conn, name, by=by, now=now, note=note)
+        return model_versions.find(conn, name)
+
+
+def active_versions(settings: Settings) -> InForce:
+    """Return what workers will answer with.
+
+    Raises:
+        ModelUnknown: nothing is built or chosen yet.
+    """
+    with opened(settings) as engine, reading(engine) as conn:
+        return model_versions.in_force(conn, settings.model)

@@ -8,27 +8,27 @@ from typing import Annotated, Any
 
 import typer
 
-from db import terminal
-from db.errors import ExtraMissing
+from core import console
+from core.errors import ExtraMissing
 
 # Which module's Typer app has the command.
 OWNERS = {
-    "demo": "stack.commands",
-    "up": "stack.commands",
-    "submit": "producer.cli",
-    "ask": "producer.cli",
-    "status": "producer.cli",
-    "results": "producer.cli",
-    "cancel": "producer.cli",
-    "retry": "producer.cli",
-    "keys": "producer.keys_cli",
-    "webhooks": "producer.webhooks_cli",
+    "demo": "stack.cli.local",
+    "up": "stack.cli.local",
+    "submit": "producer.cli.batches",
+    "ask": "producer.cli.batches",
+    "status": "producer.cli.batches",
+    "results": "producer.cli.batches",
+    "cancel": "producer.cli.batches",
+    "retry": "producer.cli.batches",
+    "keys": "producer.cli.api_keys",
+    "webhooks": "producer.cli.webhooks",
     "web": "producer.web.cli",
-    "metrics": "producer.exporter",
+    "metrics": "producer.cli.metrics",
     "worker": "worker.cli",
-    "model": "worker.lifecycle.cli",
-    "db": "stack.commands",
-    "check": "stack.commands",
+    "model": "worker.lifecycle.cli.model",
+    "db": "stack.cli.database",
+    "check": "stack.cli.check",
 }
 
 # Packages that only an extra brings.
@@ -50,7 +50,7 @@ _EXTRAS = {
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return the exit status."""
     words = sys.argv[1:] if argv is None else argv
-    return terminal.run(lambda: build(words[0] if words else None), words)
+    return console.run(lambda: build(words[0] if words else None), words)
 
 
 def build(command: str | None) -> typer.Typer:
@@ -66,7 +66,7 @@ def build(command: str | None) -> typer.Typer:
     root.callback()(_root)
     for owner in owners:
         app = _import(owner).app
-        if owner == "worker.lifecycle.cli":
+        if owner == "worker.lifecycle.cli.model":
             root.add_typer(app, name="model")
             continue
         root.registered_commands += app.registered_commands

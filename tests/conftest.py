@@ -19,10 +19,10 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from db import config
-from db.config import Settings
-from db.migrate import upgrade
-from db.session import open_engine
+from core.settings import base, load
+from core.settings.settings import Settings
+from db.engine import open_engine
+from db.migrations.run import upgrade
 from tests import services
 
 # A slow machine is not a fault of the code under test.
@@ -54,7 +54,7 @@ def home() -> Iterator[Path]:
 def _own_surroundings(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the developer's settings, .env file and data folder."""
     for name in os.environ:
-        if name.upper().startswith(config.PREFIX):
+        if name.upper().startswith(base.PREFIX):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     monkeypatch.chdir(tmp_path)
@@ -133,7 +133,7 @@ def empty_database_url(
 @pytest.fixture
 def settings(database_url: str, home: Path) -> Settings:
     """Settings with a migrated database, HOME in a folder of the test's own, no Redis."""
-    return config.load(home=home, database_url=database_url)
+    return load.load(home=home, database_url=database_url)
 
 
 @pytest.fixture
@@ -166,4 +166,4 @@ def redis_url(redis_server: str) -> str:
 @pytest.fixture
 def settings_with_redis(database_url: str, redis_url: str, home: Path) -> Settings:
     """Settings with a migrated database and an empty Redis."""
-    return config.load(home=home, database_url=database_url, broker_url=redis_url)
+    return load.load(home=home, database_url=database_url, broker_url=redis_url)

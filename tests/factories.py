@@ -8,18 +8,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db import batches, claims, jobs, results, versions
-from db.entities import (
-    Answer,
-    Batch,
-    Job,
-    JobState,
-    Lane,
-    ModelVersion,
-    Question,
-    Result,
-    Status,
-)
+from core.domain.batch import Batch, Lane, Question
+from core.domain.job import Job, JobState
+from core.domain.model_version import ModelVersion
+from core.domain.result import Answer, Result, Status
+from db.queries import batches, claims, job_failures, jobs, model_versions, results
+from db.queries.questions import append
 from db.session import reading, transaction
 from db.tables import jobs as j
 
@@ -93,7 +87,7 @@ def stored_batch(
     batch = open_batch(engine, **values)
     asked = questions(asked) if isinstance(asked, int) else asked
     with transaction(engine) as conn:
-        batches.append(conn, batch, asked, job_size=job_size, sent=sent, now=NOW)
+        append(conn, batch, asked, job_size=job_size, sent=sent, now=NOW)
         batches.seal(conn, batch, NOW)
         return batches.find(conn, str(batch.id))
 
@@ -140,7 +134,7 @@ def finish(
 def fail(engine: sa.Engine, job: Job, error: str = "boom", *, attempts: int = 3) -> JobState:
     """Note that an attempt died."""
     with transaction(engine) as conn:
-        return jobs.fail(conn, job, error=error, attempts=attempts, now=NOW)
+        return job_failures.fail(conn, job, error=error, attempts=attempts, now=NOW)
 
 
 def partly_final_batch(engine: sa.Engine, asked: int) -> Batch:
@@ -160,15 +154,17 @@ def all_results(engine: sa.Engine, batch: Batch) -> list[sa.Row[Any]]:
 def built_version(engine: sa.Engine, name: str = "shop", digest: str = "d1") -> ModelVersion:
     """Register a model version."""
     with transaction(engine) as conn:
-        return versions.register(conn, name=name, digest=digest, metrics={"accuracy": 0.9}, now=NOW)
+        return model_versions.register(
+            conn, name=name, digest=digest, metrics={"accuracy": 0.9}, now=NOW
+        )
 
 
 def promoted_version(engine: sa.Engine, name: str = "shop") -> ModelVersion:
     """Register a model version and put it into production."""
     version = built_version(engine, name)
     with transaction(engine) as conn:
-        versions.promote(conn, version, by="test", now=NOW)
-        return versions.find(conn, str(version))
+        model_versions.promote(conn, version, by="test", now=NOW)
+        return model_versions.find(conn, str(version))
 
 
 def raw(engine: sa.Engine) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from db.entities import Answer, Status
-from worker.lifecycle.labelled import Labelled, Scope
+from core.domain.result import Answer, Status
+from worker.lifecycle.inputs.labelled_questions import Labelled, Scope
 
 
 def expecting(*ids: str, text: str = "question", scope: Scope | None = None) -> Labelled:

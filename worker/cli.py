@@ -6,10 +6,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from db.config import load
-from db.entities import Lane
-from db.errors import SettingsInvalid
-from db.terminal import out
+from core.console import out
+from core.domain.batch import Lane
+from core.errors import SettingsInvalid
+from core.settings.load import load
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -34,13 +34,13 @@ def worker(
     """
     if health:
         _tell_health()
-    from worker.app import run
+    from worker.process.parent import run
 
     raise typer.Exit(run(load(replicas=replicas), _lanes(lanes)))
 
 
 def _tell_health() -> NoReturn:
-    from worker.health import fault_here
+    from worker.monitoring.health_check import fault_here
 
     fault = fault_here(load())
     out.print(fault or "healthy")

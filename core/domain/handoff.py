@@ -18,3 +18,11 @@ class Reason(StrEnum):
     WRONG_LANGUAGE = "wrong_language"  # one that the knowledge base doesn't speak
     TOO_LONG = "too_long"
     EMPTY = "empty"  # nothing readable, only punctuation or emoji
+
+
+class Proposal(StrEnum):
+    """What became of a pair that somebody's answer proposes to learn."""
+
+    PROPOSED = "proposed"
+    ACCEPTED = "accepted"  # the next build with --learned takes it in
+    REJECTED = "rejected"

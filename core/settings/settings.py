@@ -8,58 +8,30 @@ are told at once, a misspelt name among them.
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
-import sys
 from importlib.util import find_spec
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
-from dotenv import dotenv_values
 from pydantic import (
     Field,
     HttpUrl,
     IPvAnyAddress,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db import values
-from db.errors import SettingsInvalid
-
-PREFIX = "ANSWERMILL_"
-
-# Where Docker, Swarm and Kubernetes put secrets: a file each, `answermill_broker_url`.
-SECRETS = Path("/run/secrets")
-
-# Linux holds a socket's path in 108 bytes, macOS in 104.
-_LONGEST_SOCKET_PATH = 103
-
-# file:// is a folder like any other, and needs no copies.
-_STORE_URL = re.compile(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]*(://|::)")
-
-_SHORTEST_SECRET = 32  # characters
-
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
-_BROKER_SCHEMES = ("redis", "rediss", "redis+socket")
-
-PositiveSeconds = Annotated[float, Field(gt=0)]
-PositiveCount = Annotated[int, Field(gt=0)]
-
-
-def _data_folder() -> Path:
-    """Return the platform's folder for a program's data."""
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "answermill"
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "answermill"
+from core.errors import SettingsInvalid
+from core.settings import value_parsers
+from core.settings.base import PREFIX, SECRETS, PositiveCount, PositiveSeconds, _absolute
+from core.settings.broker import _BROKER_SCHEMES, _check_length, _redis_socket
+from core.settings.model import _STORE_URL
+from core.settings.storage import _DATABASE_SCHEMES, _data_folder
+from core.settings.urls import _check_port, _scheme
+from core.settings.web import _LOOPBACK, _SHORTEST_SECRET
 
 
 class Settings(BaseSettings):
@@ -234,8 +206,8 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Threads of each replica. 0: its share of the CPU budget."
     )
-    device: values.Device = Field(
-        default=values.Device.AUTO,
+    device: value_parsers.Device = Field(
+        default=value_parsers.Device.AUTO,
         description="What an encoder on torch computes on: cpu, cuda, or auto, which is cuda where"
         " torch sees a card. ONNX Runtime computes on the CPU.",
     )
@@ -370,7 +342,7 @@ class Settings(BaseSettings):
     @classmethod
     def _signs(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            _ = values.signing_keys(value.get_secret_value())
+            _ = value_parsers.signing_keys(value.get_secret_value())
         return value
 
     @field_validator("oidc_issuer")
@@ -385,28 +357,28 @@ class Settings(BaseSettings):
     @classmethod
     def _opens(cls, value: str | None) -> str | None:
         if value is not None:
-            _ = values.groups(value)
+            _ = value_parsers.groups(value)
         return value
 
     @field_validator("redact")
     @classmethod
     def _are_kinds(cls, value: str | None) -> str | None:
         if value is not None:
-            _ = values.kinds(value)
+            _ = value_parsers.kinds(value)
         return value
 
     @field_validator("encryption_keys")
     @classmethod
     def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            _ = values.keys(value.get_secret_value())
+            _ = value_parsers.keys(value.get_secret_value())
         return value
 
     @field_validator("encryption_keys_file")
     @classmethod
     def _holds_keys(cls, value: Path | None) -> Path | None:
         if value is not None:
-            _ = values.keys_in(value)
+            _ = value_parsers.keys_in(value)
         return value
 
     @field_validator("model_store", mode="before")
@@ -505,9 +477,9 @@ class Settings(BaseSettings):
     def keys(self) -> list[bytes]:
         """The keys of what is encrypted in the database; the first one encrypts."""
         if self.encryption_keys is not None:
-            return values.keys(self.encryption_keys.get_secret_value())
+            return value_parsers.keys(self.encryption_keys.get_secret_value())
         if self.encryption_keys_file is not None:
-            return values.keys(
+            return value_parsers.keys(
                 self.encryption_keys_file.read_text(encoding="utf-8", errors="replace")
             )
         return []
@@ -516,17 +488,17 @@ class Settings(BaseSettings):
     def signing_keys(self) -> list[bytes]:
         """What webhooks are signed with; none are sent without."""
         secret = self.webhook_secret
-        return [] if secret is None else values.signing_keys(secret.get_secret_value())
+        return [] if secret is None else value_parsers.signing_keys(secret.get_secret_value())
 
     @property
     def oidc_groups(self) -> list[tuple[str, str]]:
         """Scopes, each with a group that opens it."""
-        return [] if self.oidc_scopes is None else values.groups(self.oidc_scopes)
+        return [] if self.oidc_scopes is None else value_parsers.groups(self.oidc_scopes)
 
     @property
-    def redacted(self) -> frozenset[values.Redacted]:
+    def redacted(self) -> frozenset[value_parsers.Redacted]:
         """What is taken out of questions before they are stored."""
-        return frozenset() if self.redact is None else values.kinds(self.redact)
+        return frozenset() if self.redact is None else value_parsers.kinds(self.redact)
 
     def require_embedded(self, name: str) -> None:
         """Say that a setting is missing, where nothing is embedded that could stand in for it.
@@ -551,90 +523,3 @@ class Settings(BaseSettings):
         if isinstance(self.model_store, SecretStr):
             return self.home / "fetched"
         return self.model_store or self.home / "models"
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - keeps links
-
-
-def _redis_socket(home: Path) -> Path:
-    return home / "run" / "redis.sock"
-
-
-def _check_length(socket: Path) -> None:
-    length = len(os.fsencode(socket))
-    if length > _LONGEST_SOCKET_PATH:
-        msg = (
-            f"{PREFIX}HOME: {socket} is {length} bytes long, more than a Unix socket's"
-            f" path may have ({_LONGEST_SOCKET_PATH}); choose a shorter one"
-        )
-        raise ValueError(msg)
-
-
-def _check_port(url: str) -> None:
-    try:
-        _ = urlsplit(url).port
-    except ValueError:  # its own message may quote a password that nobody escaped
-        msg = "the port is not a number up to 65535; escape / ? # @ : in a password as %2F …"
-        raise ValueError(msg) from None
-
-
-def _scheme(url: SecretStr) -> str:
-    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url.get_secret_value())
-    if found is None:  # what stands there may be a password
-        msg = "not a URL; it begins with a scheme, as in redis://… or postgresql://…"
-        raise ValueError(msg)
-    return found[1]
-
-
-def redact(url: str) -> str:
-    """Return the URL without its password, fit to be shown."""
-    # Not urlsplit: a password that nobody escaped must not be shown either.
-    scheme, mark, rest = url.partition("://")
-    userinfo, at, place = rest.rpartition("@")
-    user, colon, _ = userinfo.partition(":")
-    shown = f"{scheme}{mark}{user}:***{at}{place}" if colon else url
-    return re.sub(r"(?<=[?&])(\w*password)=[^&]*", r"\1=***", shown)
-
-
-def load(**flags: Any) -> Settings:  # noqa: ANN401 - each flag has its field's type
-    """Read every setting once; a flag that is None was not given.
-
-    Raises:
-        SettingsInvalid: with every fault, one line each.
-    """
-    faults: list[str] = []
-    given = {name: value for name, value in flags.items() if value not in (None, "")}
-    try:
-        faults += _misspelt()
-        settings = Settings(
-            _secrets_dir=SECRETS if SECRETS.is_dir() else None,  # type: ignore[call-arg]  # mypy knows the fields alone
-            **given,
-        )
-    except UnicodeDecodeError:
-        raise SettingsInvalid([".env: not UTF-8"]) from None
-    except ValidationError as error:
-        faults += [_sentence(fault) for fault in error.errors(include_input=False)]
-        raise SettingsInvalid(faults) from None
-    if faults:
-        raise SettingsInvalid(faults)
-    return settings
-
-
-def _misspelt() -> list[str]:
-    names = {PREFIX + name.upper() for name in Settings.model_fields}
-    given = set(os.environ) | set(dotenv_values(".env", interpolate=False))
-    faults = []
-    for name in sorted(given):
-        if not name.upper().startswith(PREFIX) or name.upper() in names:
-            continue
-        near = difflib.get_close_matches(name.upper(), names, n=1)
-        faults.append(f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
-    return faults
-
-
-def _sentence(fault: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails is a TypedDict of many
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    if message.startswith(PREFIX):
-        return message
-    return f"{PREFIX}{str(fault['loc'][0]).upper()}: {message}"

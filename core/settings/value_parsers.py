@@ -11,7 +11,12 @@ from enum import StrEnum
 from pathlib import Path
 
 _SIGNING, _SIGNING_BYTES = "whsec_", range(24, 65)  # as Standard Webhooks has it
-SCOPES = ("submit", "read", "desk", "admin")  # of `db.keys.Scope`; a test holds them together
+SCOPES = (
+    "submit",
+    "read",
+    "desk",
+    "admin",
+)  # of `core.domain.api_key.Scope`; a test holds them together
 _KEY_BYTES = 32  # of AES-256
 
 

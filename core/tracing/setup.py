@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from db.config import Settings
+from core.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from db.spans import Traces
+    from core.tracing.spans import Traces
 
 
 def open_traces(settings: Settings, service: str, identity: str) -> Traces | None:
@@ -20,6 +20,6 @@ def open_traces(settings: Settings, service: str, identity: str) -> Traces | Non
     """
     if settings.traces_url is None:
         return None
-    from db.spans import Traces
+    from core.tracing.spans import Traces
 
     return Traces(str(settings.traces_url), service, identity)

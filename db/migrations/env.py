@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that `db.migrate` hands over."""
+"""Alembic's entry: runs on the connection that `db.migrations.run` hands over."""
 
 from alembic import context
 

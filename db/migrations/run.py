@@ -14,7 +14,7 @@ from db.session import transaction
 def configuration() -> Config:
     """Return Alembic's configuration of our migrations."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parent))
     return config
 
 

@@ -10,50 +10,18 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
-from db.errors import KeyInvalid
+from core.domain.api_key import Key, Scope
+from core.errors import KeyInvalid
 from db.tables import api_keys as k
-from db.tables import audit as a
 
 PREFIX = "am_"  # lets scanners for leaked secrets know ours
 _BYTES = 32
 _LONGEST_NAME = 100  # characters
-
-
-class Scope(StrEnum):
-    """What a key opens."""
-
-    SUBMIT = "submit"  # ask, and submit, cancel and retry batches
-    READ = "read"  # batches and results
-    DESK = "desk"  # answer what was handed off
-    ADMIN = "admin"  # all of these, and what changes how answers are made
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One secret of a name, without the secret."""
-
-    id: int
-    name: str
-    serial: int  # 1 for the first secret of the name
-    scopes: frozenset[Scope]
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-
-    def opens(self, scope: Scope) -> bool:
-        """Tell whether it opens what the scope stands for."""
-        return scope in self.scopes or Scope.ADMIN in self.scopes
-
-    def live(self, now: datetime) -> bool:
-        """Tell whether it opens anything now."""
-        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
 def new_secret() -> str:
@@ -164,25 +132,6 @@ def live(conn: sa.Connection, key_id: int, now: datetime) -> Key | None:
 def listed(conn: sa.Connection) -> list[Key]:
     """Return every key there ever was, by name."""
     return [_entity(row) for row in conn.execute(sa.select(k).order_by(k.c.name, k.c.serial))]
-
-
-def record(
-    conn: sa.Connection,
-    *,
-    actor: str,
-    action: str,
-    target: str,
-    now: datetime,
-    status: int | None = None,
-) -> int:
-    """Note a change, or that somebody is about to make one; return the note's id."""
-    values = {"at": now, "actor": actor, "action": action, "target": target, "status": status}
-    return int(conn.execute(a.insert().values(values).returning(a.c.id)).scalar_one())
-
-
-def note_end(conn: sa.Connection, note: int, status: int) -> None:
-    """Add how it ended to the note of a change."""
-    conn.execute(a.update().where(a.c.id == note).values(status=status))
 
 
 def _check_name(name: str) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.batches import LEFT, live
-from db.entities import JobState, Lane, Status
+from core.domain.batch import Lane
+from core.domain.job import JobState
+from core.domain.result import Status
+from db.queries.batches import LEFT, live
 from db.tables import batches as b
 from db.tables import jobs as j
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from db import deliveries, dialect
-from db.cipher import require_open
-from db.entities import Batch, BatchState, JobState, Lane, Progress, Question, Status
-from db.errors import BatchClosed, BatchUnknown
-from db.messages import AnswerJob
+from core.domain.batch import Batch, BatchState, Lane, Progress
+from core.domain.job import JobState
+from core.domain.result import Status
+from core.encryption import require_open
+from core.errors import BatchClosed, BatchUnknown
+from core.messages import AnswerJob
+from db.queries import webhook_deliveries
 from db.tables import batches as b
 from db.tables import jobs as j
-from db.tables import questions as q
 
 RATE_WINDOW = timedelta(seconds=30)
 
 # More do not fit the column; no name consists of digits alone.
 _ID_DIGITS = 18
 
-_QUESTION_COLUMNS = ("batch_id", *Question._fields)
 _ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 STOPPED = (BatchState.CANCELLED, BatchState.EXPIRED)
 _KEPT = b.c.state != BatchState.PRUNED
@@ -111,58 +110,6 @@ def newest(conn: sa.Connection, limit: int, before: int | None = None) -> list[B
     return [_entity(row) for row in conn.execute(query)]
 
 
-def append(
-    conn: sa.Connection,
-    batch: Batch,
-    questions: Sequence[Question],
-    *,
-    job_size: int,
-    sent: bool,
-    now: datetime,
-) -> list[AnswerJob]:
-    """Add the next questions of an open batch, cut into jobs; return the jobs' messages.
-
-    `sent` says that the caller is about to send them, once this is committed.
-
-    Raises:
-        BatchClosed: the batch is not open, or another submission of it is ahead of this one.
-    """
-    first = questions[0].position
-    moved = conn.execute(
-        b.update()
-        .where(b.c.id == batch.id, b.c.state == BatchState.OPEN, b.c.question_count == first - 1)
-        .values(question_count=first - 1 + len(questions))
-    )
-    if moved.rowcount == 0:
-        now_at = find(conn, str(batch.id))
-        state = (
-            "being submitted by another process"
-            if now_at.state == BatchState.OPEN
-            else now_at.state
-        )
-        raise BatchClosed(batch.id, state, "added to")
-    dialect.insert_many(
-        conn,
-        q,
-        _QUESTION_COLUMNS,
-        [(batch.id, *question) for question in questions],
-    )
-    values = [
-        {
-            "batch_id": batch.id,
-            "lane": batch.lane,
-            "state": JobState.QUEUED,
-            "first_position": questions[start].position,
-            "last_position": questions[min(start + job_size, len(questions)) - 1].position,
-            "sent_at": now if sent else None,
-            "created_at": now,
-        }
-        for start in range(0, len(questions), job_size)
-    ]
-    rows = conn.execute(j.insert().returning(j, sort_by_parameter_order=True), values)
-    return [message(row) for row in rows]
-
-
 def message(row: sa.Row[Any]) -> AnswerJob:
     """Return the message that points at a row of `jobs`."""
     size = row.last_position - row.first_position + 1
@@ -197,7 +144,7 @@ def close_finished(conn: sa.Connection, now: datetime, batch_id: int | None = No
     # The address itself: for IS NOT NULL of a column that came later, SQLite returns true.
     ended = conn.execute(update.returning(b.c.id, b.c.state, b.c.webhook)).all()
     told = [(row.id, row.state) for row in ended if row.webhook is not None]
-    deliveries.note(conn, told, now)
+    webhook_deliveries.note(conn, told, now)
     return len(ended)
 
 

@@ -1,6 +1,6 @@
 """Claims: the one UPDATE by which a worker takes queued jobs. None commits.
 
-What becomes of a claimed job is in `db.jobs`.
+What becomes of a claimed job is in `db.queries.jobs`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.batches import live
-from db.entities import Job, JobState, Lane
-from db.jobs import COLUMNS, entity
+from core.domain.batch import Lane
+from core.domain.job import Job, JobState
+from db.queries.batches import live
+from db.queries.jobs import COLUMNS, entity
 from db.tables import batches as b
 from db.tables import jobs as j
 

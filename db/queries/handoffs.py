@@ -8,14 +8,14 @@ that one answer can be stored, and no second.
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
+from core.domain.handoff import Proposal
+from core.domain.result import Status
+from core.errors import HandOffTaken, HandOffUnknown
 from db import dialect
-from db.entities import Status
-from db.errors import HandOffTaken, HandOffUnknown
 from db.tables import desk_answers as d
 from db.tables import desk_claims as c
 from db.tables import questions as q
@@ -28,14 +28,6 @@ _TEXT = (
     .where(q.c.batch_id == r.c.batch_id, q.c.position == r.c.position)
     .scalar_subquery()
 )
-
-
-class Proposal(StrEnum):
-    """What became of a pair that somebody's answer proposes to learn."""
-
-    PROPOSED = "proposed"
-    ACCEPTED = "accepted"  # the next build with --learned takes it in
-    REJECTED = "rejected"
 
 
 def waiting(

@@ -11,9 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from core.domain.model_version import ModelVersion, VersionState
+from core.errors import EntryUnknown
 from db import dialect
-from db.entities import ModelVersion, VersionState
-from db.errors import EntryUnknown
 from db.tables import entries as e
 from db.tables import model_versions as v
 

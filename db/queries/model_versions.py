@@ -7,9 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db import promotions
-from db.entities import InForce, ModelVersion, MoveKind, Note, VersionState
-from db.errors import ModelUnknown, NothingBefore, PromotionRefused
+from core.domain.model_version import InForce, ModelVersion, MoveKind, Note, VersionState
+from core.errors import ModelUnknown, NothingBefore, PromotionRefused
+from db.queries import promotion_log
 from db.tables import model_versions as t
 
 # More do not fit the column.
@@ -114,7 +114,7 @@ def promote(
     if before:
         _leave(conn, before, VersionState.RETIRED, now)
     _enter_production(conn, version, by, now)
-    promotions.record(conn, MoveKind.PROMOTED, version, before, by=by, now=now, note=note)
+    promotion_log.record(conn, MoveKind.PROMOTED, version, before, by=by, now=now, note=note)
 
 
 def begin_canary(
@@ -135,7 +135,7 @@ def begin_canary(
     check_canary(version, before)
     production = before[VersionState.PRODUCTION]
     _set(conn, version, state=VersionState.CANARY, canary_share=share)
-    promotions.record(
+    promotion_log.record(
         conn, MoveKind.CANARY, version, production, by=by, now=now, note=note, share=share
     )
 
@@ -169,7 +169,7 @@ def withdraw_canary(
     _leave(conn, canary, VersionState.WITHDRAWN, now)
     kind, production = MoveKind.CANARY_WITHDRAWN, before.get(VersionState.PRODUCTION)
     share = canary.canary_share
-    promotions.record(conn, kind, canary, production, by=by, now=now, note=note, share=share)
+    promotion_log.record(conn, kind, canary, production, by=by, now=now, note=note, share=share)
     return canary
 
 
@@ -186,7 +186,7 @@ def roll_back(
     if production:
         _leave(conn, production, VersionState.WITHDRAWN, now)
     _enter_production(conn, before, by, now)
-    promotions.record(conn, MoveKind.ROLLED_BACK, before, production, by=by, now=now, note=note)
+    promotion_log.record(conn, MoveKind.ROLLED_BACK, before, production, by=by, now=now, note=note)
     return find(conn, name)
 
 

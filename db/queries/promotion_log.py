@@ -6,7 +6,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from db.entities import ModelVersion, Move, MoveKind, Note
+from core.domain.model_version import ModelVersion, Move, MoveKind, Note
 from db.tables import promotions as t
 
 

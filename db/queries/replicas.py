@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 import sqlalchemy as sa
 
-from db.batches import live
-from db.entities import JobState, Lane
+from core.domain.batch import Lane
+from core.domain.job import JobState
+from core.domain.replica import Worker, WorkerState
+from db.queries.batches import live
 from db.tables import batches as b
 from db.tables import jobs as j
 from db.tables import workers as w
 
 # Names come and go with containers; the table holds those of the last hour.
 FORGOTTEN_AFTER = timedelta(hours=1)
-
-
-class WorkerState(StrEnum):
-    """Whether a worker takes work."""
-
-    READY = "ready"
-    PAUSED = "paused"  # too many attempts in a row failed
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """One replica of a worker at a moment."""
-
-    name: str
-    host: str
-    lanes: str  # comma-separated
-    state: WorkerState
-    job_id: int | None
-    model_version: str
-    failures: int  # attempts in a row that failed
-    started_at: datetime
-    seen_at: datetime
-    progress_at: datetime
 
 
 def report(conn: sa.Connection, worker: Worker) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from core.domain.job import Job
+from core.domain.result import Answer, Result, Status
 from db import dialect
-from db.entities import Answer, Job, Result, Status
 from db.tables import desk_answers as d
 from db.tables import questions as q
 from db.tables import result_rows as r

@@ -18,8 +18,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from db.entities import BatchState
-from db.files import COMPLETE, DOOMED, INCOMPLETE
+from core.domain.batch import BatchState
+from db.queries.uploaded_files import COMPLETE, DOOMED, INCOMPLETE
 from db.tables import batches as b
 from db.tables import deliveries
 from db.tables import desk_answers as d

@@ -14,12 +14,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db import batches, results
-from db.entities import Batch, JobState, Status
+from core.domain.batch import Batch
+from core.domain.job import JobState
+from core.domain.result import Status
+from db.queries import batches, results
 from db.tables import jobs as j
 from db.tables import result_rows as r
 
-# As `db.jobs` writes it, for people and for here.
+# As `db.queries.jobs` writes it, for people and for here.
 GAVE_UP = "gave up after {failures} failed attempts: {error}"
 _PREFIX = re.compile(GAVE_UP.format(failures=r"\d+", error=""))
 

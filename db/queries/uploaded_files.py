@@ -1,7 +1,7 @@
 """Uploaded files and the batches made of them, for the OpenAI-compatible API. None commits.
 
 A file is begun, then come its parts, then it is complete: whoever finds it finds all of it. What
-a crash left begun is pruned (`db.pruning`).
+a crash left begun is pruned (`db.queries.retention`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.errors import FileUnknown
+from core.errors import FileUnknown
 from db.tables import file_parts as p
 from db.tables import files as f
 from db.tables import openai_batches as o

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.errors import DeliveryUnknown
+from core.errors import DeliveryUnknown
 from db.tables import batches as b
 from db.tables import deliveries as d
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from db import batches, jobs
-from db.entities import Batch, BatchState, Progress, Status
-from db.errors import BatchClosed
-from db.session import DatabaseClock, reading, transaction
+from core.domain.batch import Batch, BatchState, Progress
+from core.domain.result import Status
+from core.errors import BatchClosed
+from db.clock import DatabaseClock
+from db.queries import batches, jobs
+from db.session import reading, transaction
 
 _JOBS = 50  # closed in one transaction: long ones keep workers from writing
 

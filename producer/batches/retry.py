@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from db import batches, failures, jobs
-from db.config import Settings
-from db.entities import Batch, Status
-from db.errors import BatchClosed
-from db.session import DatabaseClock, reading, transaction
-from producer.broker import Sender, check
-from producer.room import Room
+from broker.client import check
+from core.domain.batch import Batch
+from core.domain.result import Status
+from core.errors import BatchClosed
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.queries import batches, jobs, retries
+from db.session import reading, transaction
+from producer.submission.admission import Room
+from producer.submission.dispatch import Sender
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -61,7 +64,7 @@ def retry(
         room.take(min(found.questions - total, _JOBS * settings.job_size, room.most))
         now = clock()
         with transaction(engine) as conn:
-            count = failures.retry(
+            count = retries.retry(
                 conn, batch, statuses, limit=_JOBS, now=now, since=since, only=only
             )
         if not count:
@@ -84,7 +87,7 @@ def would_retry(
         batch = batches.find(conn, ref)
         if batch.state in batches.STOPPED:
             raise BatchClosed(batch.id, batch.state, "run again")
-        count = failures.count(conn, batch.id, statuses, only)
+        count = retries.count(conn, batch.id, statuses, only)
     return Retried(batch, count, dry_run=True)
 
 

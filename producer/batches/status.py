@@ -10,9 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db import batches, failures
-from db.entities import Batch, Progress
-from db.session import DatabaseClock, reading
+from core.domain.batch import Batch, Progress
+from db.clock import DatabaseClock
+from db.queries import batches, retries
+from db.session import reading
 
 _POLL_SECONDS = 0.5
 
@@ -130,14 +131,14 @@ def failed(engine: sa.Engine, ref: str) -> Failed:
     """
     with reading(engine) as conn:
         batch = batches.find(conn, ref)
-        return Failed(batch, failures.classes(conn, batch.id))
+        return Failed(batch, retries.classes(conn, batch.id))
 
 
 def newest_failed(engine: sa.Engine, limit: int) -> list[Failed]:
     """Tell what failed of the batches that were made last, newest first, if anything did."""
     with reading(engine) as conn:
         found = [
-            Failed(batch, failures.classes(conn, batch.id)) for batch in batches.newest(conn, limit)
+            Failed(batch, retries.classes(conn, batch.id)) for batch in batches.newest(conn, limit)
         ]
     return [one for one in found if one.errors]
 

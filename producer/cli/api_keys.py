@@ -11,12 +11,14 @@ import sqlalchemy as sa
 import typer
 from rich.table import Table
 
-from db import keys
-from db.config import load
-from db.keys import Key, Scope
-from db.session import DatabaseClock, reading, transaction
-from db.terminal import err, out, parse_duration, print_json
-from producer.services import database, user
+from core.console import err, out, parse_duration, print_json
+from core.current_user import user
+from core.domain.api_key import Key, Scope
+from core.settings.load import load
+from db.clock import DatabaseClock
+from db.queries import api_keys, audit_log
+from db.session import reading, transaction
+from producer.connections import database
 
 app = typer.Typer(pretty_exceptions_enable=False)
 keys_app = typer.Typer(help="API keys of the HTTP front.", no_args_is_help=True)
@@ -37,9 +39,9 @@ def create(
 ) -> None:
     """Make a key and show it: this once, it can't be shown again."""
     scopes = scope or [Scope.SUBMIT, Scope.READ]
-    secret = keys.new_secret()
+    secret = api_keys.new_secret()
     with _changing("keys.create", name) as (conn, now):
-        made = keys.create(conn, name, secret, scopes, expires_at=_after(now, expires), now=now)
+        made = api_keys.create(conn, name, secret, scopes, expires_at=_after(now, expires), now=now)
     _show(made, secret, as_json=as_json)
 
 
@@ -52,11 +54,11 @@ def rotate(
     as_json: Json = False,
 ) -> None:
     """Make a new key with the same scopes; the old one ends after the overlap."""
-    secret, lasting = keys.new_secret(), parse_duration(overlap)
+    secret, lasting = api_keys.new_secret(), parse_duration(overlap)
     with _changing("keys.rotate", name) as (conn, now):
         until = now + lasting
         ends = _after(now, expires)
-        made = keys.rotate(conn, name, secret, expires_at=ends, others_until=until, now=now)
+        made = api_keys.rotate(conn, name, secret, expires_at=ends, others_until=until, now=now)
     _show(made, secret, as_json=as_json)
 
 
@@ -64,7 +66,7 @@ def rotate(
 def revoke(name: Name) -> None:
     """End a key at once, and what is left of those that it replaced."""
     with _changing("keys.revoke", name) as (conn, now):
-        count = keys.revoke(conn, name, now)
+        count = api_keys.revoke(conn, name, now)
     out.print(f"revoked {count} {'secret' if count == 1 else 'secrets'} of {name}")
 
 
@@ -74,7 +76,7 @@ def list_keys(*, as_json: Json = False) -> None:
     with database(load()) as engine:
         now = DatabaseClock(engine)()
         with reading(engine) as conn:
-            found = keys.listed(conn)
+            found = api_keys.listed(conn)
     if as_json:
         print_json({"keys": [_document(key, now) for key in found]})
         return
@@ -99,7 +101,7 @@ def _changing(action: str, name: str) -> Iterator[tuple[sa.Connection, datetime]
         now = DatabaseClock(engine)()
         with transaction(engine) as conn:
             yield conn, now
-            keys.record(conn, actor=f"user {user()}", action=action, target=name, now=now)
+            audit_log.record(conn, actor=f"user {user()}", action=action, target=name, now=now)
 
 
 def _after(now: datetime, text: str | None) -> datetime | None:

@@ -8,14 +8,15 @@ from typing import Annotated
 
 import typer
 
-from db.config import load
-from db.entities import Lane, Status
-from db.terminal import err, out, parse_duration, print_json
-from producer import display
-from producer.export import ExportFormat
-from producer.readers import FileFormat
-from producer.room import WhenFull
-from producer.services import both, database
+from core.console import err, out, parse_duration, print_json
+from core.domain.batch import Lane
+from core.domain.result import Status
+from core.settings.load import load
+from producer.cli import display
+from producer.connections import both, database
+from producer.question_files.formats import FileFormat
+from producer.results.export import ExportFormat
+from producer.submission.admission import WhenFull
 
 app = typer.Typer(
     name="answermill",
@@ -61,7 +62,7 @@ def submit(
     again, it goes on where it was. Standard input and pipes are copied to a
     temporary file first.
     """
-    from producer.submission import run
+    from producer.cli.submit_command import run
 
     due = None if deadline is None else _deadline(deadline)
     done = run(
@@ -107,7 +108,7 @@ def ask(
     as_json: Json = False,
 ) -> None:
     """Ask one question and wait for its answer."""
-    from producer.ask import ask as run
+    from producer.submission.ask import ask as run
 
     patience = parse_duration(wait)
     settings = load()
@@ -132,7 +133,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show where a batch stands, or the newest batches."""
-    from producer.status import newest, standing
+    from producer.batches.status import newest, standing
 
     if failed:
         _show_failed(batch, as_json=as_json)
@@ -153,7 +154,7 @@ def status(
 
 
 def _show_failed(batch: str | None, *, as_json: bool) -> None:
-    from producer.status import failed, newest_failed
+    from producer.batches.status import failed, newest_failed
 
     with database(load()) as engine:
         found = [failed(engine, batch)] if batch else newest_failed(engine, _BATCHES_SHOWN)
@@ -166,7 +167,7 @@ def _show_failed(batch: str | None, *, as_json: bool) -> None:
 
 
 def _watch(batch: str, *, show_end: bool, as_json: bool = False) -> None:
-    from producer.status import watch
+    from producer.batches.status import watch
 
     with database(load()) as engine, display.progress_of(err) as show:
         end = watch(engine, batch, show)
@@ -199,7 +200,7 @@ def results(
 
     On standard error it says which CURSOR to go on from next time.
     """
-    from producer.download import download
+    from producer.cli.results_command import download
 
     with database(load()) as engine:
         last = download(
@@ -212,7 +213,7 @@ def results(
 @app.command()
 def cancel(batch: Ref) -> None:
     """Cancel what has not started of a batch."""
-    from producer.cancel import cancel as run
+    from producer.batches.cancel import cancel as run
 
     with database(load()) as engine:
         out.print(display.cancelled(run(engine, batch)))
@@ -233,8 +234,8 @@ def retry(
     ] = False,
 ) -> None:
     """Let questions of a batch run again."""
-    from producer.retry import retry as run
-    from producer.retry import would_retry
+    from producer.batches.retry import retry as run
+    from producer.batches.retry import would_retry
 
     if error is not None and handed_off:
         raise typer.BadParameter("--error is of what failed, not of what was handed off")

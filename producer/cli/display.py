@@ -12,15 +12,15 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
-from db.entities import Status
-from db.terminal import one_line
+from core.console import one_line
+from core.domain.result import Status
 
 if TYPE_CHECKING:
-    from producer.ask import Asked
-    from producer.cancel import Cancelled
-    from producer.retry import Retried
-    from producer.status import Failed, Standing
-    from producer.submit import Submitted
+    from producer.batches.cancel import Cancelled
+    from producer.batches.retry import Retried
+    from producer.batches.status import Failed, Standing
+    from producer.submission.ask import Asked
+    from producer.submission.submit import Submitted
 
 # What is shown, how many questions are done, how many there are if that is known.
 Show = Callable[[str, int, int | None], None]

@@ -1,4 +1,4 @@
-"""The command `answermill metrics`: serves what `producer.metrics` reads, until stopped."""
+"""The command `answermill metrics`: serves what `producer.monitoring.system_metrics` reads, until stopped."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from db.config import load
-from db.terminal import err
+from core.console import err
+from core.settings.load import load
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -28,14 +28,14 @@ def metrics(
     """
     from prometheus_client import CollectorRegistry, start_http_server
 
-    from db import logs
-    from producer.metrics import SystemCollector
-    from producer.services import both
+    from core import logging_setup
+    from producer.connections import both
+    from producer.monitoring.system_metrics import SystemCollector
 
     _check(address)
     settings = load()
     with both(settings) as (engine, client):
-        logs.configure(settings)
+        logging_setup.configure(settings)
         registry = CollectorRegistry(auto_describe=False)
         registry.register(SystemCollector(engine, client, settings))
         try:

@@ -10,14 +10,14 @@ from typing import BinaryIO
 
 import sqlalchemy as sa
 
-from db import batches
-from db.entities import Status
-from db.errors import OutputInvalid
+from core.console import err, out
+from core.domain.result import Status
+from core.errors import OutputInvalid
+from db.queries import batches
 from db.session import reading
-from db.terminal import err, out
-from producer.export import ExportFormat, export, replaced
-from producer.results import pages
-from producer.rows import reason
+from producer.question_files.rows import reason
+from producer.results.export import ExportFormat, export, replaced
+from producer.results.pages import pages
 
 _SUFFIXES = {
     ".csv": ExportFormat.CSV,

@@ -11,17 +11,18 @@ from typing import NoReturn
 import sqlalchemy as sa
 import typer
 
-from db import batches
-from db.config import Settings
-from db.entities import Lane
+from core.console import INTERRUPTED, err
+from core.domain.batch import Lane
+from core.settings.settings import Settings
+from db.queries import batches
 from db.session import reading
-from db.terminal import INTERRUPTED, err
-from producer.display import bar
-from producer.readers import FileFormat
-from producer.room import WhenFull
-from producer.services import both
-from producer.source import Checked, check, opened
-from producer.submit import Submitted, name_of, submit
+from producer.cli.display import bar
+from producer.connections import both
+from producer.question_files.formats import FileFormat
+from producer.question_files.question_file import Checked, check, opened
+from producer.submission.admission import WhenFull
+from producer.submission.batch_name import name_of
+from producer.submission.submit import Submitted, submit
 
 _AWAY = (
     "answermill: Redis is away; the questions are stored all the same,"

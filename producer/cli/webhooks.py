@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from db.config import load
-from db.terminal import out, print_json
-from producer import deliver
-from producer.services import database, user
+from core.console import out, print_json
+from core.current_user import user
+from core.settings.load import load
+from producer.connections import database
+from producer.webhooks import delivery as deliver
 
 app = typer.Typer(pretty_exceptions_enable=False)
 webhooks = typer.Typer(help="Messages about the ends of batches.", no_args_is_help=True)

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from core.settings.settings import Settings
+from core.tracing.setup import open_traces
 from db import dialect
-from db.config import Settings
 from db.session import reading
-from db.traces import open_traces
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from db.entities import Batch
-    from db.spans import Traces
+    from core.domain.batch import Batch
+    from core.tracing.spans import Traces
 
 _SERVICE = "answermill-producer"
 _opened: dict[tuple[str, sa.URL], Traces] = {}

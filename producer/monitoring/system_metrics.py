@@ -1,7 +1,7 @@
 """What SQL and Redis say of the whole system, as Prometheus metrics.
 
 Read anew at each scrape, so that nothing is kept here and any number of these may run. What
-workers count and time themselves, they serve themselves (`worker.meters`). A service that is
+workers count and time themselves, they serve themselves (`worker.monitoring.metrics`). A service that is
 away is itself told, and what it knows is left out: a gap says more than a stale figure.
 """
 
@@ -17,13 +17,16 @@ import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from db import backlog, queues, versions, workers
-from db.backlog import Backlog
-from db.config import Settings
-from db.entities import Lane, ModelVersion, VersionState
-from db.errors import BrokerAway, DatabaseAway
-from db.session import DatabaseClock, reading
-from db.workers import Worker
+from broker import lanes as queues
+from core.domain.batch import Lane
+from core.domain.model_version import ModelVersion, VersionState
+from core.domain.replica import Worker
+from core.errors import BrokerAway, DatabaseAway
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.queries import backlog, model_versions, replicas
+from db.queries.backlog import Backlog
+from db.session import reading
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -62,8 +65,8 @@ class SystemCollector(Collector):
             now = self._clock()
             with reading(self._engine) as conn:
                 lanes = backlog.by_lane(conn, now)
-                heard_of = workers.listed(conn)
-                models = [m for m in versions.listed(conn) if m.state in _IN_FORCE]
+                heard_of = replicas.listed(conn)
+                models = [m for m in model_versions.listed(conn) if m.state in _IN_FORCE]
         except DatabaseAway as error:
             log.warning("database not read", error=str(error))
             return []

@@ -20,20 +20,21 @@ from typing import IO, TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from db import batches, files
-from db.config import Settings
-from db.entities import Batch
-from db.errors import FileUnknown, SourceInvalid
-from db.files import File, Order
-from db.session import DatabaseClock, reading, transaction
-from producer import rows
-from producer.openai_lines import errors, output, requests
-from producer.readers import FileFormat
-from producer.redaction import redact_all
-from producer.results import pages
-from producer.room import WhenFull
-from producer.source import Checked, check, opened
-from producer.submit import submit
+from core.domain.batch import Batch
+from core.errors import FileUnknown, SourceInvalid
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.queries import batches, uploaded_files
+from db.queries.uploaded_files import File, Order
+from db.session import reading, transaction
+from producer.openai.jsonl import errors, output, requests
+from producer.question_files import rows
+from producer.question_files.formats import FileFormat
+from producer.question_files.question_file import Checked, check, opened
+from producer.results.pages import pages
+from producer.submission.admission import WhenFull
+from producer.submission.redaction import redact_all
+from producer.submission.submit import submit
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -63,16 +64,16 @@ def keep(engine: sa.Engine, settings: Settings, name: str, content: IO[bytes]) -
 def _keep_parts(engine: sa.Engine, file: File, kept: Path) -> None:
     try:
         with transaction(engine) as conn:
-            files.begin(conn, file)
+            uploaded_files.begin(conn, file)
         with kept.open("rb") as stream:
             for number, part in enumerate(iter(partial(stream.read, _PART), b"")):
                 with transaction(engine) as conn:
-                    files.add_part(conn, file.id, number, part)
+                    uploaded_files.add_part(conn, file.id, number, part)
         with transaction(engine) as conn:
-            files.complete(conn, file)
+            uploaded_files.complete(conn, file)
     except BaseException:
         with transaction(engine) as conn:
-            files.delete(conn, file.id)
+            uploaded_files.delete(conn, file.id)
         raise
 
 
@@ -109,7 +110,7 @@ def find(engine: sa.Engine, file_id: str) -> File:
         size = sum(map(len, content(engine, file_id)))
         return File(file_id, f"{file_id}.jsonl", size, batch.finished_at or batch.created_at)
     with reading(engine) as conn:
-        return files.find(conn, file_id)
+        return uploaded_files.find(conn, file_id)
 
 
 def content(engine: sa.Engine, file_id: str) -> Iterator[bytes]:
@@ -125,14 +126,14 @@ def content(engine: sa.Engine, file_id: str) -> Iterator[bytes]:
             return errors(found, order.name)
         return output(found, order.name, order.endpoint)
     with reading(engine) as conn:
-        file = files.find(conn, file_id)
+        file = uploaded_files.find(conn, file_id)
     return _kept(engine, file)
 
 
 def _origin(engine: sa.Engine, file_id: str) -> tuple[Order, Batch]:
     name = file_id.removeprefix(OUTPUT).removeprefix(ERRORS)
     with reading(engine) as conn:
-        order, batch = files.ordered(conn, name), batches.named(conn, name)
+        order, batch = uploaded_files.ordered(conn, name), batches.named(conn, name)
     if batch is None or batch.finished_at is None:
         raise FileUnknown(file_id)
     return order, batch
@@ -144,7 +145,7 @@ def _kept(engine: sa.Engine, file: File) -> Iterator[bytes]:
         if left <= 0:
             return
         with reading(engine) as conn:
-            part = files.part(conn, file.id, number)
+            part = uploaded_files.part(conn, file.id, number)
         if part is None:
             raise FileUnknown(file.id)  # it was deleted meanwhile: half of it is no file
         yield part
@@ -165,7 +166,7 @@ def make_batch(engine: sa.Engine, app: Celery, settings: Settings, order: Order,
         _copy(kept, copy)
         with _checked(Path(copy.name), order.endpoint) as checked:
             with transaction(engine) as conn:
-                files.order(conn, order)
+                uploaded_files.order(conn, order)
             try:
                 submit(
                     engine,
@@ -180,7 +181,7 @@ def make_batch(engine: sa.Engine, app: Celery, settings: Settings, order: Order,
             except BaseException:
                 with transaction(engine) as conn:
                     if batches.named(conn, order.name) is None:
-                        files.withdraw(conn, order.name)
+                        uploaded_files.withdraw(conn, order.name)
                 raise
 
 

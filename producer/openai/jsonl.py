@@ -18,10 +18,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.entities import Status
-from db.errors import SourceInvalid
-from producer.results import Page
-from producer.rows import json_rows, opened
+from core.domain.result import Status
+from core.errors import SourceInvalid
+from producer.question_files.rows import json_rows, opened
+from producer.results.pages import Page
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 ENDPOINTS = (CHAT, RESPONSES)

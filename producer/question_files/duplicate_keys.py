@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 
-from db.entities import Question
-from db.errors import SourceInvalid
+from core.domain.batch import Question
+from core.errors import SourceInvalid
 
 _STEP = 10_000  # keys added at once, sorted: those that are near each other share a page
 _CACHE_KIB = 4 << 10  # memory for keys before they go to disk

@@ -3,9 +3,9 @@
 Taken are the text, the key, a column `language`, and of JSON lines an object `metadata`;
 other columns are passed over. A blank question is taken: it gets a `failed` result, so that
 the caller's file and the results match row by row. Whatever can't be stored or understood
-is `SourceInvalid` with its row (see `producer.rows` for what a row is).
+is `SourceInvalid` with its row (see `producer.question_files.rows` for what a row is).
 
-Does not cover where the file comes from, nor duplicate keys: see `producer.source`.
+Does not cover where the file comes from, nor duplicate keys: see `producer.question_files.question_file`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from db.entities import Question
-from db.errors import SourceInvalid
-from producer import rows, texts
+from core.domain.batch import Question
+from core.errors import SourceInvalid
+from producer.question_files import rows, validation
 
 KEY, LANGUAGE, METADATA = "key", "language", "metadata"
 
@@ -78,11 +78,11 @@ def questions(path: Path, shown: str, layout: Layout) -> Iterator[tuple[int, Que
     read = _read_jsonl if layout.format is FileFormat.JSONL else _read_parquet
     keyed = layout.key is not None
     for position, (row, text, key, language, metadata) in enumerate(read(path, shown, layout), 1):
-        problem = texts.question_fault(text)
+        problem = validation.question_fault(text)
         if keyed and not problem:
-            key, problem = texts.key_of(key)  # noqa: PLW2901 - as written, then as stored
+            key, problem = validation.key_of(key)  # noqa: PLW2901 - as written, then as stored
         if not problem and (language is not None or metadata is not None):
-            problem = texts.extras_fault(language, metadata)
+            problem = validation.extras_fault(language, metadata)
         if problem:
             raise SourceInvalid(shown, problem, row=row)
         yield row, Question(position, key if keyed else str(position), text, language, metadata)
@@ -102,8 +102,8 @@ def _csv_questions(path: Path, shown: str, layout: Layout) -> Iterator[tuple[int
         for position, (row, fields) in enumerate(found, 1):
             fields.append("")
             name = fields[key] if keyed else str(position)
-            if not 0 < len(name) <= texts.LONGEST_KEY:
-                raise SourceInvalid(shown, str(texts.key_of(name)[1]), row=row)
+            if not 0 < len(name) <= validation.LONGEST_KEY:
+                raise SourceInvalid(shown, str(validation.key_of(name)[1]), row=row)
             yield row, Question(position, name, fields[text], fields[language] or None)
 
 

@@ -21,12 +21,12 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from db.entities import Question
-from db.errors import SourceInvalid
-from producer import readers
-from producer.duplicates import refuse_duplicates
-from producer.readers import FileFormat, Layout
-from producer.rows import reason
+from core.domain.batch import Question
+from core.errors import SourceInvalid
+from producer.question_files import formats
+from producer.question_files.duplicate_keys import refuse_duplicates
+from producer.question_files.formats import FileFormat, Layout
+from producer.question_files.rows import reason
 
 STDIN = "-"
 DEFAULT_TEXT = "question"
@@ -72,7 +72,7 @@ class Checked:
     def questions(self, behind: int = 0) -> Iterator[Question]:
         """Read the questions behind a position."""
         source = self.source
-        found = readers.questions(source.path, source.shown, source.layout)
+        found = formats.questions(source.path, source.shown, source.layout)
         for _, question in islice(found, behind, None):
             yield question
 
@@ -119,7 +119,7 @@ def check(source: Source, on_count: Callable[[int], None] = lambda _: None) -> C
         SourceInvalid: with the row of the first fault.
     """
     digest = _digest(source)
-    found = readers.questions(source.path, source.shown, source.layout)
+    found = formats.questions(source.path, source.shown, source.layout)
     if source.layout.key is not None:
         found = refuse_duplicates(found, source.shown)
     count = 0
@@ -201,11 +201,11 @@ def _layout(path: Path, shown: str, form: FileFormat, text: str | None, key: str
     if head in _UTF16:
         problem = "it is UTF-16; convert it by `iconv -f UTF-16 -t UTF-8`"
         raise SourceInvalid(shown, problem, row=1)
-    names = readers.columns(path, shown, form)
+    names = formats.columns(path, shown, form)
     if not names:
         raise SourceInvalid(shown, "there are no questions in it")
-    key = key or (readers.KEY if readers.KEY in names else None)
-    language = readers.LANGUAGE if readers.LANGUAGE in names else None
+    key = key or (formats.KEY if formats.KEY in names else None)
+    language = formats.LANGUAGE if formats.LANGUAGE in names else None
     layout = Layout(form, text or DEFAULT_TEXT, key, language)
     for name in filter(None, (layout.text, layout.key)):
         _require(name, names, shown)

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from db.errors import ExtraMissing, SourceInvalid
-from producer.texts import LONGEST_QUESTION, unstorable
+from core.errors import ExtraMissing, SourceInvalid
+from producer.question_files.validation import LONGEST_QUESTION, unstorable
 
 _LONGEST_LINE = 16 << 20  # characters; a question may be all escapes
 _BLOCK = 1 << 16  # characters

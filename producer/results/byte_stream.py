@@ -6,9 +6,9 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from db.terminal import out
-from producer.export import ExportFormat, writer
-from producer.results import Page
+from core.console import out
+from producer.results.export import ExportFormat, writer
+from producer.results.pages import Page
 
 
 def parts(pages: Iterable[Page], export_format: ExportFormat) -> Iterator[bytes]:

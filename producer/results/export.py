@@ -22,9 +22,9 @@ from rich.cells import cell_len
 from rich.console import Console, OverflowMethod
 from rich.table import Table
 
-from db.terminal import one_line
-from producer.results import Page
-from producer.rows import parquet_library
+from core.console import one_line
+from producer.question_files.rows import parquet_library
+from producer.results.pages import Page
 
 COLUMNS = (
     "key",

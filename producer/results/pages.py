@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db import batches, results
-from db.entities import Status
+from core.domain.result import Status
+from db.queries import batches, results
 from db.session import reading
 
 PAGE = 1_000  # results held in memory

@@ -16,10 +16,10 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from db import backlog
-from db.config import Settings
-from db.entities import Lane
-from db.errors import BatchTooLarge, SystemFull
+from core.domain.batch import Lane
+from core.errors import BatchTooLarge, SystemFull
+from core.settings.settings import Settings
+from db.queries import backlog
 from db.session import reading
 
 _WINDOW = timedelta(seconds=30)  # of which the drain rate is

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from db import batches
-from db.config import Settings
-from db.entities import Batch, BatchState, Lane, Question
-from db.errors import BatchClosed, CountDiffers, SourceChanged, SourceInvalid
-from db.session import DatabaseClock, reading, transaction
-from producer import tracing
-from producer.accept import accept
-from producer.broker import Sender, check
-from producer.room import Room
+from broker.client import check
+from core.domain.batch import Batch, BatchState, Lane, Question
+from core.errors import BatchClosed, CountDiffers, SourceChanged, SourceInvalid
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.queries import batches
+from db.session import reading, transaction
+from producer.monitoring import spans
+from producer.submission.admission import Room
+from producer.submission.dispatch import Sender
+from producer.submission.insert import accept
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -106,7 +108,7 @@ def append(
     sender = Sender(app, settings)
     now = clock()
     _store(engine, settings, batch, asked, sender=sender, now=now)
-    tracing.told(engine, settings, batch, start=now, end=clock(), questions=len(asked))
+    spans.told(engine, settings, batch, start=now, end=clock(), questions=len(asked))
     with reading(engine) as conn:
         return batches.find(conn, str(batch.id))
 

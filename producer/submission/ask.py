@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from db import batches, results
-from db.config import Settings
-from db.entities import Batch, Lane, Question
-from db.errors import BatchUnknown, SourceChanged, SourceInvalid
-from db.session import DatabaseClock, reading, transaction
-from producer import tracing
-from producer.accept import accept
-from producer.broker import Sender, check
-from producer.redaction import redact
-from producer.room import Room
-from producer.texts import question_fault
+from broker.client import check
+from core.domain.batch import Batch, Lane, Question
+from core.errors import BatchUnknown, SourceChanged, SourceInvalid
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.queries import batches, results
+from db.session import reading, transaction
+from producer.monitoring import spans
+from producer.question_files.validation import question_fault
+from producer.submission.admission import Room
+from producer.submission.dispatch import Sender
+from producer.submission.insert import accept
+from producer.submission.redaction import redact
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -119,7 +121,7 @@ def put(
         if found is None:
             raise
         return found
-    tracing.told(engine, settings, batch, start=now, end=clock(), questions=1)
+    spans.told(engine, settings, batch, start=now, end=clock(), questions=1)
     return batch
 
 

@@ -10,11 +10,11 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from db import batches
-from db.config import Settings
-from db.entities import Batch, Question
-from db.messages import AnswerJob
-from producer.redaction import redactor
+from core.domain.batch import Batch, Question
+from core.messages import AnswerJob
+from core.settings.settings import Settings
+from db.queries.questions import append
+from producer.submission.redaction import redactor
 
 
 def accept(
@@ -41,4 +41,4 @@ def accept(
     """
     take_out = redactor(settings.redacted)
     taken = questions if take_out is None else [take_out(question) for question in questions]
-    return batches.append(conn, batch, taken, job_size=settings.job_size, sent=sent, now=now)
+    return append(conn, batch, taken, job_size=settings.job_size, sent=sent, now=now)

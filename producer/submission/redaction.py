@@ -15,8 +15,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from db.entities import Question
-from db.values import Redacted
+from core.domain.batch import Question
+from core.settings.value_parsers import Redacted
 
 # Of payment cards: https://en.wikipedia.org/wiki/Payment_card_number
 _CARD_DIGITS, _CARD_GROUPS = range(13, 20), 7

@@ -15,24 +15,25 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from db import batches
-from db.config import Settings
-from db.entities import Batch, BatchState, Lane, Question
-from db.errors import NameInvalid, SourceChanged, SourceInvalid, SystemFull
-from db.session import DatabaseClock, reading, transaction
-from producer import tracing
-from producer.accept import accept
-from producer.ahead import read_ahead
-from producer.broker import Sender, check
-from producer.room import Room, WhenFull
-from producer.source import Checked
-from producer.webhook import target_of
+from broker.client import check
+from core.domain.batch import Batch, BatchState, Lane, Question
+from core.errors import SourceChanged, SourceInvalid, SystemFull
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.queries import batches
+from db.session import reading, transaction
+from producer.monitoring import spans
+from producer.question_files.question_file import Checked
+from producer.submission.admission import Room, WhenFull
+from producer.submission.batch_name import name_of
+from producer.submission.dispatch import Sender
+from producer.submission.insert import accept
+from producer.submission.prefetch import read_ahead
+from producer.webhooks.signed_post import target_of
 
 if TYPE_CHECKING:
     from celery import Celery
 
-LONGEST_NAME = 200  # characters
-_DIGEST_SHOWN = 8  # characters of the digest in a batch's name
 _SLICE_CHARS = 1 << 20  # ends a slice of long questions early: memory stays bounded
 
 
@@ -120,37 +121,8 @@ def submit(
         clock=clock,
         on_progress=on_progress,
     )
-    tracing.told(engine, settings, batch, start=began, end=clock(), questions=left)
+    spans.told(engine, settings, batch, start=began, end=clock(), questions=left)
     return Submitted(batch, source.count, resumed=not made, already=False)
-
-
-def name_of(source: Checked, wanted: str | None = None) -> str:
-    """Return the batch's name: the wanted one, or the file's with the digest's beginning.
-
-    Raises:
-        NameInvalid: no batch can have the wanted one.
-    """
-    if wanted is None:
-        stem = "".join(c for c in source.source.stem if c.isprintable())
-        return f"{stem[: LONGEST_NAME // 2]}-{source.digest[:_DIGEST_SHOWN]}"
-    return checked_name(wanted)
-
-
-def checked_name(wanted: str) -> str:
-    """Return the name as it is.
-
-    Raises:
-        NameInvalid: no batch can have it.
-    """
-    if not wanted.strip():
-        raise NameInvalid(wanted, "it is blank")
-    if len(wanted) > LONGEST_NAME:
-        raise NameInvalid(wanted, f"it has {len(wanted)} characters, more than {LONGEST_NAME}")
-    if wanted.isdecimal():
-        raise NameInvalid(wanted, "it would be taken for a batch's id")
-    if not wanted.isprintable():
-        raise NameInvalid(wanted, "it has characters that can't be shown")
-    return wanted
 
 
 def _left_to_store(engine: sa.Engine, source: Checked, name: str, lane: Lane) -> tuple[int, Lane]:

@@ -15,25 +15,17 @@ from flask_openapi3.openapi import OpenAPI
 from flask_openapi3.utils import get_model_schema
 from pydantic import BaseModel
 
-from db.errors import ExtraMissing
+from broker.client import check
+from core.errors import ExtraMissing
 from db.session import reading
-from producer.broker import check
-from producer.web import (
-    access,
-    batches,
-    deliveries,
-    desk,
-    openai_batches,
-    openai_files,
-    problems,
-    questions,
-    results,
-    sessions,
-    shapes,
-)
-from producer.web.access import SCHEME, needs
-from producer.web.page import page
-from producer.web.surroundings import Surroundings, here
+from producer.web import problems
+from producer.web.api import batches, handoffs, questions, results, schemas, webhook_deliveries
+from producer.web.auth import authorization, sessions
+from producer.web.auth.authorization import SCHEME, needs
+from producer.web.context import Surroundings, here
+from producer.web.openai import batches as openai_batches
+from producer.web.openai import files
+from producer.web.pages import page
 
 LARGEST_BODY = 8 << 20  # bytes of what is no upload: it is held in memory
 _HEADERS = {
@@ -76,17 +68,18 @@ def create_app(surroundings: Surroundings) -> OpenAPI:
     app.extensions["answermill"] = surroundings
     problems.install(app)
     sessions.install(app, surroundings.settings)
-    access.install(app)
+    authorization.install(app)
     app.after_request(_harden)
     for api in (
-        m.api for m in (questions, batches, deliveries, results, desk, openai_files, openai_batches)
+        m.api
+        for m in (questions, batches, webhook_deliveries, results, handoffs, files, openai_batches)
     ):
         app.register_api(api)
     app.register_blueprint(page)
     if surroundings.settings.oidc_issuer is not None:
         _let_sign_in(app, surroundings)
     # Of what a view reads by itself.
-    for shape in (shapes.NewQuestions,):
+    for shape in (schemas.NewQuestions,):
         schema = get_model_schema(shape)
         parts = {shape.__name__: schema, **schema.pop("$defs", {})}
         app.components_schemas.update({name: Schema(**part) for name, part in parts.items()})
@@ -100,7 +93,7 @@ def create_app(surroundings: Surroundings) -> OpenAPI:
 
 def _let_sign_in(app: OpenAPI, surroundings: Surroundings) -> None:
     try:
-        from producer.web import oidc  # few have an issuer, and it takes long to import
+        from producer.web.pages import oidc  # few have an issuer, and it takes long to import
     except ModuleNotFoundError as error:
         raise ExtraMissing("authlib", "oidc") from error
     oidc.install(app, surroundings.settings)
@@ -121,7 +114,7 @@ def _harden(response: Response) -> Response:
         response.headers.setdefault(name, value)
     if here().settings.web_cert is not None:
         response.headers["Strict-Transport-Security"] = _TLS_ONLY
-    policy = _document_policy(response) if request.blueprint in access.PUBLIC else _NO_PAGE
+    policy = _document_policy(response) if request.blueprint in authorization.PUBLIC else _NO_PAGE
     response.headers.setdefault("Content-Security-Policy", policy)
     return response
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from db.config import load
-from db.errors import ExtraMissing
+from core.errors import ExtraMissing
+from core.settings.load import load
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -20,7 +20,7 @@ def web(
 ) -> None:
     """Serve the HTTP API until stopped; `answermill keys create` opens it to somebody."""
     try:
-        from producer.web.serve import serve
+        from producer.web.server import serve
     except ModuleNotFoundError as error:
         package = (error.name or "gunicorn").partition(".")[0]
         raise ExtraMissing(package, "web") from error

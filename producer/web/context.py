@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, cast
 import sqlalchemy as sa
 from flask import current_app
 
-from db.config import Settings
-from db.session import DatabaseClock
-from producer.web.events import Followers
-from producer.web.rates import Rates
-from producer.web.waiting import Waiting
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from producer.web.live.long_polling import Waiting
+from producer.web.live.server_sent_events import Followers
+from producer.web.rate_limits import Rates
 
 if TYPE_CHECKING:
     from celery import Celery

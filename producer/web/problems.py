@@ -18,7 +18,7 @@ from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed
 
-from db.errors import (
+from core.errors import (
     AnswermillError,
     BatchClosed,
     BatchTooLarge,

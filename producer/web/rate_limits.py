@@ -13,9 +13,9 @@ from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from redis.exceptions import RedisError
 
-from db import tls
-from db.config import Settings
-from db.keys import Key
+from broker import tls_options
+from core.domain.api_key import Key
+from core.settings.settings import Settings
 
 _SECONDS = 1.0  # for Redis to answer in
 
@@ -30,7 +30,7 @@ class Rates:
             key_prefix="answermill:rate",
             socket_timeout=_SECONDS,
             socket_connect_timeout=_SECONDS,
-            **(tls.redis_options(settings) or {}),
+            **(tls_options.redis_options(settings) or {}),
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
 

@@ -16,16 +16,19 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.http.errors import NoMoreData, ParseException
 
-from db import logs, results, tls
-from db.config import Settings
-from db.errors import SettingsInvalid
-from db.session import DatabaseClock, open_engine, reading
-from producer.broker import open_broker
-from producer.deliver import Deliverer, Sender
-from producer.services import both
+from broker.client import open_broker
+from core import logging_setup, tls
+from core.errors import SettingsInvalid
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.engine import open_engine
+from db.queries import results
+from db.session import reading
+from producer.connections import both
 from producer.web import problems
 from producer.web.app import create_app
-from producer.web.surroundings import surround
+from producer.web.context import surround
+from producer.webhooks.delivery import Deliverer, Sender
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -163,7 +166,7 @@ def _close_after_large(_worker: Any, request: Any) -> None:  # noqa: ANN401 - gu
 
 
 def _configure_logs(settings: Settings) -> None:
-    logs.configure(settings)
+    logging_setup.configure(settings)
     logging.getLogger("gunicorn.error").addFilter(_without_content)
 
 

@@ -20,12 +20,14 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from db import batches, deliveries, keys, tls
-from db.config import Settings
-from db.deliveries import Delivery
-from db.errors import ServiceAway, WebhookInvalid
-from db.session import DatabaseClock, reading, transaction
-from producer.webhook import post, signatures
+from core import tls
+from core.errors import ServiceAway, WebhookInvalid
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.queries import audit_log, batches, webhook_deliveries
+from db.queries.webhook_deliveries import Delivery
+from db.session import reading, transaction
+from producer.webhooks.signed_post import post, signatures
 
 log = structlog.get_logger()
 
@@ -51,7 +53,7 @@ def deliver_due(sender: Sender) -> int:
     """
     now = sender.clock()
     with transaction(sender.engine) as conn:
-        due = deliveries.claim_due(conn, now, _AT_ONCE)
+        due = webhook_deliveries.claim_due(conn, now, _AT_ONCE)
     if due:
         with ThreadPoolExecutor(len(due), thread_name_prefix="webhook") as pool:
             list(pool.map(partial(_deliver, sender), *zip(*due, strict=True)))
@@ -65,11 +67,11 @@ def _deliver(sender: Sender, delivery: Delivery, url: str) -> None:
     now = sender.clock()
     with transaction(sender.engine) as conn:
         if status is not None and error is None:
-            deliveries.note_delivered(conn, delivery.id, status, now)
+            webhook_deliveries.note_delivered(conn, delivery.id, status, now)
             log.info("webhook delivered", status=status, **facts)
             return
         told, final = str(error), status == HTTPStatus.GONE
-        deliveries.note_failed(conn, delivery, status=status, error=told, final=final)
+        webhook_deliveries.note_failed(conn, delivery, status=status, error=told, final=final)
     log.warning("webhook not delivered", error=told, **facts)
 
 
@@ -129,8 +131,8 @@ def replay(engine: sa.Engine, ref: str, delivery_id: int, by: str | None = None)
         batch = batches.find(conn, ref)
         if by is not None:
             target = f"{batch.id}/{delivery_id}"
-            keys.record(conn, actor=by, action="webhooks.replay", target=target, now=now)
-        return deliveries.replay(conn, batch.id, delivery_id, now)
+            audit_log.record(conn, actor=by, action="webhooks.replay", target=target, now=now)
+        return webhook_deliveries.replay(conn, batch.id, delivery_id, now)
 
 
 def listed(engine: sa.Engine, ref: str) -> list[Delivery]:
@@ -140,7 +142,7 @@ def listed(engine: sa.Engine, ref: str) -> list[Delivery]:
         BatchUnknown: there is no such batch.
     """
     with reading(engine) as conn:
-        return deliveries.of_batch(conn, batches.find(conn, ref).id)
+        return webhook_deliveries.of_batch(conn, batches.find(conn, ref).id)
 
 
 class Deliverer:

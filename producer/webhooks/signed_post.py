@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import urlsplit
 
-from db import tls
-from db.errors import WebhookInvalid
+from core import tls
+from core.errors import WebhookInvalid
 
 LONGEST_URL = 2_000  # characters
 _SECONDS = 10.0  # without a byte

@@ -15,17 +15,19 @@ import sqlalchemy as sa
 import typer
 from rich.text import Text
 
-from db import results
-from db.config import Settings
-from db.entities import Status
-from db.session import DatabaseClock, prepare, reading
-from db.terminal import err, out
-from producer.display import progress_of
-from producer.services import both, database
-from producer.source import check, opened
-from producer.status import Standing, standing
-from producer.submit import submit
-from stack.embedded import Stack, running
+from core.console import err, out
+from core.domain.result import Status
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.queries import results
+from db.schema import prepare
+from db.session import reading
+from producer.batches.status import Standing, standing
+from producer.cli.display import progress_of
+from producer.connections import both, database
+from producer.question_files.question_file import check, opened
+from producer.submission.submit import submit
+from stack.local.supervisor import Stack, running
 
 MODEL = "demo"
 PRECISION_TARGET = "0.9"  # a shop that would rather answer than hand off

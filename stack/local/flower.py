@@ -1,6 +1,6 @@
 """Flower's process: knows the queues, changes nothing, listens where it is told.
 
-    python -m stack.flower [ADDRESS [PORT [FOLDER]]]
+    python -m stack.local.flower [ADDRESS [PORT [FOLDER]]]
 
 In FOLDER, if one is given, it keeps what it has seen. Beyond loopback it serves nobody
 without a password: its pages name batches and machines.
@@ -13,11 +13,12 @@ import ipaddress
 import os
 import sys
 
-from db import logs
-from db.config import Settings, load
-from db.errors import SettingsInvalid
-from db.terminal import call
-from producer.broker import open_broker
+from broker.client import open_broker
+from core import logging_setup
+from core.console import call
+from core.errors import SettingsInvalid
+from core.settings.load import load
+from core.settings.settings import Settings
 
 _LOOPBACK = "127.0.0.1"
 _NO_PORT = (errno.EACCES, errno.EADDRINUSE, errno.EADDRNOTAVAIL)
@@ -31,7 +32,7 @@ def main(address: str = _LOOPBACK, port: str = "", folder: str | None = None) ->
     """
     settings = load()
     guard(settings, address)
-    logs.configure(settings)
+    logging_setup.configure(settings)
     app = open_broker(settings)
     port = port or str(settings.flower_port)
     try:

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import redis
 
-from db.config import Settings
-from db.errors import BrokerAway, SettingsInvalid, StackRunning, UserError
-from db.session import make_home, prepare
-from stack.processes import Service
-from worker.threads import share
+from core.errors import BrokerAway, SettingsInvalid, StackRunning, UserError
+from core.settings.settings import Settings
+from db.schema import make_home, prepare
+from stack.local.child_process import Service
+from worker.process.cpu_threads import share
 
 # The longest job plus a margin: a worker that is asked to stop finishes what it has.
 _WORKER_GRACE = 30.0
@@ -154,7 +154,7 @@ def flower_service(settings: Settings, port: int) -> Service:
     """Describe Flower: on loopback only, and nobody can change anything through it."""
     return Service(
         "Flower",
-        [sys.executable, "-m", "stack.flower", _LOOPBACK, str(port)],
+        [sys.executable, "-m", "stack.local.flower", _LOOPBACK, str(port)],
         log=_log(settings, "flower"),
         environment=_environment(settings),
         grace_seconds=_GRACE,

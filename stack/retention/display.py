@@ -7,12 +7,12 @@ from datetime import timedelta
 import sqlalchemy as sa
 import typer
 
-from db.config import Settings
-from db.pruning import Amount
-from db.terminal import INTERRUPTED, err, out, print_json
-from producer.display import bar
-from producer.services import database
-from stack.prune import Pruned, prune, would_prune
+from core.console import INTERRUPTED, err, out, print_json
+from core.settings.settings import Settings
+from db.queries.retention import Amount
+from producer.cli.display import bar
+from producer.connections import database
+from stack.retention.prune import Pruned, prune, would_prune
 
 
 def run(settings: Settings, age: timedelta, *, dry_run: bool, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 Each step is a transaction of its own, and between two of them there is a pause as long as the
 step was. Interrupted anywhere and run again, it goes on. What happens meanwhile to the same
-batches is told in `db.pruning`.
+batches is told in `db.queries.retention`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db import pruning
-from db.pruning import Amount, Prunable
-from db.session import DatabaseClock, reading, transaction
+from db.clock import DatabaseClock
+from db.queries import retention
+from db.queries.retention import Amount, Prunable
+from db.session import reading, transaction
 
 # Questions of one step: what is locked until it ends. A step of them takes some hundredths of a
 # second (docs/log.md).
@@ -49,7 +50,7 @@ def would_prune(engine: sa.Engine, age: timedelta) -> Pruned:
     now = DatabaseClock(engine)()
     before = now - age
     with reading(engine) as conn:
-        return Pruned(before, pruning.amount(conn, before, now - _UPLOAD), dry_run=True)
+        return Pruned(before, retention.amount(conn, before, now - _UPLOAD), dry_run=True)
 
 
 def prune(
@@ -92,7 +93,7 @@ class _Run:
 
     def batches(self) -> None:
         with reading(self._engine) as conn:
-            begun = pruning.begun(conn)
+            begun = retention.begun(conn)
         for batch in begun:
             self._go_on(batch)
         after = 0
@@ -103,14 +104,14 @@ class _Run:
 
     def _next(self, after: int) -> list[Prunable]:
         with reading(self._engine) as conn:
-            return pruning.finished(conn, self.wanted.before, after=after, limit=_BATCHES)
+            return retention.finished(conn, self.wanted.before, after=after, limit=_BATCHES)
 
     def _prune(self, group: list[Prunable]) -> None:
         small = sum(batch.questions for batch in group) <= self._step
         with self._stepping() as conn:
-            marked = set(pruning.mark(conn, [batch.id for batch in group], self.wanted.before))
+            marked = set(retention.mark(conn, [batch.id for batch in group], self.wanted.before))
             if small and marked:
-                pruning.delete(conn, sorted(marked))
+                retention.delete(conn, sorted(marked))
         ours = [batch for batch in group if batch.id in marked]
         if small:
             self._count(batches=len(ours), questions=sum(batch.questions for batch in ours))
@@ -121,31 +122,31 @@ class _Run:
     def _go_on(self, batch: Prunable) -> None:
         """Delete a marked batch, from where an earlier prune has left off."""
         with reading(self._engine) as conn:
-            first = pruning.first_position(conn, batch.id) or batch.questions + 1
+            first = retention.first_position(conn, batch.id) or batch.questions + 1
         self._count(questions=first - 1)
         for start in range(first, batch.questions + 1, self._step):
             last = min(start + self._step - 1, batch.questions)
             with self._stepping() as conn:
-                if not pruning.delete_range(conn, batch.id, start, last):
+                if not retention.delete_range(conn, batch.id, start, last):
                     return
             self._count(questions=last - start + 1)
         with self._stepping() as conn:
-            pruning.delete(conn, [batch.id])
+            retention.delete(conn, [batch.id])
         self._count(batches=1 if batch.questions else 0)
 
     def files(self) -> None:
         before = self.wanted.before
         uploaded = DatabaseClock(self._engine)() - _UPLOAD
         with reading(self._engine) as conn:
-            useless = pruning.useless_files(conn, before, uploaded)
+            useless = retention.useless_files(conn, before, uploaded)
         for file in useless:
             with self._stepping() as conn:
-                gone = not pruning.doom_file(conn, file, before, uploaded)
+                gone = not retention.doom_file(conn, file, before, uploaded)
             if gone:  # or of use again
                 continue
             while not gone:
                 with self._stepping() as conn:
-                    gone = pruning.delete_parts(conn, file, _PARTS)
+                    gone = retention.delete_parts(conn, file, _PARTS)
             self._count(files=1)
 
     @contextmanager

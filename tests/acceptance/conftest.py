@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from db import versions
-from db.session import DatabaseClock, transaction
-from stack.demo import PRECISION_TARGET
+from db.clock import DatabaseClock
+from db.queries import model_versions
+from db.session import transaction
+from stack.local.demo import PRECISION_TARGET
 from tests import services
 from tests.acceptance.mill import Mill
-from worker.model.bundle import open_bundle
+from worker.model.bundle.bundle import open_bundle
 
 
 @pytest.fixture(scope="session")
@@ -70,5 +71,5 @@ def install(settings, engine, name):
     digest = open_bundle(bundle).manifest.digest
     with transaction(engine) as conn:
         now = DatabaseClock(engine)()
-        version = versions.register(conn, name=name, digest=digest, metrics={}, now=now)
-        versions.promote(conn, version, by="test", now=now)
+        version = model_versions.register(conn, name=name, digest=digest, metrics={}, now=now)
+        model_versions.promote(conn, version, by="test", now=now)

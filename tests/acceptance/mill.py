@@ -18,9 +18,11 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
-from db.config import Settings, load
-from db.session import open_engine, reading
-from stack.embedded import redis_service
+from core.settings.load import load
+from core.settings.settings import Settings
+from db.engine import open_engine
+from db.session import reading
+from stack.local.supervisor import redis_service
 
 _READY_SECONDS = 120
 _ROOT = Path(__file__).parents[2]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from db.config import load
-from db.entities import Lane
-from worker import app
+from core.domain.batch import Lane
+from core.settings.load import load
+from worker.process import parent
 
 
 class Quoting:
@@ -27,9 +27,9 @@ class Quoting:
 
 def main() -> int:
     def load_quoting(settings, version):
-        return Quoting(app.load_bundle(settings, version))
+        return Quoting(parent.load_bundle(settings, version))
 
-    return app.run(load(), list(Lane), load_quoting)
+    return parent.run(load(), list(Lane), load_quoting)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import httpx2 as httpx
 import pytest
 import redis
 
-from db import cipher
+from core import encryption
 from tests.acceptance.front import serving
 from tests.acceptance.mill import wait_for
 from tests.receiver import receiving
@@ -32,7 +32,7 @@ MARKER = "xylophone-4711"
 KNOWN, ANSWER = "Where is my order?", "tap the order to see its live tracking"  # of the sample
 TEXT = f"Where is my parcel {MARKER}?"
 SECRETS = {
-    "ANSWERMILL_ENCRYPTION_KEYS": cipher.new_key(),
+    "ANSWERMILL_ENCRYPTION_KEYS": encryption.new_key(),
     "ANSWERMILL_WEBHOOK_SECRET": f"whsec_{base64.b64encode(os.urandom(32)).decode()}",
     "ANSWERMILL_FLOWER_AUTH": "watcher:hidden-password",
 }
@@ -74,7 +74,7 @@ def flower(mill):
     port, log = free_port(), mill.home / "flower.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "stack.flower", "127.0.0.1", port],
+            [sys.executable, "-m", "stack.local.flower", "127.0.0.1", port],
             env={**os.environ, **mill.environment},
             stdout=output,
             stderr=output,

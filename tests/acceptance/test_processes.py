@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stack.embedded import redis_service
+from stack.local.supervisor import redis_service
 
 MILLION = 1_000_000
 MOST_MEGABYTES = 150
@@ -19,7 +19,7 @@ IN_COMMON_MEGABYTES = 27  # 34; 19 where the child searches what the parent left
 
 _WATCHED_SUBMIT = """
 import json, sys
-from stack.cli import main
+from stack.main import main
 status = main(["submit", sys.argv[1], "--json"])
 heavy = [m for m in ("torch", "transformers", "numpy", "worker", "sklearn") if m in sys.modules]
 # Not getrusage: its maximum is that of the process which started this one, if higher.

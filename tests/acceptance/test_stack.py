@@ -12,8 +12,8 @@ import psutil
 import pytest
 import redis
 
-from db.config import load
-from producer.services import database
+from core.settings.load import load
+from producer.connections import database
 from tests.acceptance.conftest import install
 from tests.acceptance.mill import wait_for
 

@@ -12,13 +12,14 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from db import versions
-from db.session import DatabaseClock, reading, transaction
+from db.clock import DatabaseClock
+from db.queries import model_versions
+from db.session import reading, transaction
 from tests.acceptance.conftest import install
 from tests.acceptance.mill import Mill, wait_for
-from worker.following import goes_to_canary
-from worker.model.bundle import open_bundle, save_manifest
-from worker.model.place import bundle_path
+from worker.inference.model_watcher import goes_to_canary
+from worker.model.bundle.bundle import open_bundle, save_manifest
+from worker.model.bundle.location import bundle_path
 
 WITHIN_SECONDS = 60
 MODEL_BYTES = 90_000_000  # of the encoder's weights
@@ -49,7 +50,7 @@ def mill(home, database_url, model_store):
 def add_version(mill, **parameters):
     """Register the shop's bundle with other parameters; return where it lies."""
     with reading(mill.engine) as conn:
-        first = versions.find(conn, "shop@1")
+        first = model_versions.find(conn, "shop@1")
     whole = open_bundle(bundle_path(mill.settings.models, "shop", first.digest))
     manifest = replace(whole.manifest, **parameters)
     place = bundle_path(mill.settings.models, "shop", manifest.digest)
@@ -58,7 +59,7 @@ def add_version(mill, **parameters):
     save_manifest(place, manifest)
     with transaction(mill.engine) as conn:
         now = DatabaseClock(mill.engine)()
-        versions.register(conn, name="shop", digest=manifest.digest, metrics={}, now=now)
+        model_versions.register(conn, name="shop", digest=manifest.digest, metrics={}, now=now)
     return place
 
 
@@ -162,8 +163,8 @@ def test_a_version_that_does_not_load_leaves_the_one_before_answering(mill):
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     with transaction(mill.engine) as conn:  # as if it had been whole where it was promoted
-        third = versions.find(conn, "shop@3")
-        versions.promote(conn, third, by="test", now=DatabaseClock(mill.engine)())
+        third = model_versions.find(conn, "shop@3")
+        model_versions.promote(conn, third, by="test", now=DatabaseClock(mill.engine)())
     wait_for(lambda: "version not loaded" in log.read_text(), WITHIN_SECONDS, log.read_text)
 
     asked = mill.json("ask", "Where is my order?", "--wait", "30s")

@@ -6,9 +6,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from db import batches
-from db.batches import close_finished
-from db.session import DatabaseClock, reading, transaction
+from db.clock import DatabaseClock
+from db.queries import batches
+from db.queries.batches import close_finished
+from db.session import reading, transaction
 from tests.browser.world import add_batch, answer_job, mixed
 
 PATHS = [

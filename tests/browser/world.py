@@ -18,17 +18,22 @@ from pathlib import Path
 import sqlalchemy as sa
 from werkzeug.serving import make_server
 
-from db import config, keys, knowledge, versions
-from db.batches import close_finished
-from db.config import Settings
-from db.entities import Answer, Batch, Note, Result, RunnerUp, Status
-from db.keys import Scope
-from db.knowledge import KnownEntry
-from db.migrate import upgrade
-from db.session import DatabaseClock, open_engine, transaction
-from producer.broker import open_broker
+from broker.client import open_broker
+from core.domain.api_key import Scope
+from core.domain.batch import Batch
+from core.domain.model_version import Note
+from core.domain.result import Answer, Result, RunnerUp, Status
+from core.settings import load
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.engine import open_engine
+from db.migrations.run import upgrade
+from db.queries import api_keys, knowledge_entries, model_versions
+from db.queries.batches import close_finished
+from db.queries.knowledge_entries import KnownEntry
+from db.session import transaction
 from producer.web.app import create_app
-from producer.web.surroundings import surround
+from producer.web.context import surround
 from tests import services
 from tests.factories import finish, question, running_job, stored_batch
 
@@ -66,7 +71,7 @@ def _served(folder: Path, socket: str) -> Iterator[World]:
         "database_url": f"sqlite:///{folder / 'page.db'}",
         "broker_url": f"redis+socket://{socket}",
     }
-    settings = config.load(home=folder, job_size=20, **urls)
+    settings = load.load(home=folder, job_size=20, **urls)
     engine = open_engine(settings)
     upgrade(engine)
     with open_broker(settings) as client:
@@ -86,10 +91,10 @@ def _served(folder: Path, socket: str) -> Iterator[World]:
 
 
 def _key(engine: sa.Engine, name: str, scope: Scope) -> str:
-    secret = keys.new_secret()
+    secret = api_keys.new_secret()
     with transaction(engine) as conn:
         now = DatabaseClock(engine)()
-        keys.create(conn, name, secret, [scope], expires_at=None, now=now)
+        api_keys.create(conn, name, secret, [scope], expires_at=None, now=now)
     return secret
 
 
@@ -132,20 +137,20 @@ def add_model(engine: sa.Engine) -> None:
             **dict(zip(names, values, strict=True)),
         }
         with transaction(engine) as conn:
-            made = versions.register(
+            made = model_versions.register(
                 conn,
                 name="shop",
                 digest=f"d{number}",
                 metrics=metrics,
                 now=now - timedelta(days=9 - number),
             )
-            knowledge.store(conn, made, entries().values())
+            knowledge_entries.store(conn, made, entries().values())
             if number == 1:
-                versions.promote(conn, made, by="mei", now=now - timedelta(days=7))
+                model_versions.promote(conn, made, by="mei", now=now - timedelta(days=7))
             if number == 2:
                 compared = {"figure": "accuracy", "worse": False}
                 note = Note(gate={"production": "shop@1", "compared": [compared]})
-                versions.begin_canary(conn, made, 0.05, by="mei", now=now, note=note)
+                model_versions.begin_canary(conn, made, 0.05, by="mei", now=now, note=note)
 
 
 def add_batch(

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from db.errors import ServiceAway
-from db.session import DatabaseClock, reading
+from core.errors import ServiceAway
+from db.clock import DatabaseClock
+from db.session import reading
 from tests.chaos.world import World
 
 _AWAY_STATUS = 3

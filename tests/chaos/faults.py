@@ -15,7 +15,7 @@ import psycopg
 import redis
 import sqlalchemy as sa
 
-from db.messages import TASK
+from core.messages import TASK
 from tests.chaos.proxy import Proxy
 from tests.chaos.simulated import CLOCK, POINTS
 from tests.chaos.world import LEASE_SECONDS, World

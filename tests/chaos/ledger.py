@@ -10,8 +10,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from db.errors import ServiceAway
-from db.session import open_engine, reading
+from core.errors import ServiceAway
+from db.engine import open_engine
+from db.session import reading
 from db.tables import batches, jobs, questions, results
 from tests.chaos.asking import Asked
 from tests.chaos.simulated import VERSION, answer_of

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from db.config import load
-from db.entities import Lane
+from core.domain.batch import Lane
+from core.settings.load import load
 from tests.chaos import poison
-from worker import app
+from worker.process import parent
 
 
 class Poisoned:
@@ -26,9 +26,9 @@ class Poisoned:
 
 def main() -> int:
     def load_poisoned(settings, version):
-        return Poisoned(app.load_bundle(settings, version))
+        return Poisoned(parent.load_bundle(settings, version))
 
-    return app.run(load(), list(Lane), load_poisoned)
+    return parent.run(load(), list(Lane), load_poisoned)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from db.errors import ServiceAway
+from core.errors import ServiceAway
 from db.session import reading
 from db.tables import jobs
 from tests import services

@@ -13,7 +13,7 @@ import psycopg
 import redis
 from psycopg import sql
 
-from stack.embedded import redis_service
+from stack.local.supervisor import redis_service
 from tests.services import start_postgres
 
 _START_SECONDS = 20

@@ -21,11 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from db import batches, claims, jobs
-from db.config import load
-from db.entities import Answer, Lane, ModelVersion, Status
+from core.domain.batch import Lane
+from core.domain.model_version import ModelVersion
+from core.domain.result import Answer, Status
+from core.settings.load import load
+from db.queries import batches, claims, jobs
 from tests.chaos import poison
-from worker.passes import PassBudget
+from worker.inference.protocol import PassBudget
 
 VERSION = "chaos@1"
 BROKEN = "broken"
@@ -44,7 +46,7 @@ def answer_of(text: str) -> str:
 
 
 class Simulated:
-    """The model, as `worker.passes.Model` wants one."""
+    """The model, as `worker.inference.protocol.Model` wants one."""
 
     budget = PassBudget(tokens=256, questions=4)
 
@@ -121,17 +123,17 @@ def _let_the_clock_jump() -> None:
 
 def main() -> int:
     _let_the_clock_jump()  # before anything takes the function by name
-    from worker import app
-    from worker.along import Line
+    from worker.jobs.runner import Line
+    from worker.process import parent
 
     poison.limit_memory()
-    app._KILL_AFTER = KILL_AFTER
+    parent._KILL_AFTER = KILL_AFTER
     _trap_behind(claims, "claim", "claim")
     _trap_behind(claims, "claim_next", "claim")
     _trap_behind(jobs, "finish_all", "before-commit")
     _trap_before(batches, "close_finished", "after-commit")
     _trap_behind(Line, "answer", "before-ack")
-    return app.run(load(), list(Lane), lambda _settings, version: Simulated(version))
+    return parent.run(load(), list(Lane), lambda _settings, version: Simulated(version))
 
 
 if __name__ == "__main__":

@@ -19,14 +19,16 @@ from pathlib import Path
 
 import psutil
 
-from db import versions
-from db.config import load
-from db.migrate import upgrade
-from db.session import DatabaseClock, open_engine, transaction
+from core.settings.load import load
+from db.clock import DatabaseClock
+from db.engine import open_engine
+from db.migrations.run import upgrade
+from db.queries import model_versions
+from db.session import transaction
 from tests.chaos.disk import Disk
 from tests.chaos.proxy import Proxy
 from tests.chaos.services import Postgres, Redis
-from worker.model.place import bundle_path
+from worker.model.bundle.location import bundle_path
 
 ROOT = Path(__file__).parents[2]
 ATTEMPTS = 8
@@ -103,8 +105,8 @@ class World:
         bundle_path(self.settings.models, "chaos", digest).mkdir(parents=True)
         with transaction(self.engine) as conn:
             now = DatabaseClock(self.engine)()
-            made = versions.register(conn, name="chaos", digest=digest, metrics={}, now=now)
-            versions.promote(conn, made, by="chaos", now=now)
+            made = model_versions.register(conn, name="chaos", digest=digest, metrics={}, now=now)
+            model_versions.promote(conn, made, by="chaos", now=now)
 
     def close(self) -> None:
         """End everything."""

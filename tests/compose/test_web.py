@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 from limits import RateLimitItemPerMinute
 
-from db.config import Settings
+from core.settings.settings import Settings
 from tests.compose.project import docker, wait_for
 
 _READY_SECONDS = 60

@@ -19,15 +19,15 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["db", "producer", "worker", "json", "csv"]):
-    from db.errors import AnswermillError, BundleInvalid, KnowledgeInvalid, SourceInvalid
-    from db.messages import JobHint, MessageInvalid
-    from producer.openai_lines import requests
-    from producer.readers import FileFormat
-    from producer.source import check, opened
-    from worker.lifecycle.knowledge import read_knowledge
-    from worker.lifecycle.labelled import is_labelled, read_labelled
-    from worker.model.bundle import MANIFEST, open_bundle
+with atheris.instrument_imports(include=["core", "broker", "db", "producer", "worker", "json", "csv"]):
+    from core.errors import AnswermillError, BundleInvalid, KnowledgeInvalid, SourceInvalid
+    from core.messages import JobHint, MessageInvalid
+    from producer.openai.jsonl import requests
+    from producer.question_files.formats import FileFormat
+    from producer.question_files.question_file import check, opened
+    from worker.lifecycle.inputs.knowledge_file import read_knowledge
+    from worker.lifecycle.inputs.labelled_questions import is_labelled, read_labelled
+    from worker.model.bundle.bundle import MANIFEST, open_bundle
 
 Target = Callable[[Path, bytes], None]
 

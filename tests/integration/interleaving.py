@@ -14,8 +14,9 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from db.config import Settings
-from db.session import _READING, open_engine
+from core.settings.settings import Settings
+from db.engine import open_engine
+from db.session import _READING
 
 # How long the second one may take before it is taken to wait for the first: longer covers more
 # on a slow machine, and is never what a test's outcome depends on.

@@ -15,9 +15,11 @@ from itertools import count
 import pytest
 import sqlalchemy as sa
 
-from db import batches, claims, failures, jobs, results, tables, versions
-from db.entities import BatchState, JobState, Lane, Status, VersionState
-from db.errors import (
+from core.domain.batch import BatchState, Lane
+from core.domain.job import JobState
+from core.domain.model_version import VersionState
+from core.domain.result import Status
+from core.errors import (
     BatchClosed,
     BatchUnknown,
     LeaseLost,
@@ -25,14 +27,16 @@ from db.errors import (
     PromotionRefused,
     SourceChanged,
 )
+from db import tables
+from db.queries import batches, claims, jobs, model_versions, results, retries
 from db.session import reading, transaction
-from producer.append import open_batch
-from producer.cancel import cancel
-from stack.prune import prune
+from producer.batches.cancel import cancel
+from producer.submission.append import open_batch
+from stack.retention.prune import prune
 from tests import factories
 from tests.factories import LEASE, NOW, later, result, running_job, stored_batch
 from tests.integration.interleaving import Interleaving
-from worker.sweep import Sweep
+from worker.recovery.sweep import Sweep
 
 ALLOWED = (LeaseLost, BatchClosed, BatchUnknown, SourceChanged, ModelUnknown, PromotionRefused)
 _names = count()
@@ -100,7 +104,7 @@ class Scene:
     def retry(self, engine):
         again = {"limit": 50, "now": later(4)}
         with transaction(engine) as conn:
-            queued = failures.retry(conn, self.batch, [Status.FAILED], **again)
+            queued = retries.retry(conn, self.batch, [Status.FAILED], **again)
         self.runs_again = bool(queued)  # committed: a prune may not take it any more
 
     def sweep(self, engine):
@@ -256,7 +260,7 @@ def shop(engine):
     found = [factories.built_version(engine, digest=f"d{n}") for n in (1, 2, 3)]
     for version in found[:2]:
         with transaction(engine) as conn:
-            versions.promote(conn, version, by="test", now=NOW)
+            model_versions.promote(conn, version, by="test", now=NOW)
     return found
 
 
@@ -272,11 +276,11 @@ def _moves(shop):
         return run
 
     return {
-        "promote": moved(lambda conn: versions.promote(conn, third, **by)),
-        "promote another": moved(lambda conn: versions.promote(conn, first, **by)),
-        "roll back": moved(lambda conn: versions.roll_back(conn, "shop", **by)),
-        "canary": moved(lambda conn: versions.begin_canary(conn, third, 0.1, **by)),
-        "withdraw": moved(lambda conn: versions.withdraw_canary(conn, "shop", **by)),
+        "promote": moved(lambda conn: model_versions.promote(conn, third, **by)),
+        "promote another": moved(lambda conn: model_versions.promote(conn, first, **by)),
+        "roll back": moved(lambda conn: model_versions.roll_back(conn, "shop", **by)),
+        "canary": moved(lambda conn: model_versions.begin_canary(conn, third, 0.1, **by)),
+        "withdraw": moved(lambda conn: model_versions.withdraw_canary(conn, "shop", **by)),
     }
 
 
@@ -288,11 +292,11 @@ def test_one_version_is_in_production(first, second, shop, settings, engine):
         for point in count(1):
             inside = both.run(moves[first], moves[second], point)
             with reading(engine) as conn:
-                found = Counter(version.state for version in versions.listed(conn, "shop"))
+                found = Counter(version.state for version in model_versions.listed(conn, "shop"))
                 last = conn.execute(
                     sa.select(tables.promotions).order_by(tables.promotions.c.id.desc())
                 ).first()
-                held = versions.held(conn, "shop")
+                held = model_versions.held(conn, "shop")
             assert found[VersionState.PRODUCTION] == 1
             assert found[VersionState.CANARY] <= 1
             if last.kind in ("promoted", "rolled_back"):

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import redis
 
-from db import config
+from core.settings import base, load
 from tests import services
 
 
@@ -58,6 +58,6 @@ def _mentions(process, text):
 
 
 def test_tests_see_none_of_the_developer_s_settings(tmp_path, home):
-    assert not [name for name in os.environ if name.startswith(config.PREFIX)]
+    assert not [name for name in os.environ if name.startswith(base.PREFIX)]
     assert os.getcwd() == str(tmp_path)  # noqa: PTH109 - what the process says
-    assert config.load().home.is_relative_to(home)
+    assert load.load().home.is_relative_to(home)

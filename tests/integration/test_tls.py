@@ -14,13 +14,15 @@ import httpx2 as httpx
 import pytest
 import sqlalchemy as sa
 
-from db import config, queues
-from db.entities import Lane
-from db.errors import SettingsInvalid
-from db.keys import Key
-from db.session import open_engine, reading
-from producer.broker import open_broker
-from producer.web.rates import Rates
+from broker import lanes
+from broker.client import open_broker
+from core.domain.api_key import Key
+from core.domain.batch import Lane
+from core.errors import SettingsInvalid
+from core.settings import load
+from db.engine import open_engine
+from db.session import reading
+from producer.web.rate_limits import Rates
 from tests.acceptance.mill import wait_for
 from tests.factories import NOW
 from tests.tls import Authority, fronting
@@ -71,12 +73,12 @@ def run(home):
 
 
 def redis_settings(port, sqlite_url, **files):
-    return config.load(database_url=sqlite_url, broker_url=f"rediss://127.0.0.1:{port}/0", **files)
+    return load.load(database_url=sqlite_url, broker_url=f"rediss://127.0.0.1:{port}/0", **files)
 
 
 def waiting(settings):
     with open_broker(settings) as client:
-        return queues.waiting(client, Lane.BULK, settings)
+        return lanes.waiting(client, Lane.BULK, settings)
 
 
 def test_redis_is_spoken_to_by_tls(ca, redis_server, redis_url, sqlite_url):  # noqa: ARG001 - empties it
@@ -97,7 +99,7 @@ def test_redis_may_want_a_certificate_of_ours(ca, redis_server, sqlite_url, tmp_
     # Another address: Celery would take a connection of the first one's.
     with (
         fronting(redis_server, ca.issue(), clients=ours.file) as port,
-        pytest.raises(queues.BrokerAway, match=r"certificate|closed|reset"),
+        pytest.raises(lanes.BrokerAway, match=r"certificate|closed|reset"),
     ):
         waiting(redis_settings(port, sqlite_url, broker_ca=ca.file))
 
@@ -119,7 +121,7 @@ def test_a_redis_without_the_right_certificate_is_refused_in_one_line(
 def test_a_redis_that_speaks_no_tls_is_told_so(sqlite_url, ca):
     with socket.create_server(("127.0.0.1", 0)) as plain, answering_in_clear(plain):
         settings = redis_settings(plain.getsockname()[1], sqlite_url, broker_ca=ca.file)
-        with pytest.raises(queues.BrokerAway, match="it does not speak TLS"):
+        with pytest.raises(lanes.BrokerAway, match="it does not speak TLS"):
             waiting(settings)
 
 
@@ -159,7 +161,7 @@ def test_postgresql_is_spoken_to_by_tls(ca, postgres_address):
     backend, at = postgres_address
     with fronting(backend, ca.issue(), postgres=True) as port:
         url = at(port, sslmode="verify-full", sslrootcert=ca.file)
-        engine = open_engine(config.load(database_url=url))
+        engine = open_engine(load.load(database_url=url))
         with reading(engine) as conn:
             assert conn.connection.driver_connection.pgconn.ssl_in_use
             assert conn.scalar(sa.text("SELECT count(*) FROM batches")) == 0
@@ -237,9 +239,9 @@ def test_what_is_no_certificate_is_told_in_one_line(ca, sqlite_url, redis_url, r
         assert (status, len(lines)) == (2, 1), lines
         assert lines[0].startswith(f"answermill: ANSWERMILL_{setting}: ")
     with pytest.raises(SettingsInvalid, match=r"ANSWERMILL_WEB_CERT: .*gone.pem can't be read"):
-        config.load(web_cert=tmp_path / "gone.pem")
+        load.load(web_cert=tmp_path / "gone.pem")
 
 
 def test_checking_certificates_cannot_be_turned_off():
     with pytest.raises(SettingsInvalid, match="can't be turned off"):
-        config.load(broker_url="rediss://redis/0?ssl_cert_reqs=none")
+        load.load(broker_url="rediss://redis/0?ssl_cert_reqs=none")

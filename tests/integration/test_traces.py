@@ -9,19 +9,21 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from pydantic import HttpUrl
 
-from db.entities import Answer, Lane, Status
-from db.session import DatabaseClock
-from db.traces import open_traces
-from producer import ask, tracing
-from producer.broker import open_broker
+from broker.client import open_broker
+from core.domain.batch import Lane
+from core.domain.result import Answer, Status
+from core.tracing.setup import open_traces
+from db.clock import DatabaseClock
+from producer.monitoring import spans as tracing
+from producer.submission import ask
 from tests.factories import LEASE, job_rows
 from tests.receiver import receiving
-from worker import answering
-from worker.along import Line
-from worker.answering import Desk
-from worker.following import Held
-from worker.leases import LeaseKeeper
-from worker.passes import PassBudget
+from worker.inference.model_watcher import Held
+from worker.inference.protocol import PassBudget
+from worker.jobs import answer
+from worker.jobs.context import JobContext
+from worker.jobs.runner import Line
+from worker.recovery.leases import LeaseKeeper
 
 MARKER = "Where is my zebra-striped umbrella?"
 
@@ -77,8 +79,8 @@ def test_a_batch_is_one_trace_from_submission_to_stored_results(
     clock = DatabaseClock(engine)
     traces = open_traces(settings, "answermill-worker", tracing.identity(engine))
     keeper = LeaseKeeper(engine, clock, LEASE)
-    desk = Desk(engine, clock, keeper, "test/1", LEASE, 3, 100, traces=traces)
-    work = partial(answering.answer, desk, Held(Parrot()))
+    desk = JobContext(engine, clock, keeper, "test/1", LEASE, 3, 100, traces=traces)
+    work = partial(answer.answer, desk, Held(Parrot()))
     Line(desk, work, lanes=[Lane.INTERACTIVE]).answer(job.id, lambda *_: None)
     traces.flush()
     tracing.flush()

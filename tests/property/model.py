@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from db.entities import BatchState, JobState, Lane, Status
+from core.domain.batch import BatchState, Lane
+from core.domain.job import JobState
+from core.domain.result import Status
 
 ATTEMPTS = 3
 SPLIT_AT = 2

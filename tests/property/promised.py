@@ -7,8 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from db import results, tables
-from db.entities import Status
+from core.domain.result import Status
+from db import tables
+from db.queries import results
 from db.session import reading
 from tests.property.twin import Twin
 

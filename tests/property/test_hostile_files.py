@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db.errors import AnswermillError, BundleInvalid, KnowledgeInvalid, SourceInvalid
-from producer.openai_lines import requests
-from producer.readers import FileFormat
-from producer.source import check, opened
-from worker.lifecycle.knowledge import read_knowledge
-from worker.lifecycle.labelled import is_labelled, read_labelled, read_rows
-from worker.model import bundle
-from worker.model.bundle import MANIFEST, Manifest, open_bundle, read_manifest
+from core.errors import AnswermillError, BundleInvalid, KnowledgeInvalid, SourceInvalid
+from producer.openai.jsonl import requests
+from producer.question_files.formats import FileFormat
+from producer.question_files.question_file import check, opened
+from worker.lifecycle.inputs.knowledge_file import read_knowledge
+from worker.lifecycle.inputs.labelled_questions import is_labelled, read_labelled, read_rows
+from worker.model.bundle import bundle
+from worker.model.bundle.bundle import MANIFEST, Manifest, open_bundle, read_manifest
 
 # What text files break on: quotes, ends of lines of every kind, NULs, byte order marks, halves
 # of characters, other encodings, and what JSON has.

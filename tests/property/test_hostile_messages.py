@@ -12,11 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from kombu.transport.virtual.base import Message
 
-from db.config import Settings
-from db.errors import MessageInvalid
-from db.messages import TASK, WIRE_VERSION, AnswerJob, JobHint
-from worker.app import create_app
-from worker.intake import Intake
+from core.errors import MessageInvalid
+from core.messages import TASK, WIRE_VERSION, AnswerJob, JobHint
+from core.settings.settings import Settings
+from worker.process.consumer import Intake
+from worker.process.parent import create_app
 
 SCALARS = (
     st.none()

@@ -20,7 +20,8 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import event
 
-from db.entities import Lane, Status
+from core.domain.batch import Lane
+from core.domain.result import Status
 from tests.property.model import ATTEMPTS, LEASE, Submission
 from tests.property.promised import Promised
 from tests.property.twin import Claim

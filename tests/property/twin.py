@@ -9,14 +9,18 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from db import batches, claims, failures, jobs, results, tables
-from db.entities import Batch, BatchState, Job, JobState, Lane, Status
-from db.errors import BatchClosed, LeaseLost
-from db.messages import AnswerJob
+from core.domain.batch import Batch, BatchState, Lane
+from core.domain.job import Job, JobState
+from core.domain.result import Status
+from core.errors import BatchClosed, LeaseLost
+from core.messages import AnswerJob
+from db import tables
+from db.queries import batches, claims, job_failures, jobs, results, retries
+from db.queries.questions import append
 from db.session import reading, transaction
 from tests.factories import NOW, questions, result
 from tests.property.model import ATTEMPTS, LEASE, Model, Slice, Submission
-from worker.sweep import Sweep
+from worker.recovery.sweep import Sweep
 
 HIGH_WATER = 3  # jobs of a lane in Redis
 
@@ -81,10 +85,10 @@ class Twin:
         added = {"job_size": size, "sent": sent, "now": self.now}
         if batch.state is not BatchState.OPEN:
             with pytest.raises(BatchClosed), transaction(self.engine) as conn:
-                batches.append(conn, self.batches[batch.id], asked, **added)
+                append(conn, self.batches[batch.id], asked, **added)
             return
         with transaction(self.engine) as conn:
-            messages = batches.append(conn, self.batches[batch.id], asked, **added)
+            messages = append(conn, self.batches[batch.id], asked, **added)
         for number, message in enumerate(messages):
             first = batch.count + 1 + number * size
             last = min(first + size - 1, batch.count + count)
@@ -147,7 +151,7 @@ class Twin:
     def fail(self, claim: Claim) -> None:
         """Note that the attempt died."""
         held = self.model.holds(claim.job.id, claim.job.attempt)
-        state = self.write(claim, jobs.fail, error="boom", attempts=ATTEMPTS, now=self.now)
+        state = self.write(claim, job_failures.fail, error="boom", attempts=ATTEMPTS, now=self.now)
         if held:
             assert state is self.model.fail(self.model.jobs[claim.job.id], self.now)
             self._adopt_halves()
@@ -202,10 +206,10 @@ class Twin:
         again = {"statuses": sorted(statuses), "limit": limit, "now": self.now}
         if batch in self.model.stopped():
             with pytest.raises(BatchClosed), transaction(self.engine) as conn:
-                failures.retry(conn, self.batches[batch.id], **again)
+                retries.retry(conn, self.batches[batch.id], **again)
             return
         with transaction(self.engine) as conn:
-            count = failures.retry(conn, self.batches[batch.id], **again)
+            count = retries.retry(conn, self.batches[batch.id], **again)
         before = set(self.model.results)
         assert count == self.model.retry(batch, statuses, limit, self.now)
         self.forgotten = before - set(self.model.results)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from db.config import PREFIX, Settings
+from core.settings.base import PREFIX
+from core.settings.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("db", "producer", "worker", "stack")
+PACKAGES = ("core", "broker", "db", "producer", "worker", "stack")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 

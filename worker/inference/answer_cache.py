@@ -1,6 +1,6 @@
 """An answer cache: what a question got from a model version, it gets again without arithmetic.
 
-An answer depends on nothing but the version and the text that `worker.passes` hands over, so
+An answer depends on nothing but the version and the text that `worker.inference.passes` hands over, so
 results are the same with the cache and without it. The key is a hash of both: no question's
 text is kept, and no answer crosses over to another version. What is asked least lately goes
 first. One cache belongs to one process and is used by one thread at a time; what another
@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from db.entities import Answer, Via
-from worker.passes import Around
+from core.domain.result import Answer, Via
+from worker.inference.protocol import Around
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from worker.passes import Model
+    from worker.inference.protocol import Model
 
 _KEY_BYTES = 16  # two of a hundred million texts share a key once in 10^22
 

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from worker import memory
-from worker.passes import Around, PassBudget
+from worker.inference import memory
+from worker.inference.protocol import Around, PassBudget
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from db.entities import Answer
-    from worker.passes import Model
+    from core.domain.result import Answer
+    from worker.inference.protocol import Model
 
 log = structlog.get_logger()
 

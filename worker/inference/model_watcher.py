@@ -22,9 +22,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from db.entities import InForce, ModelVersion
-from db.errors import AnswermillError
-from worker.passes import Model
+from core.domain.model_version import InForce, ModelVersion
+from core.errors import AnswermillError
+from worker.inference.protocol import Model
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from worker.passes import PassBudget
+from worker.inference.protocol import PassBudget
 
 _ROUNDS = 3  # more: surer, and later to take work
 _SECONDS = 1.0  # for all of it; then no further round begins

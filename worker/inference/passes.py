@@ -8,86 +8,21 @@ Pure: the model is an argument, and nothing here knows how it computes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from worker.memory import is_out_of_memory
-from worker.model.text import tidy
+from worker.inference.memory import is_out_of_memory
+from worker.inference.protocol import Model, PassBudget
+from worker.text.normalization import tidy
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from db.entities import Answer
+    from core.domain.result import Answer
 
 _T = TypeVar("_T")
 
 _DECIDED = 128  # questions that are decided together at least; more: progress is told later
-
-
-@dataclass(frozen=True)
-class PassBudget:
-    """How much goes into one pass."""
-
-    tokens: int  # padded ones: longest question times count. More: more memory
-    questions: int  # more: questions of less like length are padded to one
-
-
-class Model(Protocol):
-    """A loaded model version."""
-
-    @property
-    def version(self) -> str:
-        """What results name it by."""
-
-    @property
-    def budget(self) -> PassBudget:
-        """What it computes fastest."""
-
-    def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
-        """Return the answers that need no pass, None for the other texts."""
-
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the tokens of each text, the longest texts cut."""
-
-    def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Run one pass: (questions, dimensions)."""
-
-    def decide(self, texts: Sequence[str], embeddings: NDArray[np.float32]) -> list[Answer]:
-        """Return an answer for each text and its embedding."""
-
-
-class Around:
-    """A model around another one: does as that one does, but for what a kind of it does more."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    @property
-    def version(self) -> str:
-        """What results name it by."""
-        return self._model.version
-
-    @property
-    def budget(self) -> PassBudget:
-        """What it computes fastest."""
-        return self._model.budget
-
-    def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
-        """Return the answers that need no pass, None for the other texts."""
-        return self._model.without_pass(texts)
-
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the tokens of each text, the longest texts cut."""
-        return self._model.tokenize(texts)
-
-    def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Run one pass: (questions, dimensions)."""
-        return self._model.encode(tokens)
-
-    def decide(self, texts: Sequence[str], embeddings: NDArray[np.float32]) -> list[Answer]:
-        """Return an answer for each text and its embedding."""
-        return self._model.decide(texts, embeddings)
 
 
 def form_passes(lengths: Sequence[int], budget: PassBudget) -> list[list[int]]:

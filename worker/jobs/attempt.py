@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker import answering
-from worker.answering import Answered, Desk, Outcome, Progress, Work
-from worker.breaker import Breaker
-from worker.following import Following
-from worker.vitals import Vitals
+from worker.inference.model_watcher import Following
+from worker.inference.questions import Progress
+from worker.jobs import answer
+from worker.jobs.context import Answered, JobContext, Outcome, Work
+from worker.monitoring.heartbeat import Vitals
+from worker.recovery.circuit_breaker import Breaker
 
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
     """What a replica answers with, and who watches it."""
 
-    desk: Desk
+    desk: JobContext
     following: Following
     vitals: Vitals
     breaker: Breaker
@@ -36,7 +37,7 @@ class Attempts:
             self.vitals.working_on(work[0].job.id),
             self.breaker.attempt(self.slot),
         ):
-            outcomes = answering.answer(self.desk, models, work, heard)
+            outcomes = answer.answer(self.desk, models, work, heard)
         if any(isinstance(outcome, Answered) for outcome in outcomes):
             self.breaker.succeeded()
         else:

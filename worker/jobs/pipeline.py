@@ -1,6 +1,6 @@
 """What threads do beside the model: hold the lane's next job, and store the last ones.
 
-Covers one process, in which one task runs at a time; which jobs, and when, is `worker.along`'s.
+Covers one process, in which one task runs at a time; which jobs, and when, is `worker.jobs.runner`'s.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from concurrent.futures import Executor, Future
 
 import structlog
 
-from db.entities import Lane
-from db.errors import DatabaseAway
-from worker import answering
-from worker.answering import Answered, Desk, Failed, Outcome, Work, close_batches
+from core.domain.batch import Lane
+from core.errors import DatabaseAway
+from worker.jobs import claim, store
+from worker.jobs.context import Answered, Failed, JobContext, Outcome, Work
+from worker.jobs.store import close_batches
 
 log = structlog.get_logger()
 
@@ -27,7 +28,7 @@ _LOOK_SECONDS = 0.1
 class Ahead:
     """The next job of a lane, held by a thread until it is taken or given back."""
 
-    def __init__(self, desk: Desk, enough: Callable[[], bool]) -> None:
+    def __init__(self, desk: JobContext, enough: Callable[[], bool]) -> None:
         self._desk, self._enough = desk, enough
         self._wanted = threading.Event()
         self._work: Future[Work | None] | None = None
@@ -53,7 +54,7 @@ class Ahead:
 
     def _claim(self, lane: Lane) -> Work | None:
         try:
-            work = answering.take_next(self._desk, lane)
+            work = claim.take_next(self._desk, lane)
         except DatabaseAway as error:
             log.warning("no job claimed ahead", error=str(error))
             return None
@@ -70,7 +71,7 @@ class Ahead:
 class Behind:
     """What one message's jobs came to, stored by a thread, one after the other."""
 
-    def __init__(self, desk: Desk, writer: Executor) -> None:
+    def __init__(self, desk: JobContext, writer: Executor) -> None:
         self._desk, self._writer = desk, writer
         self._storing: Future[None] | None = None
         self._started = time.perf_counter()
@@ -94,7 +95,7 @@ class Behind:
 
     def _store(self, outcomes: list[Outcome]) -> None:
         try:
-            self._stored += answering.store(self._desk, outcomes)
+            self._stored += store.store(self._desk, outcomes)
         finally:
             self._desk.keeper.let_go(outcome.claimed.job for outcome in outcomes)
         self._batches |= {outcome.claimed.job.batch_id for outcome in outcomes}
@@ -113,12 +114,12 @@ class Behind:
         return told | {"questions_per_s": round(counts.total() / seconds, 1)}
 
 
-def hold(desk: Desk, work: Work) -> None:
+def hold(desk: JobContext, work: Work) -> None:
     """Renew the leases of what was claimed until it is stored or given back."""
     desk.keeper.hold(claimed.job for claimed in work)
 
 
-def give_back(desk: Desk, work: Work) -> None:
+def give_back(desk: JobContext, work: Work) -> None:
     """Queue again what was not begun, and renew its leases no more."""
     desk.keeper.let_go(claimed.job for claimed in work)
-    answering.give_back(desk, [claimed.job for claimed in work])
+    store.give_back(desk, [claimed.job for claimed in work])

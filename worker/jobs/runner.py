@@ -19,17 +19,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from db.entities import Lane
-from worker import answering
-from worker.answering import (
-    Answered,
-    Desk,
-    Outcome,
-    Progress,
-    Work,
-    outlast_the_database,
-)
-from worker.beside import Ahead, Behind, hold
+from core.domain.batch import Lane
+from worker.inference.questions import Progress
+from worker.jobs import claim
+from worker.jobs.context import Answered, JobContext, Outcome, Work, outlast_the_database
+from worker.jobs.pipeline import Ahead, Behind, hold
 
 # So many times the questions of one job are claimed together at most, however fast the model.
 _MOST = 8
@@ -43,7 +37,7 @@ class Line:
 
     def __init__(
         self,
-        desk: Desk,
+        desk: JobContext,
         attempt: Callable[[Work, Progress], list[Outcome]],
         *,
         lanes: Sequence[Lane] = tuple(Lane),
@@ -112,10 +106,10 @@ class Line:
     def _take(self, job_id: int, lane: Lane | None) -> Work | None:
         # When nothing succeeds, the one try must not cost small jobs beside it an attempt.
         desk = replace(self._desk, window=0) if self._enough() else self._desk
-        work = answering.take(desk, job_id)
+        work = claim.claim_job(desk, job_id)
         if work is None and lane is not None:
             # Else the messages of jobs that were taken along would hold up those of later ones.
-            work = answering.take_next(desk, lane)
+            work = claim.take_next(desk, lane)
         return work
 
     def _answer_all(self, first: Work, behind: Behind, progress: Progress) -> None:
@@ -161,7 +155,7 @@ class Line:
             return
         while not self._enough():
             self._looked_at = time.monotonic()
-            urgent = outlast_the_database(answering.take_next, self._desk, Lane.INTERACTIVE)
+            urgent = outlast_the_database(claim.take_next, self._desk, Lane.INTERACTIVE)
             if urgent is None:
                 return
             self._urgent_at = time.monotonic()

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from db.entities import Batch
-    from db.spans import Traces
-    from worker.answering import Answered
+    from core.domain.batch import Batch
+    from core.tracing.spans import Traces
+    from worker.jobs.context import Answered
 
 
 def stored(traces: Traces, outcomes: Iterable[Answered], *, began: float, now: datetime) -> None:

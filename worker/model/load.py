@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from db.values import Device
-from worker.model.bundle import Bundle
-from worker.model.cascade import Cascade
-from worker.model.cascade import read as read_cascade
-from worker.model.cells import FILE, Cells
-from worker.model.confidence import Confidence, Curve
-from worker.model.crew import Crew
-from worker.model.encoder import open_encoder
-from worker.model.knowledge import Knowledge
-from worker.model.lexical import Lexicon, unseen_weight
-from worker.model.loaded import EVENS, LoadedModel
-from worker.model.retrieval import Index, Retrieval
-from worker.model.shortlist import Shortlist
-from worker.model.text import Script, normalise
+from core.settings.value_parsers import Device
+from worker.model.bundle.bundle import Bundle
+from worker.model.cascade.classifier import Cascade
+from worker.model.cascade.classifier import read as read_cascade
+from worker.model.encoder.open import open_encoder
+from worker.model.loaded_model import EVENS, LoadedModel
+from worker.model.retrieval.confidence import Confidence, Curve
+from worker.model.retrieval.index import Index, Retrieval
+from worker.model.retrieval.ivf import FILE, Cells
+from worker.model.retrieval.knowledge_base import Knowledge
+from worker.model.retrieval.lexicon import Lexicon, unseen_weight
+from worker.model.retrieval.shortlist import Shortlist
+from worker.model.thread_pool import Crew
+from worker.text.normalization import Script, normalise
 
 
 def load(

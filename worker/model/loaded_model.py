@@ -11,19 +11,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from db.entities import Answer, RunnerUp, Status, Via
-from worker.model.cascade import Cascade
-from worker.model.confidence import Confidence
-from worker.model.crew import Crew
-from worker.model.encoder import Encoder
-from worker.model.knowledge import Knowledge, is_small_talk
-from worker.model.language import language
-from worker.model.reasons import Reason
-from worker.model.retrieval import BLOCK, Floats, Index
-from worker.model.shortlist import Shortlist
-from worker.model.text import normalise, sentences
-from worker.model.verdict import Verdict, verdicts
-from worker.passes import PassBudget, form_passes
+from core.domain.handoff import Reason
+from core.domain.result import Answer, RunnerUp, Status, Via
+from worker.inference.passes import form_passes
+from worker.inference.protocol import PassBudget
+from worker.model.cascade.classifier import Cascade
+from worker.model.encoder.base import Encoder
+from worker.model.prediction import Verdict, verdicts
+from worker.model.retrieval.confidence import Confidence
+from worker.model.retrieval.index import BLOCK, Floats, Index
+from worker.model.retrieval.knowledge_base import Knowledge, is_small_talk
+from worker.model.retrieval.shortlist import Shortlist
+from worker.model.thread_pool import Crew
+from worker.text.language_id import language
+from worker.text.normalization import normalise, sentences
 
 EVENS = 0.5  # of a chance
 
@@ -45,7 +46,9 @@ class LoadedModel:
     scope_cut: float = EVENS  # with less scope, what is handed off is out of scope
     runners_up: int = 0  # stored with every result
     crew: Crew = field(default_factory=Crew)
-    rates: Mapping[int, float] = field(default_factory=dict)  # measured: `worker.model.pace`
+    rates: Mapping[int, float] = field(
+        default_factory=dict
+    )  # measured: `worker.inference.pass_size`
 
     def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
         """Return the answers that need no pass, None for the other texts."""

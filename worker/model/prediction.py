@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from worker.model.cascade import Found
-    from worker.model.confidence import Doubles
-    from worker.model.retrieval import Evidence
+    from worker.model.cascade.classifier import Found
+    from worker.model.retrieval.confidence import Doubles
+    from worker.model.retrieval.index import Evidence
 
 _SCORE_DECIMALS = 4  # so that the noise of the arithmetic cannot show
 

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from db import versions
-from db.errors import AnswermillError, BundleInvalid
+from core.errors import AnswermillError, BundleInvalid
+from core.settings.value_parsers import Device
+from db.queries import model_versions
 from db.session import reading
-from db.values import Device
-from worker.model.bundle import Bundle, open_bundle
-from worker.model.place import bundle_path, require_bundle
+from worker.model.bundle.bundle import Bundle, open_bundle
+from worker.model.bundle.location import bundle_path, require_bundle
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from db.config import Settings
-    from db.entities import ModelVersion
-    from worker.model.loaded import LoadedModel
+    from core.domain.model_version import ModelVersion
+    from core.settings.settings import Settings
+    from worker.model.loaded_model import LoadedModel
 
 
 def load_model(
@@ -43,7 +43,7 @@ def load_model(
         EncoderInvalid: its encoder can't be loaded.
     """
     with reading(engine) as conn:
-        version = versions.find(conn, spec) if spec else versions.only_production(conn)
+        version = model_versions.find(conn, spec) if spec else model_versions.only_production(conn)
     return load_version(settings, version, threads)
 
 
@@ -60,8 +60,8 @@ def load_version(settings: Settings, version: ModelVersion, threads: int = 0) ->
 
 
 def _paced(model: LoadedModel) -> LoadedModel:
-    from worker.model.pace import measure, sample
-    from worker.passes import answer_in_passes
+    from worker.inference.pass_size import measure, sample
+    from worker.inference.passes import answer_in_passes
 
     budgets = model.encoder.budgets
     found = measure(
@@ -85,7 +85,7 @@ def load_bundle(
         BundleInvalid: it does not answer.
         EncoderInvalid: its encoder can't be loaded.
     """
-    from worker.model.opening import load  # an engine comes with it
+    from worker.model.load import load  # an engine comes with it
 
     try:
         model = load(bundle, version, threads, runners_up, device)
@@ -115,9 +115,9 @@ def find_bundle(settings: Settings, version: ModelVersion) -> Bundle:
     """
     path = bundle_path(settings.models, version.name, version.digest)
     if settings.store_url is not None:
-        from worker.model import store  # fsspec: only where a URL needs it
+        from worker.model.bundle import remote_store  # fsspec: only where a URL needs it
 
-        return store.fetch(settings.store_url, version, path)
+        return remote_store.fetch(settings.store_url, version, path)
     require_bundle(settings, version)
     bundle = open_bundle(path)
     if bundle.manifest.digest != version.digest:

@@ -11,12 +11,14 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from db import workers
-from db.config import Settings
-from db.entities import Lane
-from db.errors import AnswermillError
-from db.session import DatabaseClock, open_engine, reading
-from db.workers import Worker, WorkerState
+from core.domain.batch import Lane
+from core.domain.replica import Worker, WorkerState
+from core.errors import AnswermillError
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.engine import open_engine
+from db.queries import replicas
+from db.session import reading
 
 # Six reports in a row are missing.
 _SILENT = timedelta(seconds=30)
@@ -46,10 +48,12 @@ def fault(engine: sa.Engine, host: str, stall: timedelta) -> str | None:
     """
     now = DatabaseClock(engine)()
     with reading(engine) as conn:
-        found = workers.on_host(conn, host)
+        found = replicas.on_host(conn, host)
         if not found:
             return f"no worker of {host} has been heard of"
-        since = {worker.lanes: workers.waiting_since(conn, _lanes(worker), now) for worker in found}
+        since = {
+            worker.lanes: replicas.waiting_since(conn, _lanes(worker), now) for worker in found
+        }
     faults = (judge(worker, since[worker.lanes], now, stall) for worker in found)
     return next((told for told in faults if told), None)
 

@@ -17,11 +17,11 @@ from datetime import datetime
 import sqlalchemy as sa
 import structlog
 
-from db import workers
-from db.entities import Lane
-from db.errors import ServiceAway
+from core.domain.batch import Lane
+from core.domain.replica import Worker, WorkerState
+from core.errors import ServiceAway
+from db.queries import replicas
 from db.session import reading, transaction
-from db.workers import Worker, WorkerState
 
 log = structlog.get_logger()
 
@@ -125,17 +125,17 @@ class Vitals:
             seen_at=now,
         )
         with transaction(self._engine) as conn:
-            workers.report(conn, worker)
-            workers.forget_silent(conn, now)
+            replicas.report(conn, worker)
+            replicas.forget_silent(conn, now)
 
     def _forget_ended(self) -> None:
         """Forget the workers of this host whose process is gone: they are no cause for alarm."""
         with reading(self._engine) as conn:
-            found = [worker.name for worker in workers.on_host(conn, self._worker.host)]
+            found = [worker.name for worker in replicas.on_host(conn, self._worker.host)]
         ended = [name for name in found if not _is_alive(int(name.split("/")[-2]))]
         if ended:
             with transaction(self._engine) as conn:
-                workers.forget(conn, ended)
+                replicas.forget(conn, ended)
 
     def _run(self) -> None:
         while not self._stop.wait(_REPORT_SECONDS):

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from db.config import Settings
-from db.errors import SettingsInvalid
-from worker.passes import Around
+from core.errors import SettingsInvalid
+from core.settings.settings import Settings
+from worker.inference.protocol import Around
 
 if TYPE_CHECKING:
     from socket import socket
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from db.entities import Answer, Job
-    from worker.passes import Model
+    from core.domain.job import Job
+    from core.domain.result import Answer
+    from worker.inference.protocol import Model
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 

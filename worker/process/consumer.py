@@ -4,7 +4,7 @@ Celery lets some malformed messages raise in the parent, which dies of it; the m
 back to its lane and kills the next one, so that a single message stops every worker. Here
 the message is tried first, and whatever one raises all the same ends that message alone.
 Redis itself may refuse, too, out of memory for example: then it is asked again every second.
-What is no message at all is refused before it comes here: `worker.connection`.
+What is no message at all is refused before it comes here: `worker.process.connection`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The parent never imports torch: forking after torch has started its threads hangs. A
 child loads the model before it takes work; a message that arrives meanwhile waits for it.
-From then on it is the child's business: `worker.child`.
+From then on it is the child's business: `worker.process.replica`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,25 @@ from multiprocessing import sharedctypes
 import structlog
 from celery import Celery, signals
 
-from db import dialect, logs, queues, results, versions
-from db.config import Settings
-from db.entities import Lane, ModelVersion
-from db.errors import BrokerAway
-from db.session import prepare, reading
-from worker import child, meters, tasks
-from worker.breaker import Breaker
-from worker.child import Load
-from worker.connection import SteadyConnection
-from worker.memory import keep_still
-from worker.model.place import require_bundle
-from worker.passes import Model
-from worker.threads import limit
+from broker import celery_config, ownership
+from core import logging_setup
+from core.domain.batch import Lane
+from core.domain.model_version import ModelVersion
+from core.errors import BrokerAway
+from core.settings.settings import Settings
+from db import dialect
+from db.queries import model_versions, results
+from db.schema import prepare
+from db.session import reading
+from worker.inference.memory import keep_still
+from worker.inference.protocol import Model
+from worker.model.bundle.location import require_bundle
+from worker.monitoring import metrics
+from worker.process import replica, task
+from worker.process.connection import SteadyConnection
+from worker.process.cpu_threads import limit
+from worker.process.replica import Load
+from worker.recovery.circuit_breaker import Breaker
 
 log = structlog.get_logger()
 
@@ -66,10 +72,10 @@ def create_app(
         forked: closes in each child what belongs to the parent.
     """
     app = Celery("answermill")
-    app.conf.update(queues.celery_settings(settings) | _worker_settings(settings))
+    app.conf.update(celery_config.celery_settings(settings) | _worker_settings(settings))
     app.amqp.Connection = SteadyConnection
-    place = tasks.Place()
-    tasks.register(app, place)
+    place = task.Place()
+    task.register(app, place)
     # Made before any fork: the breaker's count is shared with every child, and children see
     # here what the parent alone is told.
     breaker = Breaker(settings.breaker_failures, settings.breaker_seconds, settings.replicas)
@@ -81,19 +87,19 @@ def create_app(
     # Celery calls this in each child, before the child takes its first task.
     def begin(**_: object) -> None:
         forked()
-        place.child = child.begin(app, settings, load, breaker, lambda: bool(draining.value))
+        place.child = replica.begin(app, settings, load, breaker, lambda: bool(draining.value))
 
     signals.worker_init.connect(lambda **_: keep_still(), weak=False)
     signals.worker_process_init.connect(begin, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
-    signals.setup_logging.connect(lambda **_: logs.configure(settings), weak=False)
+    signals.setup_logging.connect(lambda **_: logging_setup.configure(settings), weak=False)
     return app
 
 
 def _worker_settings(settings: Settings) -> dict[str, object]:
     return {
         "worker_pool": "prefork",
-        "worker_consumer": "worker.intake:Intake",
+        "worker_consumer": "worker.process.consumer:Intake",
         "worker_concurrency": settings.replicas,
         "worker_prefetch_multiplier": 1,
         "task_acks_late": True,
@@ -129,7 +135,7 @@ def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> 
             store is not there; or Redis is another stack's.
         DatabaseAway: the database can't be reached.
     """
-    logs.configure(settings)
+    logging_setup.configure(settings)
     threads = limit(settings.threads, settings.replicas)
     version, identity = _answering(settings)
     if load is load_bundle:
@@ -138,7 +144,7 @@ def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> 
     spec = settings.model or version.name
     chosen = settings.model_copy(update={"model": spec, "threads": threads})
     log.info("worker starting", model=str(version), replicas=settings.replicas, threads=threads)
-    with meters.served(chosen) as counts:
+    with metrics.served(chosen) as counts:
         app = create_app(chosen, load, counts.let_go)
         _own(app, settings, identity)
         app.worker_main(
@@ -158,14 +164,14 @@ def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> 
 def _answering(settings: Settings) -> tuple[ModelVersion, str]:
     """Return the version that is in force, and the database's identity."""
     if settings.store_url is not None:
-        from worker.model import store
+        from worker.model.bundle import remote_store
 
-        store.check(settings.store_url)
+        remote_store.check(settings.store_url)
     engine = prepare(settings)
     try:
         with reading(engine) as conn:
             results.check_key(conn)
-            version = versions.in_force(conn, settings.model).version
+            version = model_versions.in_force(conn, settings.model).version
             identity = dialect.database_identity(conn)
     finally:
         engine.dispose()  # connections must not be shared with children
@@ -174,6 +180,6 @@ def _answering(settings: Settings) -> tuple[ModelVersion, str]:
 
 def _own(app: Celery, settings: Settings, identity: str) -> None:
     try:
-        queues.own(app, settings, identity)
+        ownership.own(app, settings, identity)
     except BrokerAway as error:
         log.warning("Redis is waited for", error=str(error))

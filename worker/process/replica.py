@@ -18,28 +18,34 @@ import structlog
 from billiard import current_process
 from celery import Celery
 
-from db import dialect, queues, versions
-from db.config import Settings
-from db.entities import InForce, Lane, ModelVersion
-from db.errors import AnswermillError
-from db.messages import AnswerJob
-from db.session import DatabaseClock, open_engine, reading
-from db.traces import open_traces
-from worker import tasks
-from worker.along import Line
-from worker.answer_cache import AnswerCache, Remembering
-from worker.answering import Desk
-from worker.attempts import Attempts
-from worker.breaker import Breaker
-from worker.draining import Drain
-from worker.following import Following
-from worker.leases import LeaseKeeper
-from worker.memory import give_back, keep_still, left, trim
-from worker.meters import Metered, Meters
-from worker.passes import Model
-from worker.sparing import Sparing
-from worker.sweep import Sweep, Sweeper
-from worker.vitals import Vitals
+from broker import lanes as queues
+from broker import ownership
+from core.domain.batch import Lane
+from core.domain.model_version import InForce, ModelVersion
+from core.errors import AnswermillError
+from core.messages import AnswerJob
+from core.settings.settings import Settings
+from core.tracing.setup import open_traces
+from db import dialect
+from db.clock import DatabaseClock
+from db.engine import open_engine
+from db.queries import model_versions
+from db.session import reading
+from worker.inference.answer_cache import AnswerCache, Remembering
+from worker.inference.memory import give_back, keep_still, left, trim
+from worker.inference.memory_budget import Sparing
+from worker.inference.model_watcher import Following
+from worker.inference.protocol import Model
+from worker.jobs.attempt import Attempts
+from worker.jobs.context import JobContext
+from worker.jobs.runner import Line
+from worker.monitoring.heartbeat import Vitals
+from worker.monitoring.metrics import Metered, Meters
+from worker.process import task
+from worker.process.shutdown import Drain
+from worker.recovery.circuit_breaker import Breaker
+from worker.recovery.leases import LeaseKeeper
+from worker.recovery.sweep import Sweep, Sweeper
 
 log = structlog.get_logger()
 
@@ -68,7 +74,7 @@ class CeleryQueue:
 
 def begin(
     app: Celery, settings: Settings, load: Load, breaker: Breaker, draining: Callable[[], bool]
-) -> tasks.Child:
+) -> task.Child:
     """Load the model in force and start what works beside it; end the process if that fails.
 
     Args:
@@ -98,10 +104,10 @@ def begin(
     keeper.start()
     queue = CeleryQueue(app, settings)
     identity = _identity(engine)
-    own = partial(queues.own, app, settings, identity)
+    own = partial(ownership.own, app, settings, identity)
     sweep = Sweep(engine, clock, queue, settings.attempts, settings.high_water, own)
     Sweeper(sweep, settings.sweep_seconds).start()
-    desk = Desk(
+    desk = JobContext(
         engine=engine,
         clock=clock,
         keeper=keeper,
@@ -135,7 +141,7 @@ def begin(
         seconds=min(_ALONG_SECONDS, settings.job_time_limit / 10),
         enough=lambda: draining() or breaker.state()[1],
     )
-    return tasks.Child(line, breaker)
+    return task.Child(line, breaker)
 
 
 def _measured(load: Load, counts: Meters, settings: Settings, version: ModelVersion) -> Model:
@@ -153,7 +159,7 @@ def _following(settings: Settings, engine: sa.Engine, load: Load, breaker: Break
 
     def look() -> InForce:
         with reading(engine) as conn:
-            return versions.in_force(conn, settings.model)
+            return model_versions.in_force(conn, settings.model)
 
     def let_go() -> None:
         breaker.forgive()

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import structlog
 
-from worker import answering
-from worker.answering import Desk
+from worker.jobs import store
+from worker.jobs.context import JobContext
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ class Drain:
 
     def __init__(
         self,
-        desk: Desk,
+        desk: JobContext,
         draining: Callable[[], bool],
         seconds: float,
         end: Callable[[int], object] = os._exit,
@@ -56,5 +56,5 @@ class Drain:
         if held := self._desk.keeper.held:
             log.warning("grace period over", jobs=len(held))
             self._desk.keeper.let_go(held)
-            answering.give_back(self._desk, held)
+            store.give_back(self._desk, held)
             self._end(1)

@@ -13,11 +13,11 @@ import structlog
 from celery import Celery
 from celery.exceptions import Reject
 
-from db.entities import Lane
-from db.errors import MessageInvalid
-from db.messages import TASK, JobHint
-from worker.along import Line
-from worker.breaker import Breaker
+from core.domain.batch import Lane
+from core.errors import MessageInvalid
+from core.messages import TASK, JobHint
+from worker.jobs.runner import Line
+from worker.recovery.circuit_breaker import Breaker
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ def register(app: Celery, place: Place) -> None:
     """Give the app its one task."""
 
     # The app's own: a shared one every other app of the process would be given as well.
-    @app.task(name=TASK, bind=True, shared=False, Strategy="worker.intake:tried")  # type: ignore[untyped-decorator]  # Celery has no annotations
+    @app.task(name=TASK, bind=True, shared=False, Strategy="worker.process.consumer:tried")  # type: ignore[untyped-decorator]  # Celery has no annotations
     def answer(self: Any, *_: object, **wire: Any) -> dict[str, object]:  # noqa: ANN401
         try:
             hint = JobHint.decode(wire)

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 import structlog
 
-from db import jobs
-from db.entities import Job
-from db.errors import LeaseLost, ServiceAway
+from core.domain.job import Job
+from core.errors import LeaseLost, ServiceAway
+from db.queries import jobs
 from db.session import transaction
 
 log = structlog.get_logger()

@@ -18,10 +18,12 @@ from typing import Protocol
 import sqlalchemy as sa
 import structlog
 
-from db import batches, jobs
-from db.entities import BatchState, Job, Lane, Status
-from db.errors import BrokerTaken, ServiceAway
-from db.messages import AnswerJob
+from core.domain.batch import BatchState, Lane
+from core.domain.job import Job
+from core.domain.result import Status
+from core.errors import BrokerTaken, ServiceAway
+from core.messages import AnswerJob
+from db.queries import batches, job_failures, jobs
 from db.session import reading, transaction
 
 log = structlog.get_logger()
@@ -83,7 +85,7 @@ class Sweep:
 
     def _note_death(self, conn: sa.Connection, job: Job, now: datetime) -> None:
         error = "the worker died or lost touch"
-        state = jobs.fail(conn, job, error=error, attempts=self.attempts, now=now)
+        state = job_failures.fail(conn, job, error=error, attempts=self.attempts, now=now)
         log.warning("lease ran out", job=job.id, attempt=job.attempt, now=state.value)
 
     def expire(self) -> None:

@@ -13,18 +13,19 @@ from flask import Response, jsonify, request, url_for
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.types import ResponseDict
 
-from db.entities import Question, Status
-from db.keys import Scope
-from producer import append as appending
-from producer import cancel as cancelling
-from producer import retry as retrying
-from producer.room import WhenFull
-from producer.status import Standing, newest, standing
-from producer.submit import Submitted, checked_name, submit
-from producer.web import problems, uploads
-from producer.web.access import SCHEME, caller, needs
-from producer.web.idempotency import Idempotency, token_of
-from producer.web.shapes import (
+from core.domain.api_key import Scope
+from core.domain.batch import Question
+from core.domain.result import Status
+from producer.batches import cancel as cancelling
+from producer.batches import retry as retrying
+from producer.batches.status import Standing, newest, standing
+from producer.submission import append as appending
+from producer.submission.admission import WhenFull
+from producer.submission.batch_name import checked_name
+from producer.submission.submit import Submitted, submit
+from producer.web import problems
+from producer.web.api import uploads
+from producer.web.api.schemas import (
     Appending,
     Batch,
     Batches,
@@ -35,8 +36,10 @@ from producer.web.shapes import (
     Retried,
     Retrying,
 )
-from producer.web.surroundings import here
-from producer.webhook import target_of
+from producer.web.auth.authorization import SCHEME, caller, needs
+from producer.web.auth.idempotency import Idempotency, token_of
+from producer.web.context import here
+from producer.webhooks.signed_post import target_of
 
 api = APIBlueprint(
     "batches",

@@ -10,17 +10,17 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.types import ResponseDict
 from pydantic import AfterValidator, BaseModel, Field
 
-from db import desk as rows
-from db import knowledge
-from db.desk import Proposal
-from db.keys import Scope
+from core.domain.api_key import Scope
+from core.domain.handoff import Proposal
+from db.queries import handoffs as rows
+from db.queries import knowledge_entries
 from db.session import reading, transaction
-from producer import desk
-from producer.texts import unstorable
+from producer import handoffs
+from producer.question_files.validation import unstorable
 from producer.web import problems
-from producer.web.access import SCHEME, caller, needs
-from producer.web.shapes import Position, Strict
-from producer.web.surroundings import here
+from producer.web.api.schemas import Position, Strict
+from producer.web.auth.authorization import SCHEME, caller, needs
+from producer.web.context import here
 
 api = APIBlueprint(
     "desk",
@@ -77,7 +77,7 @@ class Proposing(Strict):
 class HumanAnswer(Strict):
     """What a person answers: an entry's answer, or a text, or both."""
 
-    answer: Annotated[str, Field(max_length=desk.LONGEST_ANSWER)] = ""
+    answer: Annotated[str, Field(max_length=handoffs.LONGEST_ANSWER)] = ""
     entry_id: Annotated[Text, Field(max_length=500)] | None = None
     learn: Annotated[bool, Field(description="Propose the pair to the next model build.")] = True
 
@@ -161,11 +161,11 @@ def questions(query: Waiting) -> Response:
     """Tell what waits for a person; go on from `next`."""
     s = here()
     batch, position = map(int, query.after.split("."))
-    found = desk.waiting(
+    found = handoffs.waiting(
         s.engine, s.clock, after=(batch, position), limit=query.limit, batch_id=query.batch
     )
     last = f"{found[-1].batch_id}.{found[-1].position}" if found else query.after
-    return jsonify(questions=[desk.document(row) for row in found], next=last)
+    return jsonify(questions=[handoffs.document(row) for row in found], next=last)
 
 
 @api.post("/questions/<batch>/<position>/claim", summary="Take one", responses={200: HandOff})
@@ -174,7 +174,9 @@ def claim(path: Place) -> Response:
     """Hold it for a while (`ANSWERMILL_DESK_SECONDS`), so that no colleague takes it, too."""
     s = here()
     place = (path.batch, path.position)
-    return jsonify(desk.document(desk.take(s.engine, s.clock, s.settings, place, caller().name)))
+    return jsonify(
+        handoffs.document(handoffs.take(s.engine, s.clock, s.settings, place, caller().name))
+    )
 
 
 @api.delete("/questions/<batch>/<position>/claim", summary="Let go", responses=_NOTHING)
@@ -191,7 +193,7 @@ def release(path: Place) -> Response:
 def answer(path: Place, body: HumanAnswer) -> Response:
     """Store the answer beside the result; once. `learn` proposes the pair to the next build."""
     s = here()
-    stored = desk.answer(
+    stored = handoffs.answer(
         s.engine,
         s.clock,
         (path.batch, path.position),
@@ -210,7 +212,7 @@ def answer(path: Place, body: HumanAnswer) -> Response:
 def entries(query: Searching) -> Response:
     """Tell entries of the models in production whose id, answer or phrasing has the words."""
     with reading(here().engine) as conn:
-        found = knowledge.search(conn, query.q, model=query.model, limit=desk.FOUND)
+        found = knowledge_entries.search(conn, query.q, model=query.model, limit=handoffs.FOUND)
     return jsonify(entries=[asdict(one) for one in found])
 
 

@@ -9,14 +9,14 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel, ConfigDict, Field
 
-from db.errors import SourceInvalid
-from db.keys import Scope
-from producer import ask
-from producer.ask import Asked
+from core.domain.api_key import Scope
+from core.errors import SourceInvalid
+from producer.submission import ask
+from producer.submission.ask import Asked
 from producer.web import problems
-from producer.web.access import SCHEME, caller, needs
-from producer.web.idempotency import Idempotency, token_of
-from producer.web.surroundings import here
+from producer.web.auth.authorization import SCHEME, caller, needs
+from producer.web.auth.idempotency import Idempotency, token_of
+from producer.web.context import here
 
 LONGEST_WAIT = 30  # seconds; a waiting caller holds a thread
 

@@ -7,17 +7,17 @@ from itertools import chain
 from flask import Response, jsonify, stream_with_context
 from flask_openapi3.blueprint import APIBlueprint
 
-from db import batches
-from db.entities import Status
-from db.keys import Scope
+from core.domain.api_key import Scope
+from core.domain.result import Status
+from db.queries import batches
 from db.session import reading
-from producer.export import ExportFormat, document
-from producer.parts import parts
-from producer.results import page_of, pages
+from producer.results.byte_stream import parts
+from producer.results.export import ExportFormat, document
+from producer.results.pages import page_of, pages
 from producer.web import problems
-from producer.web.access import SCHEME, needs
-from producer.web.shapes import BatchPath, Downloading, Following, Format, Results
-from producer.web.surroundings import here
+from producer.web.api.schemas import BatchPath, Downloading, Following, Format, Results
+from producer.web.auth.authorization import SCHEME, needs
+from producer.web.context import here
 
 api = APIBlueprint(
     "results",

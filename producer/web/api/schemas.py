@@ -14,8 +14,9 @@ from pydantic import (
     model_validator,
 )
 
-from db.entities import Lane, Status
-from producer import texts
+from core.domain.batch import Lane
+from core.domain.result import Status
+from producer.question_files import validation
 
 _T = TypeVar("_T")
 
@@ -45,16 +46,16 @@ class NewQuestion(Strict):
     @field_validator("question")
     @classmethod
     def _storable(cls, value: str) -> str:
-        return _without(texts.question_fault(value), value)
+        return _without(validation.question_fault(value), value)
 
     @field_validator("key")
     @classmethod
     def _fit_for_a_key(cls, value: str) -> str:
-        return _without(texts.key_of(value)[1], value)
+        return _without(validation.key_of(value)[1], value)
 
     @model_validator(mode="after")
     def _storable_extras(self) -> NewQuestion:
-        return _without(texts.extras_fault(self.language, self.metadata), self)
+        return _without(validation.extras_fault(self.language, self.metadata), self)
 
 
 def _without(fault: str | None, value: _T) -> _T:

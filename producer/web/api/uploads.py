@@ -16,11 +16,11 @@ from flask import request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
-from db.errors import SourceInvalid
-from producer.readers import FileFormat
-from producer.source import Checked, check, opened
+from core.errors import SourceInvalid
+from producer.question_files.formats import FileFormat
+from producer.question_files.question_file import Checked, check, opened
 from producer.web import problems
-from producer.web.shapes import NewQuestions
+from producer.web.api.schemas import NewQuestions
 
 TYPES = {
     "text/csv": FileFormat.CSV,

@@ -7,14 +7,14 @@ from typing import Any
 from flask import Response, jsonify
 from flask_openapi3.blueprint import APIBlueprint
 
-from db.deliveries import Delivery
-from db.keys import Scope
-from producer import deliver
+from core.domain.api_key import Scope
+from db.queries.webhook_deliveries import Delivery
 from producer.web import problems
-from producer.web.access import SCHEME, needs
-from producer.web.shapes import BatchPath, Deliveries, DeliveryPath
-from producer.web.shapes import Delivery as DeliveryShape
-from producer.web.surroundings import here
+from producer.web.api.schemas import BatchPath, Deliveries, DeliveryPath
+from producer.web.api.schemas import Delivery as DeliveryShape
+from producer.web.auth.authorization import SCHEME, needs
+from producer.web.context import here
+from producer.webhooks import delivery as deliver
 
 api = APIBlueprint(
     "deliveries",

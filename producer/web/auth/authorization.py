@@ -10,12 +10,12 @@ from typing import ParamSpec, TypeVar
 
 from flask import Flask, Response, abort, current_app, g, redirect, request, url_for
 
-from db import keys
-from db.keys import Key, Scope
+from core.domain.api_key import Key, Scope
+from db.queries import api_keys, audit_log
 from db.session import reading, transaction
-from producer.web import sessions
+from producer.web.auth import sessions
+from producer.web.context import here
 from producer.web.problems import refuse
-from producer.web.surroundings import here
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -78,11 +78,11 @@ def _key() -> Key:
     given = request.authorization
     secret = given.token if given is not None and given.type == "bearer" else None
     key = None
-    if secret and secret.startswith(keys.PREFIX):
+    if secret and secret.startswith(api_keys.PREFIX):
         s = here()
         now = s.clock()
         with reading(s.engine) as conn:
-            key = keys.find(conn, secret, now)
+            key = api_keys.find(conn, secret, now)
     if key is None:
         hint = "send Authorization: Bearer KEY; `answermill keys create` makes one"
         told = "no live key was sent"
@@ -103,7 +103,7 @@ def _note(key: Key) -> None:
     target = "/".join(str(value) for value in (request.view_args or {}).values())
     now = s.clock()
     with transaction(s.engine) as conn:
-        g.note = keys.record(
+        g.note = audit_log.record(
             conn,
             actor=f"key {key.name}",
             action=str(request.endpoint),
@@ -116,5 +116,5 @@ def _note_end(response: Response) -> Response:
     note: int | None = g.get("note")
     if note is not None:
         with transaction(here().engine) as conn:
-            keys.note_end(conn, note, response.status_code)
+            audit_log.note_end(conn, note, response.status_code)
     return response

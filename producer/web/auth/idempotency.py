@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from producer.web.access import caller
+from producer.web.auth.authorization import caller
 
 _DIGITS = 32
 

@@ -17,11 +17,11 @@ from flask import Flask, request, session
 from flask.sessions import SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFProtect
 
-from db import keys
-from db.config import Settings
-from db.keys import Key
+from core.domain.api_key import Key
+from core.settings.settings import Settings
+from db.queries import api_keys
 from db.session import reading
-from producer.web.surroundings import here
+from producer.web.context import here
 
 LIFE = timedelta(hours=12)  # since the last request
 _BYTES = 32
@@ -97,4 +97,4 @@ def key() -> Key | None:
     s = here()
     now = s.clock()
     with reading(s.engine) as conn:
-        return keys.live(conn, key_id, now)
+        return api_keys.live(conn, key_id, now)

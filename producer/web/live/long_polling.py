@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from db import results
-from db.errors import AnswermillError
+from core.errors import AnswermillError
+from db.queries import results
 from db.session import reading
 
 _PAUSE_SECONDS = 0.01

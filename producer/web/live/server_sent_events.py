@@ -17,9 +17,10 @@ from contextlib import suppress
 
 import sqlalchemy as sa
 
-from db.errors import BatchUnknown, ServiceAway
-from db.session import DatabaseClock, reading
-from producer.status import Standing, standing_in
+from core.errors import BatchUnknown, ServiceAway
+from db.clock import DatabaseClock
+from db.session import reading
+from producer.batches.status import Standing, standing_in
 
 LIFE_SECONDS = 25.0  # of a stream: shorter than what stops the server has patience for
 MOST = 20  # batches that one stream tells about

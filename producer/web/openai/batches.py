@@ -10,18 +10,19 @@ import sqlalchemy as sa
 from flask import Response, jsonify
 from flask_openapi3.blueprint import APIBlueprint
 
-from db import batches, files
-from db.entities import Batch, BatchState, Progress, Status
-from db.files import Order
-from db.keys import Scope
+from core.domain.api_key import Scope
+from core.domain.batch import Batch, BatchState, Progress
+from core.domain.result import Status
+from db.queries import batches, uploaded_files
+from db.queries.uploaded_files import Order
 from db.session import reading
-from producer import cancel as cancelling
-from producer import openai_files
+from producer.batches import cancel as cancelling
+from producer.openai import files
 from producer.web import problems
-from producer.web.access import SCHEME, caller, needs
-from producer.web.openai_shapes import PREFIX, After, NewOrder, OrderPath, Orders
-from producer.web.openai_shapes import Order as OrderShape
-from producer.web.surroundings import here
+from producer.web.auth.authorization import SCHEME, caller, needs
+from producer.web.context import here
+from producer.web.openai.schemas import PREFIX, After, NewOrder, OrderPath, Orders
+from producer.web.openai.schemas import Order as OrderShape
 
 api = APIBlueprint(
     "openai_batches",
@@ -47,7 +48,7 @@ def create(body: NewOrder) -> Response:
     name = f"batch_{uuid.uuid4().hex}"
     order = Order(name, body.input_file_id, body.endpoint, body.metadata, s.clock())
     by = f"openai, key {caller().name}"
-    openai_files.make_batch(s.engine, s.client, s.settings, order, by)
+    files.make_batch(s.engine, s.client, s.settings, order, by)
     return _told(name)
 
 
@@ -58,7 +59,7 @@ def listing(query: After) -> Response:
     s = here()
     now = s.clock()
     with reading(s.engine) as conn:
-        found = files.newest_orders(conn, query.limit + 1, query.after)
+        found = uploaded_files.newest_orders(conn, query.limit + 1, query.after)
         data = [_document(conn, order, now) for order in found[: query.limit]]
     return jsonify(object="list", data=data, has_more=len(found) > query.limit)
 
@@ -76,7 +77,7 @@ def cancel(path: OrderPath) -> Response:
     """Cancel what has not started; what has ended stays as it is."""
     engine = here().engine
     with reading(engine) as conn:
-        files.ordered(conn, path.batch)
+        uploaded_files.ordered(conn, path.batch)
     cancelling.cancel(engine, path.batch)
     return _told(path.batch)
 
@@ -85,7 +86,7 @@ def _told(name: str) -> Response:
     s = here()
     now = s.clock()
     with reading(s.engine) as conn:
-        return jsonify(_document(conn, files.ordered(conn, name), now))
+        return jsonify(_document(conn, uploaded_files.ordered(conn, name), now))
 
 
 def _document(conn: sa.Connection, order: Order, now: datetime) -> dict[str, Any]:
@@ -124,8 +125,8 @@ def _progress(batch: Batch, progress: Progress) -> dict[str, Any]:
         **told,
         "status": end,
         f"{end}_at": int(batch.finished_at.timestamp()),
-        "output_file_id": f"{openai_files.OUTPUT}{batch.name}" if completed else None,
-        "error_file_id": f"{openai_files.ERRORS}{batch.name}" if failed else None,
+        "output_file_id": f"{files.OUTPUT}{batch.name}" if completed else None,
+        "error_file_id": f"{files.ERRORS}{batch.name}" if failed else None,
     }
 
 

@@ -8,14 +8,14 @@ from typing import Any
 from flask import Response, jsonify, request, stream_with_context
 from flask_openapi3.blueprint import APIBlueprint
 
-from db import files
-from db.keys import Scope
+from core.domain.api_key import Scope
+from db.queries import uploaded_files
 from db.session import reading, transaction
-from producer import openai_files
+from producer.openai import files
 from producer.web import problems
-from producer.web.access import SCHEME, needs
-from producer.web.openai_shapes import PREFIX, After, Deleted, File, FilePath, Files
-from producer.web.surroundings import here
+from producer.web.auth.authorization import SCHEME, needs
+from producer.web.context import here
+from producer.web.openai.schemas import PREFIX, After, Deleted, File, FilePath, Files
 
 api = APIBlueprint(
     "openai_files",
@@ -48,7 +48,7 @@ def create() -> Response:
     if file is None:
         problems.refuse(422, "there is no file", field="file", hint="send multipart/form-data")
     name = "".join(c for c in file.filename or "" if c.isprintable())[:_LONGEST_NAME]
-    return jsonify(_document(openai_files.keep(here().engine, here().settings, name, file.stream)))
+    return jsonify(_document(files.keep(here().engine, here().settings, name, file.stream)))
 
 
 @api.get("", summary="List files", responses={200: Files})
@@ -56,7 +56,7 @@ def create() -> Response:
 def listing(query: After) -> Response:
     """Tell which files there are, the newest first."""
     with reading(here().engine) as conn:
-        found = files.newest(conn, query.limit + 1, query.after)
+        found = uploaded_files.newest(conn, query.limit + 1, query.after)
     data = [_document(one) for one in found[: query.limit]]
     return jsonify(object="list", data=data, has_more=len(found) > query.limit)
 
@@ -65,7 +65,7 @@ def listing(query: After) -> Response:
 @needs(Scope.READ)
 def get(path: FilePath) -> Response:
     """Tell of one file; of one that a batch ended in, too."""
-    return jsonify(_document(openai_files.find(here().engine, path.file)))
+    return jsonify(_document(files.find(here().engine, path.file)))
 
 
 @api.get(
@@ -76,7 +76,7 @@ def get(path: FilePath) -> Response:
 @needs(Scope.READ)
 def content(path: FilePath) -> Response:
     """Send a file's lines."""
-    body = openai_files.content(here().engine, path.file)
+    body = files.content(here().engine, path.file)
     first = next(body, b"")  # what goes wrong at once is told with a status
     return Response(stream_with_context(chain([first], body)), content_type="application/jsonl")
 
@@ -86,18 +86,18 @@ def content(path: FilePath) -> Response:
 def delete(path: FilePath) -> Response:
     """Forget an uploaded file; batches that were made of it stay."""
     with transaction(here().engine) as conn:
-        files.find(conn, path.file)
-        files.delete(conn, path.file)
+        uploaded_files.find(conn, path.file)
+        uploaded_files.delete(conn, path.file)
     return jsonify(id=path.file, object="file", deleted=True)
 
 
-def _document(file: files.File) -> dict[str, Any]:
+def _document(file: uploaded_files.File) -> dict[str, Any]:
     return {
         "id": file.id,
         "object": "file",
         "bytes": file.bytes,
         "created_at": int(file.created_at.timestamp()),
         "filename": file.name,
-        "purpose": "batch_output" if openai_files.is_made(file.id) else "batch",
+        "purpose": "batch_output" if files.is_made(file.id) else "batch",
         "status": "processed",
     }

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from producer.openai_lines import ENDPOINTS
-from producer.web.shapes import Strict
+from producer.openai.jsonl import ENDPOINTS
+from producer.web.api.schemas import Strict
 
 PREFIX = "/openai/v1"
 _LONGEST_METADATA = 512  # characters of a value, as at OpenAI

@@ -1,6 +1,6 @@
 """The page: what people do in a browser, rendered here, whole without any script."""
 
-from producer.web.page import ask, batches, desk, models, upload
-from producer.web.page.shell import page
+from producer.web.pages import ask, batches, handoffs, models, upload
+from producer.web.pages.layout import page
 
-__all__ = ["ask", "batches", "desk", "models", "page", "upload"]
+__all__ = ["ask", "batches", "handoffs", "models", "page", "upload"]

@@ -7,14 +7,14 @@ import uuid
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from db.errors import SourceInvalid
-from db.keys import Scope
-from producer import ask as asking
-from producer.status import standing
-from producer.web.access import caller, needs
-from producer.web.batches import streamed
-from producer.web.page.shell import page
-from producer.web.surroundings import here
+from core.domain.api_key import Scope
+from core.errors import SourceInvalid
+from producer.batches.status import standing
+from producer.submission import ask as asking
+from producer.web.api.batches import streamed
+from producer.web.auth.authorization import caller, needs
+from producer.web.context import here
+from producer.web.pages.layout import page
 
 _PATIENCE_SECONDS = 5.0
 

@@ -7,19 +7,19 @@ from math import isfinite
 from flask import Response, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from db.entities import Status
-from db.keys import Scope
-from producer import cancel as cancelling
-from producer.results import page_of
-from producer.status import newest, standing
+from core.domain.api_key import Scope
+from core.domain.result import Status
+from producer.batches import cancel as cancelling
+from producer.batches.status import newest, standing
+from producer.results.pages import page_of
 from producer.web import problems
-from producer.web.access import needs
-from producer.web.batches import streamed
-from producer.web.events import MOST
-from producer.web.page.language import tr
-from producer.web.page.shell import page
-from producer.web.results import sent
-from producer.web.surroundings import here
+from producer.web.api.batches import streamed
+from producer.web.api.results import sent
+from producer.web.auth.authorization import needs
+from producer.web.context import here
+from producer.web.live.server_sent_events import MOST
+from producer.web.pages.layout import page
+from producer.web.pages.translation import tr
 
 _SHOWN = 20  # batches, and results, of one page
 _LARGEST = 1 << 53

@@ -5,17 +5,18 @@ from __future__ import annotations
 from flask import flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from db import desk as rows
-from db.desk import Place, Proposal
-from db.errors import EntryUnknown, HandOffTaken, SourceInvalid
-from db.keys import Scope
+from core.domain.api_key import Scope
+from core.domain.handoff import Proposal
+from core.errors import EntryUnknown, HandOffTaken, SourceInvalid
+from db.queries import handoffs as rows
+from db.queries.handoffs import Place
 from db.session import reading, transaction
-from producer import desk as working
+from producer import handoffs as working
 from producer.web import problems
-from producer.web.access import caller, needs
-from producer.web.page.language import tr
-from producer.web.page.shell import page
-from producer.web.surroundings import here
+from producer.web.auth.authorization import caller, needs
+from producer.web.context import here
+from producer.web.pages.layout import page
+from producer.web.pages.translation import tr
 
 _SHOWN = 20  # hand-offs of one page
 _MOST_COUNTED = 1_000

@@ -25,13 +25,14 @@ from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from db import keys
-from db.keys import Key, Scope
+from core.domain.api_key import Key, Scope
+from db.queries import api_keys, audit_log
 from db.session import reading, transaction
-from producer.web import problems, sessions
-from producer.web.access import PAGE, needs
-from producer.web.page.language import LANGUAGES, language, tr
-from producer.web.surroundings import here
+from producer.web import problems
+from producer.web.auth import sessions
+from producer.web.auth.authorization import PAGE, needs
+from producer.web.context import here
+from producer.web.pages.translation import LANGUAGES, language, tr
 
 page = Blueprint(PAGE, __name__, template_folder="../templates")
 
@@ -175,14 +176,14 @@ def begin() -> AnyResponse | tuple[str, int]:
     s, secret = here(), request.form.get("key", "").strip()
     now = s.clock()
     with reading(s.engine) as conn:
-        key = keys.find(conn, secret, now) if secret.startswith(keys.PREFIX) else None
+        key = api_keys.find(conn, secret, now) if secret.startswith(api_keys.PREFIX) else None
     goal = _own(request.form.get("next"))
     if key is None:
         return render_template("sign_in.html", next=goal, refused=True), 401
     sessions.begin(key)
     with transaction(s.engine) as conn:
         actor = f"key {key.name}"
-        keys.record(conn, actor=actor, action="page.sign_in", target="", now=now, status=303)
+        audit_log.record(conn, actor=actor, action="page.sign_in", target="", now=now, status=303)
     return redirect(goal or url_for("page.home"), 303)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from flask import flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from db.errors import ModelUnknown, PromotionRefused
-from db.keys import Scope
-from producer import promotion
+from core.domain.api_key import Scope
+from core.errors import ModelUnknown, PromotionRefused
+from producer import promotions
 from producer.web import problems
-from producer.web.access import caller, needs
-from producer.web.page.language import tr
-from producer.web.page.shell import page
-from producer.web.surroundings import here
+from producer.web.auth.authorization import caller, needs
+from producer.web.context import here
+from producer.web.pages.layout import page
+from producer.web.pages.translation import tr
 
 _LONGEST_REASON = 1_000  # characters
 # Of what a build has found, what people compare; the rest is for `model show`.
@@ -28,7 +28,7 @@ _FIGURES = {
 @needs(Scope.READ)
 def models() -> str:
     """Show every model."""
-    found = promotion.models(here().engine)
+    found = promotions.models(here().engine)
     return render_template("models.html", models=found, figures=_FIGURES)
 
 
@@ -39,7 +39,7 @@ def promote(name: str) -> AnyResponse:
     _check(name)
     spec, by = f"{name}@{request.form.get('version', '')}", f"key {caller().name}"
     try:
-        moved = promotion.promote(here().engine, spec, by=by, reason=_reason() or None)
+        moved = promotions.promote(here().engine, spec, by=by, reason=_reason() or None)
         flash(tr("{version} is in production.", version=moved))
     except (PromotionRefused, ModelUnknown) as error:
         flash(str(error))
@@ -56,7 +56,7 @@ def roll_back(name: str) -> AnyResponse:
         flash(tr("Say why, for the record."))
         return redirect(url_for("page.models"), 303)
     try:
-        moved = promotion.roll_back(here().engine, name, by=f"key {caller().name}", reason=reason)
+        moved = promotions.roll_back(here().engine, name, by=f"key {caller().name}", reason=reason)
         flash(tr("{version} is in production.", version=moved))
     except ModelUnknown as error:
         flash(str(error))

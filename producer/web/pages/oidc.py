@@ -20,16 +20,16 @@ from joserfc.errors import JoseError
 from requests.exceptions import RequestException
 from werkzeug.wrappers import Response
 
-from db import keys
-from db.config import Settings
-from db.errors import SettingsInvalid
-from db.keys import Scope
+from core.domain.api_key import Scope
+from core.errors import SettingsInvalid
+from core.settings.settings import Settings
+from db.queries import api_keys, audit_log
 from db.session import transaction
-from producer.web import sessions
-from producer.web.access import needs
-from producer.web.page.shell import dress
+from producer.web.auth import sessions
+from producer.web.auth.authorization import needs
+from producer.web.context import here
+from producer.web.pages.layout import dress
 from producer.web.problems import AWAY_SECONDS, refuse
-from producer.web.surroundings import here
 
 log = structlog.get_logger()
 
@@ -104,10 +104,12 @@ def back() -> Response:
     with transaction(here().engine) as conn:
         ends = now + sessions.LIFE
         name = f"oidc:{claims['sub']}"
-        key = keys.sign_in(conn, name, scopes, expires_at=ends, now=now)
+        key = api_keys.sign_in(conn, name, scopes, expires_at=ends, now=now)
         status = 403 if key is None else 302
         actor = f"key {name}"
-        keys.record(conn, actor=actor, action="page.sign_in", target="", now=now, status=status)
+        audit_log.record(
+            conn, actor=actor, action="page.sign_in", target="", now=now, status=status
+        )
     if key is None:
         refuse(403, "you were shut out here")
     sessions.begin(key)

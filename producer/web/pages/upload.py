@@ -10,16 +10,17 @@ from flask import redirect, render_template, request, url_for
 from werkzeug.datastructures import FileStorage
 from werkzeug.wrappers import Response as AnyResponse
 
-from db.entities import Lane
-from db.errors import NameInvalid, SourceChanged, SourceInvalid
-from db.keys import Scope
-from producer.room import WhenFull
-from producer.source import check, opened
-from producer.submit import Submitted, checked_name, submit
-from producer.web.access import caller, needs
-from producer.web.page.language import tr
-from producer.web.page.shell import page
-from producer.web.surroundings import here
+from core.domain.api_key import Scope
+from core.domain.batch import Lane
+from core.errors import NameInvalid, SourceChanged, SourceInvalid
+from producer.question_files.question_file import check, opened
+from producer.submission.admission import WhenFull
+from producer.submission.batch_name import checked_name
+from producer.submission.submit import Submitted, submit
+from producer.web.auth.authorization import caller, needs
+from producer.web.context import here
+from producer.web.pages.layout import page
+from producer.web.pages.translation import tr
 
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _LONGEST_STEM = 60  # characters of a file's name that go into the batch's

@@ -7,10 +7,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from db import config
-from db.entities import Lane
-from db.errors import BrokerAway
-from producer.broker import Sender, check, open_broker
+from broker.client import check, open_broker
+from core.domain.batch import Lane
+from core.errors import BrokerAway
+from core.settings import settings as config
+from producer.submission.dispatch import Sender
 from tests import services
 from tests.factories import job_rows
 

@@ -7,10 +7,12 @@ import pytest
 import redis
 from celery import Celery
 
-from db import config, queues
-from db.entities import Lane
-from db.errors import BrokerAway, BrokerTaken
-from db.messages import TASK, AnswerJob, JobHint
+from broker import celery_config, ownership
+from broker import lanes as queues
+from core.domain.batch import Lane
+from core.errors import BrokerAway, BrokerTaken
+from core.messages import TASK, AnswerJob, JobHint
+from core.settings import load
 
 SECRET = "hunter2"
 
@@ -26,7 +28,7 @@ def app_of():
 
     def make(settings):
         app = Celery("test", set_as_current=False)
-        app.conf.update(queues.celery_settings(settings))
+        app.conf.update(celery_config.celery_settings(settings))
         apps.append(app)
         return app
 
@@ -37,7 +39,7 @@ def app_of():
 
 @pytest.fixture
 def settings(redis_url, home):
-    return config.load(home=home, broker_url=redis_url)
+    return load.load(home=home, broker_url=redis_url)
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_more_messages_than_one_pipeline_holds_all_arrive(settings, app_of):
 
 
 def test_sending_nothing_does_not_even_connect(home, app_of):
-    away = config.load(home=home, broker_url="redis://127.0.0.1:1/0")
+    away = load.load(home=home, broker_url="redis://127.0.0.1:1/0")
     queues.send(app_of(away), [], away)
 
 
@@ -94,7 +96,7 @@ def test_a_redis_that_lost_all_has_nothing_waiting(settings, app_of, client):
     ids=["refused", "no socket"],
 )
 def test_a_redis_that_does_not_answer_is_away_and_its_password_untold(url, home, app_of):
-    away = config.load(home=home, broker_url=url)
+    away = load.load(home=home, broker_url=url)
     app = app_of(away)
     app.conf.broker_transport_options |= {"connect_retries_timeout": 0.1, "interval_start": 0.1}
     for call in (
@@ -108,40 +110,40 @@ def test_a_redis_that_does_not_answer_is_away_and_its_password_untold(url, home,
 
 
 def test_a_producer_and_a_worker_agree_on_lanes_and_json_alone(home):
-    agreed = queues.celery_settings(config.load(home=home))
+    agreed = celery_config.celery_settings(load.load(home=home))
     assert set(agreed["task_queues"]) == {lane.value for lane in Lane}
     assert (agreed["task_serializer"], agreed["accept_content"]) == ("json", ["json"])
     assert agreed["task_ignore_result"]
 
 
 def test_no_message_is_given_out_again_while_its_job_may_still_run(home):
-    settings = config.load(home=home, job_time_limit=5_000)
-    options = queues.celery_settings(settings)["broker_transport_options"]
+    settings = load.load(home=home, job_time_limit=5_000)
+    options = celery_config.celery_settings(settings)["broker_transport_options"]
     assert options["visibility_timeout"] > settings.job_time_limit
 
 
 def test_a_redis_belongs_to_the_workers_of_one_database(settings, app_of, client):
     app = app_of(settings)
-    assert queues.owner(app, settings) is None
-    queues.own(app, settings, "first")
-    queues.own(app, settings, "first")
+    assert ownership.owner(app, settings) is None
+    ownership.own(app, settings, "first")
+    ownership.own(app, settings, "first")
     with pytest.raises(BrokerTaken, match="another database"):
-        queues.own(app, settings, "second")
-    assert queues.owner(app, settings) == "first"
+        ownership.own(app, settings, "second")
+    assert ownership.owner(app, settings) == "first"
     assert client.ttl("answermill:stack") > 0
 
 
 def test_a_redis_that_was_left_or_lost_everything_may_be_anothers(settings, app_of, client):
     app = app_of(settings)
-    queues.own(app, settings, "first")
+    ownership.own(app, settings, "first")
     client.flushall()
-    queues.own(app, settings, "second")
-    assert queues.owner(app, settings) == "second"
+    ownership.own(app, settings, "second")
+    assert ownership.owner(app, settings) == "second"
 
 
 def test_owning_it_for_longer_is_what_every_sweep_does(settings, app_of, client):
     app = app_of(settings)
-    queues.own(app, settings, "first")
+    ownership.own(app, settings, "first")
     client.expire("answermill:stack", 1)
-    queues.own(app, settings, "first")
+    ownership.own(app, settings, "first")
     assert client.ttl("answermill:stack") > 1

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from db.session import DatabaseClock
+from db.clock import DatabaseClock
 
 _CLOSE = timedelta(seconds=5)
 
@@ -58,7 +58,7 @@ def test_the_database_is_asked_once_and_again_after_a_while(engine, asked, monke
         clock()
     assert asked() == 1
     moved = time.monotonic() + 301
-    monkeypatch.setattr("db.session.time.monotonic", lambda: moved)
+    monkeypatch.setattr("db.clock.time.monotonic", lambda: moved)
     told = clock()
     assert asked() == 2
     assert abs(told - datetime.now(UTC)) < _CLOSE

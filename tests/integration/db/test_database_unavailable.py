@@ -6,15 +6,14 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from db import batches, config, dialect, results
-from db.config import Settings
-from db.errors import DatabaseAway, SettingsInvalid
-from db.session import (
-    check_schema,
-    open_engine,
-    reading,
-    transaction,
-)
+from core.errors import DatabaseAway, SettingsInvalid
+from core.settings import load
+from core.settings.settings import Settings
+from db import dialect
+from db.engine import open_engine
+from db.queries import batches, results
+from db.schema import check_schema
+from db.session import reading, transaction
 from db.tables import questions as q
 from tests.factories import open_batch, questions, stored_batch
 
@@ -90,7 +89,7 @@ def test_a_postgresql_database_that_does_not_exist_is_away(postgres_server, open
 )
 def test_a_url_that_is_none_is_a_wrong_setting(url, home):
     with pytest.raises(SettingsInvalid, match="ANSWERMILL_DATABASE_URL: "):
-        open_engine(config.load(home=home, database_url=url))
+        open_engine(load.load(home=home, database_url=url))
 
 
 def _end_connection(conn: sa.Connection, url: str) -> None:
@@ -141,7 +140,7 @@ def test_a_row_that_is_there_already_is_the_same_error_on_both(engine):
 
 
 def test_a_database_locked_for_long_is_away(opened, sqlite_url, monkeypatch):
-    monkeypatch.setattr("db.session._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("db.engine._BUSY_SECONDS", 0.05)
     engine = opened(sqlite_url)
     holder = sqlite3.connect(engine.url.database, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

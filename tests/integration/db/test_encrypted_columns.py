@@ -7,12 +7,16 @@ import base64
 import pytest
 import sqlalchemy as sa
 
-from db import batches, cipher, config, desk, failures, files, results, rotation, sealed
-from db.cipher import MARK, Cipher
-from db.entities import Status
-from db.errors import KeyMissing, TextDamaged
-from db.files import File, Order
-from db.session import open_engine, reading, transaction
+from core import encryption
+from core.domain.result import Status
+from core.encryption import MARK, Cipher
+from core.errors import KeyMissing, TextDamaged
+from core.settings import load
+from db import encrypted_columns, key_rotation
+from db.engine import open_engine
+from db.queries import batches, handoffs, results, retries, uploaded_files
+from db.queries.uploaded_files import File, Order
+from db.session import reading, transaction
 from db.tables import desk_answers
 from tests.factories import (
     NOW,
@@ -26,7 +30,7 @@ from tests.factories import (
     stored_batch,
 )
 
-FIRST, SECOND = cipher.new_key(), cipher.new_key()
+FIRST, SECOND = encryption.new_key(), encryption.new_key()
 SECRET = "Marker 4711: where is my parcel?"
 ASKED = [question(1, SECRET, metadata={"note": SECRET}), question(2, f"{MARK}{SECRET}")]
 DESK = {"batch_id": 1, "position": 2, "answer": SECRET, "by": "jane", "at": NOW}
@@ -34,7 +38,7 @@ FAILED = f"ValueError: no answer to {SECRET}"
 
 
 def id_of(key: str) -> str:
-    return cipher.id_of(base64.b64decode(key))
+    return encryption.id_of(base64.b64decode(key))
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def opened(settings):
     engines = []
 
     def opened(*keys: str) -> sa.Engine:
-        told = config.load(
+        told = load.load(
             home=settings.home,
             database_url=settings.database,
             encryption_keys=",".join(keys) or None,
@@ -68,11 +72,11 @@ def filled(engine):
         batches.close_finished(conn, NOW)
     with transaction(engine) as conn:
         file = File("file-1", "requests.jsonl", 1, NOW)
-        files.begin(conn, file)
-        files.add_part(conn, "file-1", 0, SECRET.encode())
-        files.complete(conn, file)
+        uploaded_files.begin(conn, file)
+        uploaded_files.add_part(conn, "file-1", 0, SECRET.encode())
+        uploaded_files.complete(conn, file)
         conn.execute(desk_answers.insert().values(**DESK))
-        files.order(conn, Order("order", "file-1", "/v1/responses", {"note": SECRET}, NOW))
+        uploaded_files.order(conn, Order("order", "file-1", "/v1/responses", {"note": SECRET}, NOW))
     return batch
 
 
@@ -83,9 +87,9 @@ def seen(engine, batch):
             results.texts(conn, batch.id, limit=9),
             [(row.question, row.answer, row.error) for row in results.page(conn, batch.id)],
             batches.find(conn, "tickets").idempotency_key,
-            files.part(conn, "file-1", 0),
-            files.ordered(conn, "order").metadata,
-            desk.answered(conn, (batch.id, 2)).answer,
+            uploaded_files.part(conn, "file-1", 0),
+            uploaded_files.ordered(conn, "order").metadata,
+            handoffs.answered(conn, (batch.id, 2)).answer,
             conn.scalar(sa.text("SELECT count(*) FROM results")),
         )
 
@@ -119,8 +123,8 @@ def test_classes_of_errors_stay_countable(opened):
     engine = opened(FIRST)
     batch = filled(engine)
     with reading(engine) as conn:
-        assert failures.classes(conn, batch.id) == {"ValueError": 1}
-        assert failures.count(conn, batch.id, [Status.FAILED], only="ValueError") == 1
+        assert retries.classes(conn, batch.id) == {"ValueError": 1}
+        assert retries.count(conn, batch.id, [Status.FAILED], only="ValueError") == 1
 
 
 def test_whoever_lacks_the_key_is_told_which(opened):
@@ -153,12 +157,12 @@ def test_a_rotation_seals_everything_anew_and_only_once(opened):
     cursors = [row.cursor for row in all_results(opened(), batch)]
     first, both, second = opened(FIRST), opened(SECOND, FIRST), opened(SECOND)
     told = []
-    assert rotation.rotate(first, step=1, on_progress=lambda *seen: told.append(seen)) == 8
+    assert key_rotation.rotate(first, step=1, on_progress=lambda *seen: told.append(seen)) == 8
     assert ("questions", 2, 2) in told
-    assert rotation.rotate(first, on_progress=lambda *_: None) == 0
+    assert key_rotation.rotate(first, on_progress=lambda *_: None) == 0
     assert "4711" not in raw(first)
     assert seen(first, batch) == expected
-    assert rotation.rotate(both, on_progress=lambda *_: None) == 8
+    assert key_rotation.rotate(both, on_progress=lambda *_: None) == 8
     assert id_of(FIRST) not in raw(both)
     assert seen(second, batch) == expected
     assert [row.cursor for row in all_results(second, batch)] == cursors
@@ -173,8 +177,8 @@ def test_a_rotation_that_was_interrupted_goes_on(opened):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        rotation.rotate(engine, step=1, on_progress=stop)
-    left = rotation.rotate(engine, step=1, on_progress=lambda *_: None)
+        key_rotation.rotate(engine, step=1, on_progress=stop)
+    left = key_rotation.rotate(engine, step=1, on_progress=lambda *_: None)
     assert 0 < left < 8
     assert "4711" not in raw(engine)
     assert seen(engine, batch)[0][0][2] == SECRET
@@ -186,8 +190,8 @@ def test_what_is_encrypted_can_be_made_plain_again(opened, settings):
     expected = seen(engine, batch)
     key = base64.b64decode(FIRST)
     leaving = open_engine(settings)
-    sealed.equip(leaving, Cipher([key], opens_only=True))
-    rotation.rotate(leaving, on_progress=lambda *_: None)
+    encrypted_columns.equip(leaving, Cipher([key], opens_only=True))
+    key_rotation.rotate(leaving, on_progress=lambda *_: None)
     leaving.dispose()
     assert id_of(FIRST) not in raw(engine)
     assert seen(opened(), batch) == expected

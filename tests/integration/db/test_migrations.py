@@ -13,18 +13,21 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import db
-from db import tables, versions
-from db.config import Settings
-from db.migrate import configuration, upgrade
-from db.session import open_engine, reading, revision, transaction
+from core.settings.settings import Settings
+from db import tables
+from db.engine import open_engine
+from db.migrations.run import configuration, upgrade
+from db.queries import model_versions
+from db.schema import revision
+from db.session import reading, transaction
 from tests.factories import stored_batch
 
 _ROOT = Path(db.__file__).parents[1]
 
 _UPGRADE_WHEN_TOLD = """
 import sys
-from db.config import load
-from db.migrate import upgrade
+from core.settings.settings import load
+from db.migrations.run import upgrade
 from db.session import open_engine
 engine = open_engine(load(database_url=sys.argv[1], broker_url="redis://unused"))
 print("ready", flush=True)
@@ -142,7 +145,7 @@ def test_upgrading_from_the_first_tables_keeps_every_row(empty_engine):
     with reading(empty_engine) as conn:
         row = conn.execute(sa.select(tables.results)).one()
         assert (row.key, row.url, row.runners_up) == ("T-1", None, None)
-        version = versions.find(conn, "shop")
+        version = model_versions.find(conn, "shop")
         assert (str(version), version.canary_share) == ("shop@1", None)
 
 

@@ -6,11 +6,14 @@ import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
-from db import batches, claims, dialect, jobs, results
-from db.config import Settings
-from db.entities import Lane
-from db.migrate import upgrade
-from db.session import open_engine, reading, transaction
+from core.domain.batch import Lane
+from core.settings.settings import Settings
+from db import dialect
+from db.engine import open_engine
+from db.migrations.run import upgrade
+from db.queries import batches, claims, jobs, results
+from db.queries.questions import append
+from db.session import reading, transaction
 from tests.factories import LEASE, NOW, questions, result
 
 _ROLE, _DATABASE = "plain", "plain"
@@ -38,7 +41,7 @@ def test_it_can_make_the_tables_and_take_a_batch_from_submission_to_results(plai
             batch = batches.create(
                 conn, name="b", idempotency_key="k", lane=Lane.BULK, source="test", now=NOW
             )
-            (sent,) = batches.append(conn, batch, questions(3), job_size=3, sent=True, now=NOW)
+            (sent,) = append(conn, batch, questions(3), job_size=3, sent=True, now=NOW)
             batches.seal(conn, batch, NOW)
         with transaction(engine) as conn:
             job = claims.claim(conn, sent.job, owner="w", lease=LEASE, now=NOW)

@@ -7,17 +7,13 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from db import batches, config
-from db.config import Settings
-from db.errors import SchemaMissing
-from db.session import (
-    check_schema,
-    open_engine,
-    prepare,
-    reading,
-    revision,
-    transaction,
-)
+from core.errors import SchemaMissing
+from core.settings import load
+from core.settings.settings import Settings
+from db.engine import open_engine
+from db.queries import batches
+from db.schema import check_schema, prepare, revision
+from db.session import reading, transaction
 from db.tables import REVISION
 from db.tables import batches as b
 from tests.factories import NOW, open_batch, stored_batch
@@ -149,7 +145,7 @@ def test_a_database_without_tables_says_what_to_run(entry, empty_database_url, o
 
 def test_prepare_refuses_a_database_that_is_not_ours_to_upgrade(empty_database_url, home, opened):
     with pytest.raises(SchemaMissing, match="answermill db upgrade"):
-        prepare(config.load(home=home, database_url=empty_database_url))
+        prepare(load.load(home=home, database_url=empty_database_url))
     assert revision(opened(empty_database_url)) is None
 
 
@@ -160,7 +156,7 @@ def test_prepare_takes_a_migrated_database(settings):
 
 
 def test_prepare_makes_the_embedded_database_for_its_owner_alone(home):
-    settings = config.load(home=home / "new")
+    settings = load.load(home=home / "new")
     for _ in range(2):
         engine = prepare(settings)
         assert revision(engine) == REVISION

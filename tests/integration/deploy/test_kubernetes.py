@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from db import config
+from core.settings import settings
 
 ROOT = Path(__file__).parents[3]
 MANIFESTS = ROOT / "deploy" / "kubernetes"
@@ -64,7 +64,7 @@ def test_every_mount_has_its_volume_and_each_service_a_secret_of_its_own(documen
 
 def test_what_is_set_are_settings():
     text = "".join(path.read_text() for path in MANIFESTS.glob("*.yaml"))
-    known = {name.upper() for name in config.Settings.model_fields}
+    known = {name.upper() for name in settings.Settings.model_fields}
     assert set(re.findall(r"(?<=ANSWERMILL_)[A-Z_]+", text)) <= known
 
 

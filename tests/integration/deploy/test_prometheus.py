@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, start_http_server
 
-from db.entities import Answer, Status
-from producer.broker import open_broker
-from producer.metrics import SystemCollector
+from broker.client import open_broker
+from core.domain.result import Answer, Status
+from producer.monitoring.system_metrics import SystemCollector
 from tests import services
 from tests.acceptance.mill import wait_for
 from tests.factories import stored_batch
-from worker.meters import Meters, Stage
+from worker.monitoring.metrics import Meters, Stage
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"

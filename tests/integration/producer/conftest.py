@@ -8,17 +8,20 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from db import batches, config, queues, terminal
-from db.config import Settings
-from db.entities import BatchState, Lane
+from broker import lanes
+from broker.client import open_broker
+from core import console
+from core.domain.batch import BatchState, Lane
+from core.settings import load
+from core.settings.settings import Settings
+from db.queries import batches
 from db.session import reading
 from db.tables import batches as b
 from db.tables import jobs as j
 from db.tables import questions as q
-from producer.broker import open_broker
-from producer.cli import app
-from producer.source import check, opened
-from producer.submit import submit
+from producer.cli.batches import app
+from producer.question_files.question_file import check, opened
+from producer.submission.submit import submit
 from tests.factories import job_rows
 
 SLICE = 4  # questions: two jobs of two
@@ -28,7 +31,7 @@ SLICE = 4  # questions: two jobs of two
 def settings(database_url: str, redis_url: str, home: Path) -> Settings:
     """Settings with a migrated database and an empty Redis."""
     urls = {"database_url": database_url, "broker_url": redis_url}
-    return config.load(home=home, job_size=2, slice_jobs=SLICE // 2, **urls)
+    return load.load(home=home, job_size=2, slice_jobs=SLICE // 2, **urls)
 
 
 @pytest.fixture
@@ -99,7 +102,7 @@ def all_there_once(engine: sa.Engine):
 @pytest.fixture
 def waiting(client, settings: Settings):
     """Return how many messages of a lane wait in Redis."""
-    return lambda lane=Lane.BULK: queues.waiting(client, lane, settings)
+    return lambda lane=Lane.BULK: lanes.waiting(client, lane, settings)
 
 
 @pytest.fixture
@@ -117,7 +120,7 @@ def cli(environment: None, capfd: pytest.CaptureFixture[str]):  # noqa: ARG001 -
     """Run a command in this process: exit status, standard output, standard error."""
 
     def cli(*words: object) -> tuple[int, str, str]:
-        status = terminal.run(app, [str(word) for word in words])
+        status = console.run(app, [str(word) for word in words])
         captured = capfd.readouterr()
         return status, captured.out, captured.err
 

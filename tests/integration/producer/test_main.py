@@ -76,10 +76,10 @@ def test_a_reader_that_goes_away_is_no_fault(cli, write):
 
 def test_no_command_loads_torch_or_a_worker(write):
     code = (
-        "import sys; from db import terminal; from producer.cli import app\n"
+        "import sys; from core import console; from producer.cli.batches import app\n"
         "for words in (['submit', sys.argv[1]], ['ask', 'Why?', '--wait', '0s'], ['status', '1'],\n"
         "              ['cancel', '1'], ['results', '1'], ['retry', '2']):\n"
-        "    assert terminal.run(app, words) == 0, words\n"
+        "    assert console.run(app, words) == 0, words\n"
         "roots = {name.partition('.')[0] for name in sys.modules}\n"
         "assert not roots & {'torch', 'transformers', 'worker', 'stack', 'numpy', 'sklearn'}, roots"
     )

@@ -10,8 +10,8 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db import terminal
-from db.errors import BrokerAway, SettingsInvalid
+from core import console
+from core.errors import BrokerAway, SettingsInvalid
 
 
 def app_that(does):
@@ -38,7 +38,7 @@ def raising(error):
     ],
 )
 def test_every_ending_has_its_exit_status(error, status, capsys):
-    assert terminal.run(raising(error), []) == status
+    assert console.run(raising(error), []) == status
     told = capsys.readouterr()
     assert told.out == ""
     assert ("Traceback" in told.err) == (status == 1)
@@ -46,14 +46,14 @@ def test_every_ending_has_its_exit_status(error, status, capsys):
 
 def test_each_fault_is_one_line_however_narrow_the_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "20")
-    terminal.run(raising(SettingsInvalid(["one that is long enough to wrap", "two"])), [])
+    console.run(raising(SettingsInvalid(["one that is long enough to wrap", "two"])), [])
     assert capsys.readouterr().err == (
         "answermill: one that is long enough to wrap\nanswermill: two\n"
     )
 
 
 def test_a_misspelt_option_is_the_callers_mistake(capsys):
-    assert terminal.run(app_that(lambda: None), ["--wrong"]) == 2
+    assert console.run(app_that(lambda: None), ["--wrong"]) == 2
     told = capsys.readouterr().err
     assert len(told.splitlines()) == 1
     assert "--wrong" in told
@@ -61,21 +61,21 @@ def test_a_misspelt_option_is_the_callers_mistake(capsys):
 
 def test_a_reader_that_went_away_is_no_traceback():
     code = (
-        "import sys; from db import terminal; import typer; a = typer.Typer();"
+        "import sys; from core import console; import typer; a = typer.Typer();"
         "a.command()(lambda: [print('x' * 1000) for _ in range(1000)] and None);"
-        "sys.exit(terminal.run(a, []))"
+        "sys.exit(console.run(a, []))"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
-    assert process.returncode == terminal.PIPE_CLOSED
+    assert process.returncode == console.PIPE_CLOSED
 
 
 def test_json_is_one_line_and_reads_back(capsys):
     at = datetime(2026, 1, 2, tzinfo=UTC)
-    terminal.print_json({"question": "您是机器人吗？\n", "at": at, "none": None})
+    console.print_json({"question": "您是机器人吗？\n", "at": at, "none": None})
     line = capsys.readouterr().out
     assert line.count("\n") == 1
     assert json.loads(line) == {
@@ -89,17 +89,17 @@ def test_json_is_one_line_and_reads_back(capsys):
     ("text", "seconds"), [("30s", 30), ("90m", 5_400), ("2h", 7_200), ("1.5 D", 129_600)]
 )
 def test_durations(text, seconds):
-    assert terminal.parse_duration(text) == timedelta(seconds=seconds)
+    assert console.parse_duration(text) == timedelta(seconds=seconds)
 
 
 @given(st.text(max_size=12))
 def test_no_other_duration_is_guessed(text):
-    if not terminal._DURATION.fullmatch(text.strip()):
+    if not console._DURATION.fullmatch(text.strip()):
         with pytest.raises(typer.BadParameter):
-            terminal.parse_duration(text)
+            console.parse_duration(text)
 
 
 @pytest.mark.parametrize("text", ["40000d", "9" * 400 + "h"])
 def test_a_duration_beyond_a_century_is_refused(text):
     with pytest.raises(typer.BadParameter, match="longer than"):
-        terminal.parse_duration(text)
+        console.parse_duration(text)

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db import cipher, config
-from db.cipher import MARK, Cipher
-from db.errors import ExtraMissing, KeyMissing, SettingsInvalid, TextDamaged
+from core import encryption
+from core.encryption import MARK, Cipher
+from core.errors import ExtraMissing, KeyMissing, SettingsInvalid, TextDamaged
+from core.settings import load
 
-KEYS = [base64.b64decode(cipher.new_key()) for _ in range(3)]
+KEYS = [base64.b64decode(encryption.new_key()) for _ in range(3)]
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 PLACE = "questions.text"
 
@@ -25,7 +26,7 @@ def test_what_is_sealed_comes_back_whatever_it_is(text, keys):
     content = text.encode()
     assert one.open_bytes(one.seal_bytes(content, PLACE), PLACE) == content
     if keys:
-        assert stored.startswith(f"{MARK}{cipher.id_of(keys[0])}:")
+        assert stored.startswith(f"{MARK}{encryption.id_of(keys[0])}:")
 
 
 def test_every_key_opens_and_the_first_one_seals():
@@ -33,7 +34,7 @@ def test_every_key_opens_and_the_first_one_seals():
     stored = old.seal("text", PLACE)
     assert new.open(stored, PLACE) == "text"
     assert not new.is_current(stored)
-    with pytest.raises(KeyMissing, match=cipher.id_of(KEYS[1])):
+    with pytest.raises(KeyMissing, match=encryption.id_of(KEYS[1])):
         old.open(new.seal("text", PLACE), PLACE)
 
 
@@ -64,25 +65,25 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
 
 @pytest.mark.parametrize(
     "told",
-    ["short", "YWJj", f"{cipher.new_key()},{cipher.new_key()[:-8]}"],
+    ["short", "YWJj", f"{encryption.new_key()},{encryption.new_key()[:-8]}"],
     ids=["no base64", "too few bytes", "the second too short"],
 )
 def test_what_is_no_key_is_refused_without_quoting_it(told, tmp_path):
     with pytest.raises(
         SettingsInvalid, match=r"ANSWERMILL_ENCRYPTION_KEYS: key . is no 32"
     ) as error:
-        config.load(encryption_keys=told)
+        load.load(encryption_keys=told)
     assert told not in str(error.value)
     file = tmp_path / "keys"
     file.write_text(told)
     with pytest.raises(SettingsInvalid, match="ANSWERMILL_ENCRYPTION_KEYS_FILE: key"):
-        config.load(encryption_keys_file=file)
+        load.load(encryption_keys_file=file)
 
 
 def test_keys_come_from_a_setting_or_a_file(tmp_path):
     told = [base64.b64encode(key).decode() for key in KEYS]
     file = tmp_path / "keys"
     file.write_text("\n".join(told) + "\n")
-    assert config.load(encryption_keys=", ".join(told)).keys == KEYS
-    assert config.load(encryption_keys_file=file).keys == KEYS
-    assert config.load().keys == []
+    assert load.load(encryption_keys=", ".join(told)).keys == KEYS
+    assert load.load(encryption_keys_file=file).keys == KEYS
+    assert load.load().keys == []

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from db import errors
-from db.errors import (
+from core import errors
+from core.errors import (
     AnswermillError,
     BatchClosed,
     BatchUnknown,

@@ -6,8 +6,8 @@ import logging
 import pytest
 import structlog
 
-from db import logs
-from db.config import load
+from core import logging_setup
+from core.settings.load import load
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def _put_back():
 
 
 def test_an_event_is_one_json_line(capsys):
-    logs.configure(load(log_format="json"))
+    logging_setup.configure(load(log_format="json"))
     structlog.get_logger().info("job done", job=7)
     line = json.loads(capsys.readouterr().err)
     assert (line["event"], line["job"], line["level"]) == ("job done", 7, "info")
@@ -29,14 +29,14 @@ def test_an_event_is_one_json_line(capsys):
 
 
 def test_what_libraries_log_looks_the_same(capsys):
-    logs.configure(load(log_format="json"))
+    logging_setup.configure(load(log_format="json"))
     logging.getLogger("celery.worker").warning("lost %s", "touch")
     line = json.loads(capsys.readouterr().err)
     assert (line["event"], line["level"]) == ("lost touch", "warning")
 
 
 def test_a_traceback_stays_on_the_json_line(capsys):
-    logs.configure(load(log_format="json"))
+    logging_setup.configure(load(log_format="json"))
     try:
         int("why")
     except ValueError:
@@ -46,7 +46,7 @@ def test_a_traceback_stays_on_the_json_line(capsys):
 
 
 def test_a_traceback_for_people_shows_no_values(capsys):
-    logs.configure(load(log_format="console"))
+    logging_setup.configure(load(log_format="console"))
     question = "a customer's own words"
     try:
         len(question) / 0
@@ -59,7 +59,7 @@ def test_a_traceback_for_people_shows_no_values(capsys):
 
 @pytest.mark.parametrize(("level", "lines"), [("debug", 4), ("info", 3), ("error", 1)])
 def test_less_than_the_level_is_not_written(level, lines, capsys):
-    logs.configure(load(log_level=level))
+    logging_setup.configure(load(log_level=level))
     log = structlog.get_logger()
     for name in ("debug", "info", "warning", "error"):
         getattr(log, name)("event")
@@ -67,6 +67,6 @@ def test_less_than_the_level_is_not_written(level, lines, capsys):
 
 
 def test_celery_is_not_heard_on_each_task(capsys):
-    logs.configure(load())
+    logging_setup.configure(load())
     logging.getLogger("celery.app.trace").info("Task succeeded")
     assert capsys.readouterr().err == ""

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.entities import Lane
-from db.errors import MessageInvalid
-from db.messages import WIRE_VERSION, AnswerJob, JobHint
+from core.domain.batch import Lane
+from core.errors import MessageInvalid
+from core.messages import WIRE_VERSION, AnswerJob, JobHint
 
 _ids = st.integers(min_value=1, max_value=2**63 - 1)
 _messages = st.builds(

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from stack import cli
+from stack import main
 
 EVERY_COMMAND = [
     "demo",
@@ -30,22 +30,22 @@ EVERY_COMMAND = [
 
 
 def test_the_contracts_commands_are_all_there(capsys):
-    assert cli.main(["--help"]) == 0
+    assert main.main(["--help"]) == 0
     told = capsys.readouterr().out
     for command in EVERY_COMMAND:
         assert f" {command} " in told
-    assert set(cli.OWNERS) == set(EVERY_COMMAND)
+    assert set(main.OWNERS) == set(EVERY_COMMAND)
 
 
 @pytest.mark.parametrize("command", EVERY_COMMAND)
 def test_every_command_has_help(command, capsys):
-    assert cli.main([command, "--help"]) == 0
+    assert main.main([command, "--help"]) == 0
     assert "Usage:" in capsys.readouterr().out
 
 
 def test_no_command_but_the_workers_needs_a_model():
     code = (
-        "import sys; from stack.cli import main\n"
+        "import sys; from stack.main import main\n"
         "for command in ('submit', 'status', 'results', 'ask', 'up', 'demo', 'check'):\n"
         "    main([command, '--help'])\n"
         "heavy = {'torch', 'transformers', 'numpy', 'sklearn', 'worker'} & set(sys.modules)\n"
@@ -56,13 +56,13 @@ def test_no_command_but_the_workers_needs_a_model():
 
 
 def test_a_missing_extra_is_named(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "worker.lifecycle.cli", None)
+    monkeypatch.setitem(sys.modules, "worker.lifecycle.cli.model", None)
 
     def gone(name):
         raise ModuleNotFoundError(name=f"torch.{name}")
 
-    monkeypatch.setattr(cli, "import_module", gone)
-    assert cli.main(["worker"]) == 2
+    monkeypatch.setattr(main, "import_module", gone)
+    assert main.main(["worker"]) == 2
     told = capsys.readouterr().err
     assert told == (
         "answermill: this command needs the package torch: pip install 'answermill[worker]'\n"
@@ -73,8 +73,8 @@ def test_a_module_of_ours_that_is_missing_is_our_bug(monkeypatch, capsys):
     def gone(name):
         raise ModuleNotFoundError(name=name)
 
-    monkeypatch.setattr(cli, "import_module", gone)
-    assert cli.main(["worker"]) == 1
+    monkeypatch.setattr(main, "import_module", gone)
+    assert main.main(["worker"]) == 1
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -82,18 +82,18 @@ def test_a_module_of_ours_that_is_missing_is_our_bug(monkeypatch, capsys):
     "words", [["frobnicate"], ["submit"], ["status", "--frobnicate"], ["up", "--workers", "0"]]
 )
 def test_a_mistake_is_told_in_one_line(words, capsys):
-    assert cli.main(words) == 2
+    assert main.main(words) == 2
     told = capsys.readouterr()
     assert (told.out, len(told.err.splitlines())) == ("", 1)
 
 
 def test_the_version(capsys):
-    assert cli.main(["--version"]) == 0
+    assert main.main(["--version"]) == 0
     assert capsys.readouterr().out.count(".") == 2
 
 
 def test_web_says_which_extra_it_needs(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gunicorn.app.base", None)
-    monkeypatch.delitem(sys.modules, "producer.web.serve", raising=False)
-    assert cli.main(["web"]) == 2
+    monkeypatch.delitem(sys.modules, "producer.web.server", raising=False)
+    assert main.main(["web"]) == 2
     assert "package gunicorn: pip install 'answermill[web]'" in capsys.readouterr().err

@@ -9,11 +9,11 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from worker.lifecycle.build import build
-from worker.lifecycle.convert import convert_version
-from worker.lifecycle.encoders import EncoderSource
-from worker.model.bundle import Bundle, Entry
-from worker.model.encoder import KINDS, Kind
+from worker.lifecycle.build.build_bundle import build
+from worker.lifecycle.conversion.convert import convert_version
+from worker.lifecycle.training.encoder_source import EncoderSource
+from worker.model.bundle.bundle import Bundle, Entry
+from worker.model.encoder.base import KINDS, Kind
 
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 

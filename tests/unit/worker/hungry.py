@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from db.entities import Answer, Status
-from worker import memory
-from worker.passes import PassBudget, answer_texts
-from worker.sparing import Sparing
+from core.domain.result import Answer, Status
+from worker.inference import memory
+from worker.inference.memory_budget import Sparing
+from worker.inference.passes import answer_texts
+from worker.inference.protocol import PassBudget
 
 _FLOATS = 1 << 20
 

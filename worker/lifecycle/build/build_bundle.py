@@ -14,28 +14,31 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from db import knowledge, versions
-from db.entities import ModelVersion, VersionState
-from db.knowledge import KnownEntry
-from db.session import DatabaseClock, transaction
-from worker.lifecycle import convert
-from worker.lifecycle.calibrate import PRECISION_TARGET
-from worker.lifecycle.distil import Distilled
-from worker.lifecycle.encoders import EncoderSource, read_pooling, write_encoder
-from worker.lifecycle.indexing import MOST_EXACT, Indexed, Progress, Trial, make_index
-from worker.lifecycle.labelled import Labelled
-from worker.lifecycle.tune import Tuned
-from worker.lifecycle.who import whoever_runs_this
-from worker.lifecycle.workplace import settle, workplace
-from worker.model import bundle, cells
-from worker.model.bundle import Bundle, Entry, Manifest
-from worker.model.cascade import parameters
-from worker.model.cascade import write as write_cascade
-from worker.model.encoder import Kind
-from worker.model.language import languages
-from worker.model.place import bundle_path
+from db.queries import knowledge_entries, model_versions
+from core.domain.model_version import ModelVersion, VersionState
+from db.queries.knowledge_entries import KnownEntry
+from db.clock import DatabaseClock
+from db.session import transaction
+from worker.lifecycle.conversion import convert
+from worker.lifecycle.build.calibrate import PRECISION_TARGET
+from worker.lifecycle.training.distill import Distilled
+from worker.lifecycle.training.encoder_source import EncoderSource, read_pooling, write_encoder
+from worker.lifecycle.build.index import MOST_EXACT, Indexed, Trial, make_index
+from worker.model.encoder.embed import Progress
+from worker.lifecycle.inputs.labelled_questions import Labelled
+from worker.lifecycle.training.fine_tune import Tuned
+from core.current_user import whoever_runs_this
+from worker.model.bundle.staging import settle, workplace
+from worker.model.bundle import bundle
+from worker.model.retrieval import ivf
+from worker.model.bundle.bundle import Bundle, Entry, Manifest
+from worker.model.cascade.classifier import parameters
+from worker.model.cascade.classifier import write as write_cascade
+from worker.model.encoder.base import Kind
+from worker.text.language_id import languages
+from worker.model.bundle.location import bundle_path
 from worker.model.registry import load_bundle
-from worker.model.torch_encoder import TorchEncoder
+from worker.model.encoder.torch_encoder import TorchEncoder
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def build(
         ExtraMissing: there are that many phrasings, and faiss is not installed.
     """
     if sum(len(entry.questions) for entry in entries) > most_exact:
-        cells.check_installed()
+        ivf.check_installed()
     pooling = read_pooling(source)
     source = tuned.source if tuned else source
     with workplace(store / name) as folder:
@@ -169,14 +172,14 @@ def register(
     }
     now = DatabaseClock(engine)()
     with transaction(engine) as conn:
-        known = versions.listed(conn, manifest.name)
-        version = versions.register(
+        known = model_versions.listed(conn, manifest.name)
+        version = model_versions.register(
             conn, name=manifest.name, digest=manifest.digest, metrics=metrics, now=now
         )
-        knowledge.store(conn, version, _known(made.entries()))
+        knowledge_entries.store(conn, version, _known(made.entries()))
         if all(other.state is VersionState.BUILT for other in known) and version.version == 1:
-            versions.promote(conn, version, by=whoever_runs_this(), now=now)
-            version = versions.find(conn, str(version))
+            model_versions.promote(conn, version, by=whoever_runs_this(), now=now)
+            version = model_versions.find(conn, str(version))
     is_new = manifest.digest not in {other.digest for other in known}
     return Built(version, made, is_new, distilled, tuned)
 
@@ -195,7 +198,7 @@ def _save(folder: Path, made: Indexed, entries: list[Entry]) -> None:
     if made.cascade.cascade is not None:
         write_cascade(folder, made.cascade.cascade)
     if made.cells is not None:
-        made.cells.write(folder / cells.FILE)
+        made.cells.write(folder / ivf.FILE)
 
 
 def _languages(entries: Sequence[Entry]) -> list[str]:

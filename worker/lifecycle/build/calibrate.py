@@ -24,8 +24,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from worker.lifecycle.fitting import Asked, Flags
-from worker.model.confidence import DECIMALS, UNCALIBRATED, Confidence, Curve, Doubles
+from worker.lifecycle.build.fit import Asked, Flags
+from worker.model.retrieval.confidence import DECIMALS, UNCALIBRATED, Confidence, Curve, Doubles
 
 OUT_OF_SCOPE = 0.03  # of the questions; more: rather handed off, and fewer answered
 LABELLED = 9.0  # how much a labelled file counts; more: the phrasings hardly matter

@@ -1,6 +1,6 @@
 """Fitting the cascade, and proving that it may answer.
 
-The cheap model (`worker.lifecycle.linear`) is asked what the index was asked: phrasings that it
+The cheap model (`worker.lifecycle.build.linear_svm`) is asked what the index was asked: phrasings that it
 was fitted without, phrasings whose whole entry it was fitted without, questions that belong
 to no shop, and labelled ones. Its confidence is calibrated on these as the index's is.
 
@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from worker.lifecycle.calibrate import FEWEST, Calibration, Cases, calibrate
-from worker.lifecycle.fitting import Asked, Fitted, Flags, Rows
-from worker.lifecycle.linear import Bench, ask, groups_of, parts_of
-from worker.model import grams
-from worker.model.cascade import Cascade, Linear
-from worker.model.confidence import DECIMALS, Doubles
-from worker.model.retrieval import Ints
+from worker.lifecycle.build.calibrate import FEWEST, Calibration, Cases, calibrate
+from worker.lifecycle.build.fit import Asked, Fitted, Flags, Rows
+from worker.lifecycle.build.linear_svm import Bench, ask, groups_of, parts_of
+from worker.model.cascade import ngrams
+from worker.model.cascade.classifier import Cascade, Linear
+from worker.model.retrieval.confidence import DECIMALS, Doubles
+from worker.model.retrieval.index import Ints
 
 LEAST_SHARE = 0.1  # of phrasings; less isn't worth the time that all the others are read twice
 RECALL_MARGIN = 0.005  # how much less may be handed off of what must be
@@ -69,7 +69,7 @@ def make_cascade(exam: Exam, precision_target: float) -> Made:
     texts, entry_of = rows.texts[: rows.phrasings], rows.entry_of[: rows.phrasings]
     if refusal := _refusal(exam, entry_of):
         return _none(refusal)
-    known = grams.learn(texts)
+    known = ngrams.learn(texts)
     if len(known.codes) * (int(entry_of.max()) + 1) > MOST_WEIGHTS:
         return _none("it would take too many weights")
     bench = Bench(known, texts, entry_of)

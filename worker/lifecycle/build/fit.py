@@ -1,6 +1,6 @@
 """Fitting an index to a knowledge base, and what leaving rows out shows of it.
 
-The head is `worker.lifecycle.head`'s: one fit of it also tells its answers for a row that is
+The head is `worker.lifecycle.build.kernel_ridge`'s: one fit of it also tells its answers for a row that is
 not known, and for one whose whole entry is not known, so every phrasing is asked as if it
 were new. Beyond `MOST_ROWS` rows, or where the head would have too many weights, the vote is
 left to decide, and a sample of the phrasings is asked.
@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from worker.lifecycle.head import Inverse, blocks
-from worker.model.confidence import FEATURES, Doubles, features
-from worker.model.lexical import Lexicon
-from worker.model.retrieval import NOT_A_ROW, Floats, Index, Ints, Retrieval
-from worker.model.text import Script, script
+from worker.lifecycle.build.kernel_ridge import Inverse, blocks
+from worker.model.retrieval.confidence import FEATURES, Doubles, features
+from worker.model.retrieval.lexicon import Lexicon
+from worker.model.retrieval.index import NOT_A_ROW, Floats, Index, Ints, Retrieval
+from worker.text.normalization import Script, script
 
 Flags = NDArray[np.bool_]
 
@@ -65,7 +65,7 @@ class Rows:
 class Asked:
     """Questions whose entry is known, and what the index says of them."""
 
-    features: Doubles  # (questions, features) of `worker.model.confidence`
+    features: Doubles  # (questions, features) of `worker.model.retrieval.confidence`
     right: Flags  # (questions,): the best entry is the right one
 
     @classmethod

@@ -5,27 +5,28 @@ questions, and the labelled questions if there are any.
 """
 
 from __future__ import annotations
+from worker.model.encoder.embed import Progress
+from worker.model.encoder.embed import embed
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from worker.lifecycle.calibrate import Calibration, Cases, calibrate
-from worker.lifecycle.cascading import Exam, Made, make_cascade
-from worker.lifecycle.far_questions import read_far_questions
-from worker.lifecycle.fitting import Asked, Fitted, Flags, Rows, ask, fit, fit_index, try_out
-from worker.lifecycle.labelled import Labelled
-from worker.model import lexical
-from worker.model.bundle import Entry
-from worker.model.cells import Cells
-from worker.model.encoder import Encoder
-from worker.model.knowledge import Knowledge
-from worker.model.retrieval import Floats, Index, Ints
-from worker.model.text import normalise
-from worker.passes import form_passes
+from worker.lifecycle.build.calibrate import Calibration, Cases, calibrate
+from worker.lifecycle.build.cascade import Exam, Made, make_cascade
+from worker.lifecycle.inputs.out_of_scope_questions import read_far_questions
+from worker.lifecycle.build.fit import Asked, Fitted, Flags, Rows, ask, fit, fit_index, try_out
+from worker.lifecycle.inputs.labelled_questions import Labelled
+from worker.model.retrieval import lexicon as lexical
+from worker.model.bundle.bundle import Entry
+from worker.model.retrieval.ivf import Cells
+from worker.model.encoder.base import Encoder
+from worker.model.retrieval.knowledge_base import Knowledge
+from worker.model.retrieval.index import Floats, Index, Ints
+from worker.text.normalization import normalise
+from worker.inference.passes import form_passes
 
-Progress = Callable[[int, int], None]  # texts read, texts in all
 
 # A far question that resembles a row more than this may have an entry here.
 _HAS_AN_ENTRY = 0.7
@@ -154,16 +155,6 @@ def _cases(
     )
 
 
-def embed(encoder: Encoder, texts: Sequence[str], on_progress: Progress) -> Floats:
-    """Return (texts, dimensions), rows of length 1."""
-    tokens = encoder.tokenize(texts)
-    embeddings = np.empty((len(texts), encoder.dimensions), np.float32)
-    done = 0
-    for members in form_passes([len(ids) for ids in tokens], encoder.budgets[0]):
-        embeddings[members] = encoder.encode([tokens[i] for i in members])
-        done += len(members)
-        on_progress(done, len(texts))
-    return embeddings
 
 
 def _far(fitted: Fitted, texts: Sequence[str], embeddings: Floats) -> tuple[Asked, Ints]:

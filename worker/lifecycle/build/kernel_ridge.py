@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from worker.model.retrieval import NOT_A_ROW, Floats, Index, Ints, kernel
+from worker.model.retrieval.index import NOT_A_ROW, Floats, Index, Ints, kernel
 
 _BLOCK = 256  # rows of similarities in memory at once, at most
 _CELLS = 2**24  # of them, at most: 64 MB

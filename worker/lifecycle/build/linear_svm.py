@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from sklearn.svm import LinearSVC
 
-from worker.lifecycle.fitting import Asked, Flags
-from worker.model.cascade import Linear
-from worker.model.confidence import FEATURES
-from worker.model.grams import Grams
-from worker.model.retrieval import Floats, Ints
+from worker.lifecycle.build.fit import Asked, Flags
+from worker.model.cascade.classifier import Linear
+from worker.model.retrieval.confidence import FEATURES
+from worker.model.cascade.ngrams import Grams
+from worker.model.retrieval.index import Floats, Ints
 
 _PARTS = 5  # that phrasings are left out in; more: each fit is more like the whole, and slower
 _GROUPS = 4  # that entries are left out in

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from worker.lifecycle.display import progress
-from worker.model import store
+from worker.model.bundle import remote_store
 
 if TYPE_CHECKING:
-    from db.config import Settings
-    from worker.model.bundle import Bundle
+    from core.settings.settings import Settings
+    from worker.model.bundle.bundle import Bundle
 
 
 def check(settings: Settings) -> None:
@@ -19,10 +20,14 @@ def check(settings: Settings) -> None:
         SettingsInvalid: nothing that speaks to the store is installed.
     """
     if settings.store_url is not None:
-        store.check(settings.store_url)
+        remote_store.check(settings.store_url)
 
 
-def publish(settings: Settings, bundle: Bundle) -> None:
+def publish(
+    settings: Settings,
+    bundle: Bundle,
+    progress: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
+) -> None:
     """Put the bundle into the store; call it before the bundle gets its number.
 
     Raises:
@@ -30,4 +35,4 @@ def publish(settings: Settings, bundle: Bundle) -> None:
     """
     if settings.store_url is not None:
         with progress("Uploading") as hear:
-            store.put(settings.store_url, bundle, hear)
+            remote_store.put(settings.store_url, bundle, hear)

@@ -12,16 +12,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from db import terminal
-from db.entities import VersionState
-from worker.lifecycle.version_display import summary
+from core import console as terminal
+from core.domain.model_version import VersionState
+from worker.lifecycle.cli.version_display import summary
 
 if TYPE_CHECKING:
-    from worker.lifecycle.build import Built
-    from worker.lifecycle.distil import Distilled
-    from worker.lifecycle.figures import EntryFigures, Report
-    from worker.lifecycle.tune import Tuned
-    from worker.model.bundle import Manifest
+    from worker.lifecycle.build.build_bundle import Built
+    from worker.lifecycle.evaluation.metrics import EntryFigures, Report
+    from worker.lifecycle.training.distill import Distilled
+    from worker.lifecycle.training.fine_tune import Tuned
+    from worker.model.bundle.bundle import Manifest
 
 _MEANINGS = {
     "questions": "questions, labelled",
@@ -196,7 +196,7 @@ def show_report(version: str, report: Report, page: Path | None, *, as_json: boo
     for reason, count in report.reasons.items():
         table.add_row(f"hand-offs: {reason.replace('_', ' ')}", f"{count:,}")
     terminal.out.print(table, soft_wrap=False)
-    from worker.lifecycle.figures import worst  # numpy with it
+    from worker.lifecycle.evaluation.metrics import worst  # numpy with it
 
     _show_worst(worst(report.entries, _WORST))
     if page:

@@ -11,12 +11,12 @@ from typing import Annotated
 
 import typer
 
-from db.config import load
-from db.errors import SettingsInvalid
-from worker.lifecycle import display
-from worker.lifecycle.version_cli import Json, Version
-from worker.model.encoder import KINDS, Engine, Kind, Precision
-from worker.threads import limit
+from core.errors import SettingsInvalid
+from core.settings.load import load
+from worker.lifecycle.cli import build_display
+from worker.lifecycle.cli.versions import Json, Version
+from worker.model.encoder.base import KINDS, Engine, Kind, Precision
+from worker.process.cpu_threads import limit
 
 app = typer.Typer()
 
@@ -45,23 +45,26 @@ def convert(
     if faults := mismatches(engine, precision):
         raise SettingsInvalid(faults)
     settings, to = load(), Kind(engine, precision)
-    from db.session import prepare
-    from worker.lifecycle import publish, versions
+    from db.schema import prepare
+    from worker.lifecycle.build import publish
+    from worker.lifecycle.promotion import rollback
     from worker.model.registry import find_bundle
 
     database = prepare(settings)
-    found = versions.find(database, version)
+    found = rollback.find(database, version)
     publish.check(settings)
     original = find_bundle(settings, found)
     threads = limit(settings.threads)
-    from worker.lifecycle import convert as converting  # torch comes only when the rest is right
-    from worker.lifecycle.build import register
-    from worker.lifecycle.drift import read_sample
+    from worker.lifecycle.build.build_bundle import register
+    from worker.lifecycle.conversion import (
+        convert as converting,  # torch comes only when the rest is right
+    )
+    from worker.lifecycle.conversion.drift import read_sample
 
     converting.check(original.manifest, to, str(found))
     sample = read_sample(questions, original.entries()) if questions else None
     started = time.perf_counter()
-    with display.progress("Comparing") as hear:
+    with build_display.progress("Comparing") as hear:
         made = converting.convert_version(
             settings.models,
             original,
@@ -71,6 +74,6 @@ def convert(
             threads=threads,
             on_progress=hear,
         )
-    publish.publish(settings, made)
+    publish.publish(settings, made, build_display.progress)
     built = register(database, made)
-    display.show_converted(built, time.perf_counter() - started, as_json=as_json)
+    build_display.show_converted(built, time.perf_counter() - started, as_json=as_json)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from db import terminal
-from db.entities import Answer, Status
-from worker.lifecycle.diff import Change
+from core import console
+from core.domain.result import Answer, Status
+from worker.lifecycle.evaluation.answer_diff import Change
 
 if TYPE_CHECKING:
-    from worker.lifecycle.contents import Contents, EntryChange
-    from worker.lifecycle.diff import Changed, Difference
+    from worker.lifecycle.evaluation.answer_diff import Changed, Difference
+    from worker.lifecycle.evaluation.bundle_diff import Contents, EntryChange
 
 _WIDTH = 79
 _MEANINGS = {
@@ -33,7 +33,7 @@ def show_difference(found: Difference, limit: int, *, as_json: bool) -> None:
     if as_json:
         told = {"first": found.first, "second": found.second, "questions": found.questions}
         changed = [one.document() for one in found.changed]
-        terminal.print_json(told | {"counts": found.counts, "changed": changed})
+        console.print_json(told | {"counts": found.counts, "changed": changed})
         return
     what = "question" if found.questions == 1 else "questions"
     title = f"{found.first} and {found.second} on {found.questions:,} {what} of {found.title}"
@@ -44,7 +44,7 @@ def show_difference(found: Difference, limit: int, *, as_json: bool) -> None:
     for change, count in found.counts.items():
         share = count / found.questions if found.questions else 0.0
         table.add_row(_MEANINGS[change], f"{count:,}", f"{share:.2%}")
-    terminal.out.print(table, soft_wrap=False)
+    console.out.print(table, soft_wrap=False)
     _list(found, limit)
 
 
@@ -55,7 +55,7 @@ def _list(found: Difference, limit: int) -> None:
         _show(one)
     left = found.questions - found.counts[Change.SAME] - len(shown)
     if left:
-        terminal.out.print(f"… and {left:,} more; --limit N or --json tells them")
+        console.out.print(f"… and {left:,} more; --limit N or --json tells them")
 
 
 def _show(one: Changed) -> None:
@@ -75,15 +75,15 @@ def _answer(answer: Answer) -> str:
 def _line(text: str, style: str) -> None:
     """Print a text cut to one line of the terminal; full-width characters count double."""
     indent = " " * (len(text) - len(text.lstrip()))
-    line = Text(indent + terminal.one_line(text), style=style)
-    line.truncate(min(terminal.out.width, _WIDTH), overflow="ellipsis")
-    terminal.out.print(line)
+    line = Text(indent + console.one_line(text), style=style)
+    line.truncate(min(console.out.width, _WIDTH), overflow="ellipsis")
+    console.out.print(line)
 
 
 def show_contents(first: str, second: str, found: Contents, *, as_json: bool) -> None:
     """Show what differs between two bundles."""
     if as_json:
-        terminal.print_json({"first": first, "second": second, **asdict(found)})
+        console.print_json({"first": first, "second": second, **asdict(found)})
         return
     rows = [(name, str(one), str(other)) for name, (one, other) in found.parameters.items()]
     if rows:
@@ -92,19 +92,19 @@ def show_contents(first: str, second: str, found: Contents, *, as_json: bool) ->
         table.add_column(second, overflow="fold")
         for row in rows:
             table.add_row(*row)
-        terminal.out.print(table, soft_wrap=False)
+        console.out.print(table, soft_wrap=False)
     changed = [_entry(one) for one in found.changed]
     parts = {"files that differ": found.files, "entries added": found.added}
     parts |= {"entries removed": found.removed, "entries changed": changed}
     for title, names in parts.items():
         _names(title, names)
     if not rows and not any(parts.values()):
-        terminal.out.print(f"{first} and {second} differ in nothing but when they were built.")
+        console.out.print(f"{first} and {second} differ in nothing but when they were built.")
 
 
 def _names(title: str, names: Sequence[str]) -> None:
     if names:
-        terminal.out.print(f"{title}: {len(names)}")
+        console.out.print(f"{title}: {len(names)}")
     for name in names:
         _line(f"   {name}", "")
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from db import terminal
-from db.entities import MoveKind
+from core import console
+from core.domain.model_version import MoveKind
 
 if TYPE_CHECKING:
-    from db.entities import ModelVersion, Move
-    from worker.lifecycle.gate import Compared, Verdict
-    from worker.lifecycle.promotion import Promoted
-    from worker.lifecycle.versions import RolledBack
-    from worker.model.bundle import Bundle
+    from core.domain.model_version import ModelVersion, Move
+    from worker.lifecycle.evaluation.gate import Compared, Verdict
+    from worker.lifecycle.promotion.promote import Promoted
+    from worker.lifecycle.promotion.rollback import RolledBack
+    from worker.model.bundle.bundle import Bundle
 
 _MOVES = {
     MoveKind.PROMOTED: "promoted",
@@ -29,10 +29,10 @@ _MOVES = {
 def show_versions(found: Sequence[ModelVersion], *, as_json: bool) -> None:
     """Show one row per version."""
     if as_json:
-        terminal.print_json([summary(version) for version in found])
+        console.print_json([summary(version) for version in found])
         return
     if not found:
-        terminal.out.print(
+        console.out.print(
             "No model yet. Build one: answermill model build --knowledge KB.jsonl --name NAME"
         )
         return
@@ -44,7 +44,7 @@ def show_versions(found: Sequence[ModelVersion], *, as_json: bool) -> None:
         built = f"{version.created_at:%Y-%m-%d %H:%M}"
         phrasings = str(version.metrics.get("phrasings", "-"))
         table.add_row(str(version), _state(version), built, phrasings, version.digest[:8])
-    terminal.out.print(table, soft_wrap=False)
+    console.out.print(table, soft_wrap=False)
 
 
 def show_version(
@@ -54,7 +54,7 @@ def show_version(
     if as_json:
         manifest = asdict(bundle.manifest)
         shown = summary(version) | {"path": str(bundle.path), "manifest": manifest}
-        terminal.print_json(shown | {"moves": [asdict(move) for move in moves]})
+        console.print_json(shown | {"moves": [asdict(move) for move in moves]})
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
@@ -63,7 +63,7 @@ def show_version(
         table.add_row(name, str(value))
     for place, move in enumerate(moves):
         table.add_row("" if place else "moves", "; ".join(_told(move)))
-    terminal.out.print(table, soft_wrap=False)
+    console.out.print(table, soft_wrap=False)
 
 
 def _facts(version: ModelVersion, bundle: Bundle) -> dict[str, Any]:
@@ -104,18 +104,18 @@ def show_promoted(done: Promoted, *, as_json: bool) -> None:
     version, verdict = done.version, done.verdict
     if as_json:
         gate = None if verdict is None else verdict.document()
-        terminal.print_json(summary(version) | {"moved": verdict is not None, "gate": gate})
+        console.print_json(summary(version) | {"moved": verdict is not None, "gate": gate})
         return
     if verdict is None:
-        terminal.out.print(f"{version} is in production already.")
+        console.out.print(f"{version} is in production already.")
         return
     if verdict.compared:
-        terminal.out.print(_comparison(version, verdict), soft_wrap=False)
+        console.out.print(_comparison(version, verdict), soft_wrap=False)
     if version.canary_share is None:
-        terminal.out.print(f"{version} is in production now.")
+        console.out.print(f"{version} is in production now.")
     else:
         share = percent(version.canary_share)
-        terminal.out.print(f"{version} is a canary now: it answers {share} of the jobs.")
+        console.out.print(f"{version} is a canary now: it answers {share} of the jobs.")
 
 
 def _comparison(version: ModelVersion, verdict: Verdict) -> Table:
@@ -144,11 +144,11 @@ def show_rolled_back(done: RolledBack, *, as_json: bool) -> None:
     """Show what was withdrawn, and what is in production."""
     if as_json:
         withdrawn = done.canary and str(done.canary)
-        terminal.print_json(summary(done.version) | {"canary_withdrawn": withdrawn})
+        console.print_json(summary(done.version) | {"canary_withdrawn": withdrawn})
     elif done.canary is None:
-        terminal.out.print(f"{done.version} is in production again.")
+        console.out.print(f"{done.version} is in production again.")
     else:
-        terminal.out.print(
+        console.out.print(
             f"The canary {done.canary} is withdrawn; {done.version} stays in production."
             " To withdraw that, too, roll back once more."
         )

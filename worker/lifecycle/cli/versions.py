@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from db.config import load
-from worker import threads
-from worker.lifecycle import version_display as display
-from worker.lifecycle.display import progress
+from core.settings.load import load
+from worker.lifecycle.cli import version_display as display
+from worker.lifecycle.cli.build_display import progress
+from worker.process import cpu_threads
 
 app = typer.Typer()
 
@@ -45,8 +45,8 @@ def parse_share(text: str) -> float:
 def list_versions(*, as_json: Json = False) -> None:
     """List every model version."""
     settings = load()
-    from db.session import prepare
-    from worker.lifecycle import versions
+    from db.schema import prepare
+    from worker.lifecycle.promotion import rollback as versions
 
     display.show_versions(versions.listed(prepare(settings)), as_json=as_json)
 
@@ -55,8 +55,8 @@ def list_versions(*, as_json: Json = False) -> None:
 def show(version: Version, *, as_json: Json = False) -> None:
     """Show one model version and its moves, and check its bundle."""
     settings = load()
-    from db.session import prepare
-    from worker.lifecycle import versions
+    from db.schema import prepare
+    from worker.lifecycle.promotion import rollback as versions
     from worker.model.registry import find_bundle
 
     database = prepare(settings)
@@ -90,13 +90,13 @@ def promote(
 ) -> None:
     """Put a version into production, unless it does worse than the one that is there."""
     settings = load()
-    from db.session import prepare
-    from worker.lifecycle import promotion
-    from worker.lifecycle.gate import Margins
+    from db.schema import prepare
+    from worker.lifecycle.evaluation.gate import Margins
+    from worker.lifecycle.promotion import promote as promotion
 
     margins = Margins(margin, speed_margin)
     wish = promotion.Wish(version, canary, questions, margins, forced=force, reason=reason)
-    count = threads.limit(settings.threads)
+    count = cpu_threads.limit(settings.threads)
     with progress("Comparing") as hear:
         done = promotion.promote(settings, prepare(settings), wish, threads=count, hear=hear)
     display.show_promoted(done, as_json=as_json)
@@ -111,8 +111,8 @@ def rollback(
 ) -> None:
     """Withdraw the canary if there is one, else the production version for the one before."""
     settings = load()
-    from db.session import prepare
-    from worker.lifecycle import versions
+    from db.schema import prepare
+    from worker.lifecycle.promotion import rollback as versions
 
     display.show_rolled_back(
         versions.roll_back(settings, prepare(settings), name, reason), as_json=as_json
@@ -137,24 +137,26 @@ def diff(
     if batch and questions:
         raise typer.BadParameter("--batch or --questions, not both")
     settings = load()
-    from db.session import prepare
-    from worker.lifecycle import asked, contents, versions
-    from worker.lifecycle import diff_display as shown
-    from worker.lifecycle.diff import differ
+    from db.schema import prepare
+    from worker.lifecycle.cli import diff_display as shown
+    from worker.lifecycle.evaluation import bundle_diff
+    from worker.lifecycle.evaluation.answer_diff import differ
+    from worker.lifecycle.inputs import question_source
+    from worker.lifecycle.promotion import rollback as versions
     from worker.model.registry import find_bundle, load_version
 
     database = prepare(settings)
     both = [versions.find(database, spec) for spec in (first, second)]
     if questions:
-        source = asked.of_file(questions)
+        source = question_source.of_file(questions)
     elif batch:
-        source = asked.of_batch(database, batch)
+        source = question_source.of_batch(database, batch)
     else:
         bundles = [find_bundle(settings, version) for version in both]
-        found = contents.differences(*bundles)
+        found = bundle_diff.differences(*bundles)
         shown.show_contents(str(both[0]), str(both[1]), found, as_json=as_json)
         return
-    count = threads.limit(settings.threads)
+    count = cpu_threads.limit(settings.threads)
     models = [load_version(settings, version, count) for version in both]
     wanted = None if as_json else limit
     with progress("Answering questions") as hear:

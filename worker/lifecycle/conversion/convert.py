@@ -13,15 +13,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from db.errors import ConversionDrifted, ConversionRefused, ExtraMissing
-from worker.lifecycle.drift import LIMITS, Known, Sample, compare, known, sample_phrasings
-from worker.lifecycle.indexing import Progress, embed
-from worker.lifecycle.workplace import settle, workplace
-from worker.model import bundle as bundles
-from worker.model.bundle import Bundle, Manifest
-from worker.model.encoder import Engine, Kind, Precision, open_encoder
-from worker.model.place import bundle_path
-from worker.model.retrieval import Floats
+from core.errors import ConversionDrifted, ConversionRefused, ExtraMissing
+from worker.lifecycle.conversion.drift import (
+    LIMITS,
+    Known,
+    Sample,
+    compare,
+    known,
+    sample_phrasings,
+)
+from worker.model.bundle import bundle as bundles
+from worker.model.bundle.bundle import Bundle, Manifest
+from worker.model.bundle.location import bundle_path
+from worker.model.bundle.staging import settle, workplace
+from worker.model.encoder.base import Engine, Kind, Precision
+from worker.model.encoder.embed import Progress, embed
+from worker.model.encoder.open import open_encoder
+from worker.model.retrieval.index import Floats
 
 TORCH = Kind(Engine.TORCH, Precision.FP32)
 _BF16 = Kind(Engine.TORCH, Precision.BF16)
@@ -147,11 +155,11 @@ def _step(source: Bundle, step: Kind, folder: Path, version: str) -> Bundle:
     place.mkdir()
     made = Bundle(place, replace(source.manifest, engine=step.engine, precision=step.precision))
     if step == _ONNX:
-        from worker.lifecycle.export import export as write
+        from worker.lifecycle.conversion.onnx_export import export as write
     elif step == _INT8:
-        from worker.lifecycle.quantise import quantise as write
+        from worker.lifecycle.conversion.quantize import quantise as write
     else:
-        from worker.lifecycle.quantise import shorten as write
+        from worker.lifecycle.conversion.quantize import shorten as write
     write(source.encoder, made.encoder, version)
     return made
 

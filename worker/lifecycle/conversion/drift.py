@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from db.errors import SourceInvalid
-from worker.lifecycle import asked
-from worker.lifecycle.labelled import is_labelled, read_labelled
-from worker.model.encoder import Precision
+from core.errors import SourceInvalid
+from worker.lifecycle.inputs import question_source
+from worker.lifecycle.inputs.labelled_questions import is_labelled, read_labelled
+from worker.model.encoder.base import Precision
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.model.bundle import Bundle, Entry
+    from worker.model.bundle.bundle import Bundle, Entry
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -126,7 +126,9 @@ def read_sample(path: Path, entries: Sequence[Entry]) -> Sample:
         labelled = read_labelled(path, frozenset(place))
         expected = [frozenset(place[name] for name in row.expected) for row in labelled]
         return _asked(f"questions of {path.name}", [row.question for row in labelled], expected)
-    texts = [text for page in asked.of_file(path).pages for _, text in page if text.strip()]
+    texts = [
+        text for page in question_source.of_file(path).pages for _, text in page if text.strip()
+    ]
     if not texts:
         raise SourceInvalid(str(path), "there is no question in it")
     return _asked(f"questions of {path.name}", texts, None)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from db.errors import EncoderInvalid
-from worker.lifecycle.quiet import quiet
-from worker.model.encoder import first_line
-from worker.model.onnx_encoder import GRAPH, IDS, MASK, STATES
-from worker.model.tokens import TOKENIZER
-from worker.model.torch_encoder import load_weights
+from core.errors import EncoderInvalid
+from worker.lifecycle.conversion.silence import quiet
+from worker.model.encoder.base import first_line
+from worker.model.encoder.onnx_encoder import GRAPH, IDS, MASK, STATES
+from worker.model.encoder.tokenizer import TOKENIZER
+from worker.model.encoder.torch_encoder import load_weights
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

@@ -11,11 +11,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from db.errors import EncoderInvalid
-from worker.lifecycle.quiet import quiet
-from worker.model.encoder import Precision, first_line
-from worker.model.onnx_encoder import GRAPH
-from worker.model.tokens import TOKENIZER
+from core.errors import EncoderInvalid
+from worker.lifecycle.conversion.silence import quiet
+from worker.model.encoder.base import Precision, first_line
+from worker.model.encoder.onnx_encoder import GRAPH
+from worker.model.encoder.tokenizer import TOKENIZER
 
 # Gather and EmbedLayerNormalization hold the words' embeddings, most of a small encoder.
 _QUANTISED = ["Attention", "EmbedLayerNormalization", "Gather", "MatMul"]
@@ -60,8 +60,8 @@ def shorten(encoder: Path, folder: Path, name: str) -> None:
     Raises:
         EncoderInvalid: it can't be loaded.
     """
-    from worker.lifecycle.encoders import write_weights
-    from worker.model.torch_encoder import load_weights
+    from worker.lifecycle.training.encoder_source import write_weights
+    from worker.model.encoder.torch_encoder import load_weights
 
     write_weights(load_weights(encoder, name, Precision.BF16), folder)
     shutil.copyfile(encoder / TOKENIZER, folder / TOKENIZER)

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from db.entities import Answer, Status
-from worker.answering import answer_questions
+from core.domain.result import Answer, Status
+from worker.inference.questions import answer_questions
 
 if TYPE_CHECKING:
-    from worker.lifecycle.asked import Asked
-    from worker.passes import Model
+    from worker.inference.protocol import Model
+    from worker.lifecycle.inputs.question_source import Asked
 
 MOVED = 0.05  # a confidence that moved by less is the same
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from worker.model.bundle import Entry
+from worker.model.bundle.bundle import Entry
 
 if TYPE_CHECKING:
-    from worker.model.bundle import Bundle, Manifest
+    from worker.model.bundle.bundle import Bundle, Manifest
 
 # When, under which name, and hashes: no parameters.
 _NO_PARAMETERS = ("name", "created", "files")

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from db.entities import Answer, Status
-from worker.lifecycle.figures import Report, measure
-from worker.model.reasons import Reason
-from worker.passes import answer_texts
+from core.domain.handoff import Reason
+from core.domain.result import Answer, Status
+from worker.inference.passes import answer_texts
+from worker.lifecycle.evaluation.metrics import Report, measure
 
 if TYPE_CHECKING:
-    from worker.lifecycle.labelled import Labelled
-    from worker.model.loaded import LoadedModel
+    from worker.lifecycle.inputs.labelled_questions import Labelled
+    from worker.model.loaded_model import LoadedModel
 
 Hear = Callable[[int], None]  # questions answered
 

@@ -16,13 +16,14 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from worker.lifecycle.evaluate import evaluate
-from worker.passes import Model, answer_texts
+from worker.inference.passes import answer_texts
+from worker.inference.protocol import Model
+from worker.lifecycle.evaluation.evaluate import evaluate
 
 if TYPE_CHECKING:
-    from db.entities import ModelVersion
-    from worker.lifecycle.labelled import Labelled
-    from worker.model.loaded import LoadedModel
+    from core.domain.model_version import ModelVersion
+    from worker.lifecycle.inputs.labelled_questions import Labelled
+    from worker.model.loaded_model import LoadedModel
 
 SPEED = "questions_per_second"
 JUDGED = ("accuracy", "precision", "handoff_recall")

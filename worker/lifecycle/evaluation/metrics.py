@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from db.entities import Answer, Status, Via
-from worker.lifecycle.labelled import Labelled, Scope
+from core.domain.result import Answer, Status, Via
+from worker.lifecycle.inputs.labelled_questions import Labelled, Scope
 
 Flags = NDArray[np.bool_]
 Confidences = NDArray[np.float64]

@@ -13,11 +13,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db import desk
-from db.desk import Proposal
+from core.domain.handoff import Proposal
+from db.queries import handoffs
 from db.session import reading
-from worker.model.bundle import Entry
-from worker.model.text import normalise
+from worker.model.bundle.bundle import Entry
+from worker.text.normalization import normalise
 
 MOST = 100_000  # proposals of one build
 
@@ -42,7 +42,7 @@ class Learned:
 def with_accepted(engine: sa.Engine, name: str, entries: Sequence[Entry]) -> Learned:
     """Take in what was accepted of a model's proposals, and of those of no known model."""
     with reading(engine) as conn:
-        rows = desk.proposals(conn, Proposal.ACCEPTED, limit=MOST, model=name)
+        rows = handoffs.proposals(conn, Proposal.ACCEPTED, limit=MOST, model=name)
     return taken_in(entries, rows)
 
 

@@ -15,9 +15,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from db.errors import KnowledgeInvalid
-from worker.model.bundle import Entry
-from worker.model.text import normalise
+from core.errors import KnowledgeInvalid
+from worker.model.bundle.bundle import Entry
+from worker.text.normalization import normalise
 
 _FIELDS = tuple(field.name for field in fields(Entry))
 _REQUIRED = ("id", "answer", "questions")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from db.errors import SourceInvalid
+from core.errors import SourceInvalid
 
 QUESTION, EXPECTED, SCOPE = "question", "expected", "scope"
 _TOLD = 10  # unknown entries that are named

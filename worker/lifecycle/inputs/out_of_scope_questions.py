@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-_FILE = "far_questions.txt"
+_FILE = "out_of_scope_questions.txt"
 _COMMENT = "#"
 
 

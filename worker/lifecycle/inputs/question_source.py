@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from db import batches, results
-from db.errors import SourceInvalid
+from core.errors import SourceInvalid
+from db.queries import batches, results
 from db.session import reading
-from worker.lifecycle.labelled import QUESTION, read_rows
+from worker.lifecycle.inputs.labelled_questions import QUESTION, read_rows
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

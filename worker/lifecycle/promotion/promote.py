@@ -12,20 +12,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from db import versions
-from db.entities import ModelVersion, Note, VersionState
-from db.errors import GateRefused, ModelUnknown, PromotionRefused
-from db.session import DatabaseClock, reading, transaction
-from worker.lifecycle.gate import Hear, Margins, Verdict, judge_metrics, judge_questions
-from worker.lifecycle.labelled import Labelled, read_labelled
-from worker.lifecycle.who import whoever_runs_this
-from worker.model.bundle import hash_file
+from core.current_user import whoever_runs_this
+from core.domain.model_version import ModelVersion, Note, VersionState
+from core.errors import GateRefused, ModelUnknown, PromotionRefused
+from db.clock import DatabaseClock
+from db.queries import model_versions
+from db.session import reading, transaction
+from worker.lifecycle.evaluation.gate import Hear, Margins, Verdict, judge_metrics, judge_questions
+from worker.lifecycle.inputs.labelled_questions import Labelled, read_labelled
+from worker.model.bundle.bundle import hash_file
 from worker.model.registry import find_bundle, load_version
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from db.config import Settings
+    from core.settings.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def promote(
     with transaction(engine) as conn:
         _check_unmoved(conn, version, production)
         _move(conn, version, wish, verdict, now)
-        return Promoted(versions.find(conn, str(version)), verdict)
+        return Promoted(model_versions.find(conn, str(version)), verdict)
 
 
 def _candidate(engine: sa.Engine, wish: Wish) -> tuple[ModelVersion, ModelVersion | None]:
@@ -88,12 +89,12 @@ def _candidate(engine: sa.Engine, wish: Wish) -> tuple[ModelVersion, ModelVersio
             wish.spec, f"say which version: {wish.spec}@NUMBER or {wish.spec}@latest"
         )
     with reading(engine) as conn:
-        version = versions.find(conn, wish.spec)
-        held = versions.held(conn, version.name)
+        version = model_versions.find(conn, wish.spec)
+        held = model_versions.held(conn, version.name)
     if wish.forced and not (wish.reason or "").strip():
         raise PromotionRefused(str(version), "--force needs --reason TEXT")
     if wish.share is not None:
-        versions.check_canary(version, held)
+        model_versions.check_canary(version, held)
     return version, held.get(VersionState.PRODUCTION)
 
 
@@ -119,7 +120,7 @@ def _labelled(settings: Settings, both: Sequence[ModelVersion], questions: Path)
 def _check_unmoved(
     conn: sa.Connection, version: ModelVersion, production: ModelVersion | None
 ) -> None:
-    now = versions.locked(conn, version.name).get(VersionState.PRODUCTION)
+    now = model_versions.locked(conn, version.name).get(VersionState.PRODUCTION)
     if str(now) != str(production):
         problem = f"{now} came into production while it was compared with {production}"
         raise PromotionRefused(str(version), f"{problem}; run the command again")
@@ -131,6 +132,6 @@ def _move(
     note = Note(wish.forced, wish.reason, verdict.document())
     by = whoever_runs_this()
     if wish.share is None:
-        versions.promote(conn, version, by=by, now=now, note=note)
+        model_versions.promote(conn, version, by=by, now=now, note=note)
     else:
-        versions.begin_canary(conn, version, wish.share, by=by, now=now, note=note)
+        model_versions.begin_canary(conn, version, wish.share, by=by, now=now, note=note)

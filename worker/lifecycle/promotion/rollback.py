@@ -1,22 +1,23 @@
-"""Looking model versions up, and rolling back; promoting is `worker.lifecycle.promotion`'s."""
+"""Looking model versions up, and rolling back; promoting is `worker.lifecycle.promotion.promote`'s."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from db import promotions, versions
-from db.entities import Note
-from db.errors import PromotionRefused
-from db.session import DatabaseClock, reading, transaction
-from worker.lifecycle.who import whoever_runs_this
+from core.current_user import whoever_runs_this
+from core.domain.model_version import Note
+from core.errors import PromotionRefused
+from db.clock import DatabaseClock
+from db.queries import model_versions, promotion_log
+from db.session import reading, transaction
 from worker.model.registry import find_bundle
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from db.config import Settings
-    from db.entities import ModelVersion, Move
+    from core.domain.model_version import ModelVersion, Move
+    from core.settings.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +35,19 @@ def find(engine: sa.Engine, spec: str) -> ModelVersion:
         ModelUnknown: none does.
     """
     with reading(engine) as conn:
-        return versions.find(conn, spec)
+        return model_versions.find(conn, spec)
 
 
 def listed(engine: sa.Engine) -> list[ModelVersion]:
     """Return every version, by name, oldest first."""
     with reading(engine) as conn:
-        return versions.listed(conn)
+        return model_versions.listed(conn)
 
 
 def history(engine: sa.Engine, version: ModelVersion) -> list[Move]:
     """Return every move that brought the version or took it away, oldest first."""
     with reading(engine) as conn:
-        return promotions.history(conn, version)
+        return promotion_log.history(conn, version)
 
 
 def roll_back(
@@ -61,13 +62,13 @@ def roll_back(
     """
     by, now, note = whoever_runs_this(), DatabaseClock(engine)(), Note(reason=reason)
     with transaction(engine) as conn:
-        canary = versions.withdraw_canary(conn, name, by=by, now=now, note=note)
+        canary = model_versions.withdraw_canary(conn, name, by=by, now=now, note=note)
         if canary is not None:
-            return RolledBack(versions.find(conn, name), canary)
-        before = versions.before_production(conn, name)
+            return RolledBack(model_versions.find(conn, name), canary)
+        before = model_versions.before_production(conn, name)
     find_bundle(settings, before)  # outside of the transaction: it may take long to fetch
     with transaction(engine) as conn:
-        version = versions.roll_back(conn, name, by=by, now=now, note=note)
+        version = model_versions.roll_back(conn, name, by=by, now=now, note=note)
         if str(version) != str(before):
             raise PromotionRefused(str(version), "versions moved meanwhile; run the command again")
     return RolledBack(version, None)

@@ -1,7 +1,7 @@
 """Distilling an encoder: a few of its layers learn to embed the phrasings as all of them do.
 
 The layers are taken evenly from the first to the last, and trained to give the embeddings of
-the whole encoder, by the recipe in `worker.lifecycle.training`. No entry is told, so unlike a
+the whole encoder, by the recipe in `worker.lifecycle.training.trainer`. No entry is told, so unlike a
 tuned encoder a distilled one isn't flattered by the answers to what it was trained on. A part
 of the phrasings is held out all the same: how far its embeddings are from the original's, and
 how the held out are answered, is measured on these, and where too much is lost the original
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from db.errors import DistillingRefused
-from worker.lifecycle.judging import Accuracy
-from worker.lifecycle.workbench import TRAINING_COST, Workbench, check_trainer
+from core.errors import DistillingRefused
+from worker.lifecycle.training.encoder_accuracy import Accuracy
+from worker.lifecycle.training.training_setup import TRAINING_COST, Workbench, check_trainer
 
 if TYPE_CHECKING:
-    from worker.lifecycle.encoders import EncoderSource
-    from worker.lifecycle.training import Recipe
-    from worker.model.bundle import Entry
+    from worker.lifecycle.training.encoder_source import EncoderSource
+    from worker.lifecycle.training.trainer import Recipe
+    from worker.model.bundle.bundle import Entry
 
 LEAST_PHRASINGS = 100  # fewer say nothing about what customers write
 
@@ -106,8 +106,8 @@ def distil_encoder(
         EncoderInvalid: the encoder can't be loaded.
     """
     check_distillable(entries)
-    from worker.lifecycle.encoders import few_layers  # brings torch
-    from worker.lifecycle.training import Recipe, imitate
+    from worker.lifecycle.training.encoder_source import few_layers  # brings torch
+    from worker.lifecycle.training.trainer import Recipe, imitate
 
     recipe = recipe or Recipe(epochs=3.0, least_steps=200, rate=3e-4)
     bench = Workbench.of(source, entries, folder, threads=threads, on_progress=on_progress)

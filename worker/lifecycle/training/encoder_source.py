@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from db.errors import DistillingRefused, EncoderInvalid
-from worker.model.bundle import hash_file
-from worker.model.encoder import Pooling, first_line
-from worker.model.tokens import TOKENIZER
-from worker.model.torch_encoder import WEIGHTS, load_weights
+from core.errors import DistillingRefused, EncoderInvalid
+from worker.model.bundle.bundle import hash_file
+from worker.model.encoder.base import Pooling, first_line
+from worker.model.encoder.tokenizer import TOKENIZER
+from worker.model.encoder.torch_encoder import WEIGHTS, load_weights
 
 EMBEDDED = "all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -1,7 +1,7 @@
 """Tuning an encoder to a knowledge base, if that helps: judged on phrasings it has not seen.
 
 A part of the phrasings is held out, and a trial encoder trained on the rest, by the recipe in
-`worker.lifecycle.training`. How the held out are answered decides what share of the training
+`worker.lifecycle.training.trainer`. How the held out are answered decides what share of the training
 is kept: all of it, half of it (the weights in the middle between before and after), or none.
 If any, another encoder is trained on all phrasings, and as much of that kept.
 
@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from db.errors import TuningRefused
-from worker.lifecycle.judging import Accuracy, Flags, Floats, entry_means
-from worker.lifecycle.workbench import TRAINING_COST, Workbench, check_trainer
+from core.errors import TuningRefused
+from worker.lifecycle.training.encoder_accuracy import Accuracy, Flags, Floats, entry_means
+from worker.lifecycle.training.training_setup import TRAINING_COST, Workbench, check_trainer
 
 if TYPE_CHECKING:
-    from worker.lifecycle.encoders import EncoderSource
-    from worker.lifecycle.training import Recipe
-    from worker.model.bundle import Entry
-    from worker.model.torch_encoder import TorchEncoder
+    from worker.lifecycle.training.encoder_source import EncoderSource
+    from worker.lifecycle.training.trainer import Recipe
+    from worker.model.bundle.bundle import Entry
+    from worker.model.encoder.torch_encoder import TorchEncoder
 
 LEAST_ENTRIES = 2
 LEAST_PHRASINGS = 4  # an entry, on average: fewer can't be both learnt from and judged by
@@ -105,7 +105,7 @@ def tune_encoder(
         EncoderInvalid: the encoder can't be loaded.
     """
     check_tunable(entries)
-    from worker.lifecycle.training import Recipe  # brings torch
+    from worker.lifecycle.training.trainer import Recipe  # brings torch
 
     recipe = recipe or Recipe()
     bench = Workbench.of(source, entries, folder, threads=threads, on_progress=on_progress)
@@ -122,7 +122,7 @@ def tune_encoder(
 
 
 def _tune(bench: Workbench, recipe: Recipe) -> Tuned:
-    from worker.lifecycle.training import mix
+    from worker.lifecycle.training.trainer import mix
 
     original = bench.load()
     embeddings = bench.embed(original, bench.texts)
@@ -148,7 +148,7 @@ def _tune(bench: Workbench, recipe: Recipe) -> Tuned:
 
 def _trained(bench: Workbench, recipe: Recipe, embeddings: Floats, chosen: Flags) -> TorchEncoder:
     """Train the original, which gave the embeddings, on the chosen phrasings."""
-    from worker.lifecycle.training import train
+    from worker.lifecycle.training.trainer import train
 
     encoder, places = bench.load(), np.flatnonzero(chosen)
     train(

@@ -40,8 +40,9 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PrinterCallback, TrainerCallback
 
-from worker.model.torch_encoder import TorchEncoder
-from worker.passes import PassBudget, form_passes
+from worker.inference.passes import form_passes
+from worker.inference.protocol import PassBudget
+from worker.model.encoder.torch_encoder import TorchEncoder
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

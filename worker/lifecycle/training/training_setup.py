@@ -15,13 +15,21 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from db.errors import ExtraMissing
-from worker.lifecycle.judging import Accuracy, Flags, Floats, Ints, hold_out, judge, sample
+from core.errors import ExtraMissing
+from worker.lifecycle.training.encoder_accuracy import (
+    Accuracy,
+    Flags,
+    Floats,
+    Ints,
+    hold_out,
+    judge,
+    sample,
+)
 
 if TYPE_CHECKING:
-    from worker.lifecycle.encoders import EncoderSource
-    from worker.model.bundle import Entry
-    from worker.model.torch_encoder import TorchEncoder
+    from worker.lifecycle.training.encoder_source import EncoderSource
+    from worker.model.bundle.bundle import Entry
+    from worker.model.encoder.torch_encoder import TorchEncoder
 
 TRAINING_COST = 3  # a step of training computes forward, and backward at twice the cost
 
@@ -70,7 +78,7 @@ class Workbench:
         Raises:
             EncoderInvalid: it can't be loaded.
         """
-        from worker.lifecycle.encoders import write_encoder  # brings torch
+        from worker.lifecycle.training.encoder_source import write_encoder  # brings torch
 
         entry_of = np.repeat(np.arange(len(entries)), [len(entry.questions) for entry in entries])
         return cls(
@@ -95,8 +103,8 @@ class Workbench:
 
     def load(self) -> TorchEncoder:
         """Load the original."""
-        from worker.lifecycle.encoders import read_pooling
-        from worker.model.torch_encoder import TorchEncoder
+        from worker.lifecycle.training.encoder_source import read_pooling
+        from worker.model.encoder.torch_encoder import TorchEncoder
 
         return TorchEncoder.load(
             self.folder / _ORIGINAL,
@@ -107,7 +115,7 @@ class Workbench:
 
     def embed(self, encoder: TorchEncoder, texts: list[str]) -> Floats:
         """Embed phrasings."""
-        from worker.lifecycle.indexing import embed
+        from worker.model.encoder.embed import embed
 
         embeddings = embed(encoder, texts, lambda done, _: self.tell(done))
         self.done += len(texts)
@@ -119,7 +127,7 @@ class Workbench:
 
     def save(self, encoder: TorchEncoder, name: str, how: str) -> EncoderSource:
         """Write a trained encoder, named after how it came about."""
-        from worker.lifecycle.encoders import write_trained
+        from worker.lifecycle.training.encoder_source import write_trained
 
         return write_trained(encoder.model, self.source, self.folder / name, how)
 

@@ -8,8 +8,8 @@
                               the entries, then every entry's answer text
     head.npy                  (rows, entries) float32; missing where the vote decides
     codes.npy, idf.npy        the lexicon
-    cascade_*.npy             the cascade's grams and weights: `worker.model.cascade`
-    cells.faiss               of a large knowledge base: `worker.model.cells`
+    cascade_*.npy             the cascade's grams and weights: `worker.model.cascade.classifier`
+    cells.faiss               of a large knowledge base: `worker.model.retrieval.ivf`
 
 The digest names the version: the sha256 of the files' hashes and of the parameters. When,
 under which name and from where it was built is no part of it, so the same inputs on the
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from db.errors import BundleInvalid
+from core.errors import BundleInvalid
 
 FORMAT = 2
 MANIFEST = "manifest.json"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from db.config import Settings
-from db.entities import ModelVersion
-from db.errors import BundleInvalid
+from core.domain.model_version import ModelVersion
+from core.errors import BundleInvalid
+from core.settings.settings import Settings
 
 FOLDER_DIGITS = 16  # of the digest, enough to name a folder
 

@@ -23,17 +23,11 @@ from fsspec.callbacks import Callback
 from fsspec.core import split_protocol, url_to_fs
 from fsspec.registry import get_filesystem_class
 
-from db.config import redact
-from db.entities import ModelVersion
-from db.errors import AnswermillError, BundleInvalid, SettingsInvalid, StoreAway
-from worker.model.bundle import (
-    MANIFEST,
-    Bundle,
-    hash_file,
-    open_bundle,
-    read_manifest,
-)
-from worker.model.place import FOLDER_DIGITS
+from core.domain.model_version import ModelVersion
+from core.errors import AnswermillError, BundleInvalid, SettingsInvalid, StoreAway
+from core.settings.urls import redact
+from worker.model.bundle.bundle import MANIFEST, Bundle, hash_file, open_bundle, read_manifest
+from worker.model.bundle.location import FOLDER_DIGITS
 
 Hear = Callable[[int, int], None]  # bytes done, bytes in all
 

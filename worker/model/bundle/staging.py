@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from db.errors import BundleInvalid
-from worker.model.bundle import Bundle, open_bundle
+from core.errors import BundleInvalid
+from worker.model.bundle.bundle import Bundle, open_bundle
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The cascade: a cheap model of a version, which answers what it is surest of without the encoder.
 
 It is linear in the grams of a text. What it is sure enough of was settled when the version was
-built (`worker.lifecycle.cascading`); every other question goes to the encoder. It decides
+built (`worker.lifecycle.build.cascade`); every other question goes to the encoder. It decides
 each question by itself, with no number that depends on neighbours.
 """
 
@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from worker.model.bundle import Bundle, save_array
-from worker.model.confidence import Confidence, Curve, Doubles
-from worker.model.grams import Grams
-from worker.model.lexical import unseen_weight
-from worker.model.retrieval import Floats, Ints, largest
-from worker.model.verdict import Verdict, verdicts
+from worker.model.bundle.bundle import Bundle, save_array
+from worker.model.cascade.ngrams import Grams
+from worker.model.prediction import Verdict, verdicts
+from worker.model.retrieval.confidence import Confidence, Curve, Doubles
+from worker.model.retrieval.index import Floats, Ints, largest
+from worker.model.retrieval.lexicon import unseen_weight
 
 _BLOCK = 128  # texts that are judged at once; more: more memory
 

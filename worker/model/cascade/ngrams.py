@@ -1,6 +1,6 @@
 """What the cascade reads of a text: runs of characters, words, and words side by side, as TF-IDF.
 
-The runs are those of `worker.model.lexical`; as there, one that no phrasing holds counts in
+The runs are those of `worker.model.retrieval.lexicon`; as there, one that no phrasing holds counts in
 the length of the text's vector, so that what is unknown is told by what is missing of it. No
 number of a row depends on the other rows.
 """
@@ -17,8 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from worker.model.lexical import COMMON_FLOOR, COMMON_SHARE, runs, unseen_weight
-from worker.model.retrieval import Floats, Ints
+from worker.model.retrieval.index import Floats, Ints
+from worker.model.retrieval.lexicon import COMMON_FLOOR, COMMON_SHARE, runs, unseen_weight
 
 _WORD = np.uint64(1 << 63)  # runs take 63 bits, so no word collides with one
 _PAIR = 1 << 32

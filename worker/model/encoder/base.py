@@ -3,25 +3,22 @@
 Two engines compute it, each in a module of its own that is imported only for a bundle
 which names it, so a worker with an ONNX bundle never imports torch. An embedding does not
 depend on the pass that it was computed in, nor on its place there. How large passes are best is
-for `worker.model.pace` to measure, among the budgets that an encoder offers.
+for `worker.inference.pass_size` to measure, among the budgets that an encoder offers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from db.errors import BundleInvalid
-from db.values import Device
+from core.settings.value_parsers import Device
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from worker.model.bundle import Bundle
-    from worker.passes import PassBudget
+    from worker.inference.protocol import PassBudget
 
 
 class Engine(StrEnum):
@@ -85,43 +82,6 @@ class Encoder(Protocol):
 
     def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Run one pass: (questions, dimensions), rows of length 1."""
-
-
-def open_encoder(bundle: Bundle, threads: int = 0, device: Device = Device.CPU) -> Encoder:
-    """Load the encoder that a bundle's manifest names.
-
-    Args:
-        bundle: whose encoder.
-        threads: of the arithmetic; 0 leaves the engine its default. Torch has one such
-            number for the whole process, ONNX Runtime one per encoder.
-        device: of torch.
-
-    Raises:
-        BundleInvalid: the manifest names an engine or a precision that we don't run.
-        EncoderInvalid: the files are no encoder.
-    """
-    manifest = bundle.manifest
-    wanted = (manifest.engine, manifest.precision, manifest.pooling)
-    if wanted[:2] not in KINDS or manifest.pooling not in list(Pooling):
-        problem = f"this release runs no encoder that is {', '.join(wanted)}"
-        raise BundleInvalid(str(bundle.path), problem)
-    return _loader(Engine(manifest.engine), device)(
-        bundle.encoder,
-        threads,
-        max_tokens=manifest.max_tokens,
-        pooling=Pooling(manifest.pooling),
-        precision=Precision(manifest.precision),
-    )
-
-
-def _loader(engine: Engine, device: Device) -> Callable[..., Encoder]:
-    if engine is Engine.ONNX:
-        from worker.model.onnx_encoder import OnnxEncoder
-
-        return OnnxEncoder.load
-    from worker.model.torch_encoder import TorchEncoder
-
-    return partial(TorchEncoder.load, device=device)
 
 
 def first_line(error: Exception) -> str:

@@ -22,11 +22,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from db.errors import EncoderInvalid
-from db.values import Device
-from worker.model.encoder import Pooling, Precision, first_line
-from worker.model.tokens import Ints, load_tokenizer, padded, tokenize
-from worker.passes import PassBudget
+from core.errors import EncoderInvalid
+from core.settings.value_parsers import Device
+from worker.inference.protocol import PassBudget
+from worker.model.encoder.base import Pooling, Precision, first_line
+from worker.model.encoder.tokenizer import Ints, load_tokenizer, padded, tokenize
 
 GRAPH = "model.onnx"
 

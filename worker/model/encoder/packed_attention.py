@@ -27,7 +27,7 @@ from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import normalize, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from worker.model.encoder import Pooling
+from worker.model.encoder.base import Pooling
 
 log = structlog.get_logger()
 

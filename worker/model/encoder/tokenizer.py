@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from db.errors import EncoderInvalid
-from worker.model.encoder import first_line
+from core.errors import EncoderInvalid
+from worker.model.encoder.base import first_line
 
 TOKENIZER = "tokenizer.json"
 

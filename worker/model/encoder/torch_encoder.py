@@ -1,6 +1,6 @@
 """The encoder on PyTorch: fp32 or bf16, on the CPU or on a CUDA device.
 
-Only this module and `worker.model.packed` import torch on the hot path. Rows of a pass do not
+Only this module and `worker.model.encoder.packed_attention` import torch on the hot path. Rows of a pass do not
 see each other; their last bits may still differ with the shape of a pass, as sums are then taken
 in other orders. In bf16, which has few bits, that would show: on the CPU each question is computed
 by itself, on a card passes are packed, all to one shape.
@@ -20,12 +20,12 @@ from tokenizers import Tokenizer
 from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
-from db.errors import EncoderInvalid, SettingsInvalid
-from db.values import Device
-from worker.model.encoder import Pooling, Precision, first_line
-from worker.model.packed import TOKENS, Packing
-from worker.model.tokens import load_tokenizer, padded, tokenize
-from worker.passes import PassBudget
+from core.errors import EncoderInvalid, SettingsInvalid
+from core.settings.value_parsers import Device
+from worker.inference.protocol import PassBudget
+from worker.model.encoder.base import Pooling, Precision, first_line
+from worker.model.encoder.packed_attention import TOKENS, Packing
+from worker.model.encoder.tokenizer import load_tokenizer, padded, tokenize
 
 WEIGHTS = "model.safetensors"
 

@@ -2,8 +2,8 @@
 
 Confidence is the chance that the entry is the right one: the chance that the knowledge base
 has an entry for the question at all, its scope, times the chance that it is this one if so.
-Both are logistic regressions on what the rows say (`worker.model.retrieval.Evidence`),
-fitted at build time by `worker.lifecycle.calibrate`.
+Both are logistic regressions on what the rows say (`worker.model.retrieval.index.Evidence`),
+fitted at build time by `worker.lifecycle.build.calibrate`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from worker.model.retrieval import Evidence
+from worker.model.retrieval.index import Evidence
 
 FEATURES = 5
 DECIMALS = 4  # of a confidence, so that the noise of the arithmetic can't show

@@ -1,7 +1,7 @@
 """From a question to the entry that fits best, and how well it fits.
 
 What is known are rows: every phrasing, then every entry's answer text. A question resembles
-a row by meaning (cosine of the embeddings) and by spelling (`worker.model.lexical`), mixed
+a row by meaning (cosine of the embeddings) and by spelling (`worker.model.retrieval.lexicon`), mixed
 by the scripts of the two. From the similarities each entry gets a score, in one of two ways:
 
 - the head, where the rows are few enough to fit one: a weighted sum of
@@ -9,8 +9,8 @@ by the scripts of the two. From the similarities each entry gets a score, in one
   that kernel (Rifkin, Yeo and Poggio, "Regularized least-squares classification", 2003);
 - a vote of the nearest rows, where they are many: the share of the votes, nearer ones more.
 
-How sure an answer is, is `worker.model.confidence`'s business; how all of this is fitted,
-`worker.lifecycle.fitting`'s.
+How sure an answer is, is `worker.model.retrieval.confidence`'s business; how all of this is fitted,
+`worker.lifecycle.build.fit`'s.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.model.lexical import Lexicon
-from worker.model.text import Script, script
+from worker.model.retrieval.lexicon import Lexicon
+from worker.text.normalization import Script, script
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from db.errors import BundleInvalid, ExtraMissing
+from core.errors import BundleInvalid, ExtraMissing
 
 if TYPE_CHECKING:
-    from worker.model.retrieval import Floats, Ints
+    from worker.model.retrieval.index import Floats, Ints
 
 FILE = "cells.faiss"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.model.bundle import Entry
-from worker.model.text import normalise
+from worker.model.bundle.bundle import Entry
+from worker.text.normalization import normalise
 
 _SMALL_TALK = "smalltalk"
 

@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from worker.model.text import Script, script
+from worker.text.normalization import Script, script
 
 LONGEST_RUN = 3
 _BITS = 21  # of a Unicode code point

@@ -1,8 +1,8 @@
 """Comparing a question with the rows that may fit, instead of all: for large knowledge bases.
 
-The shortlist of a question holds the rows nearest by meaning, from `worker.model.cells`, and
+The shortlist of a question holds the rows nearest by meaning, from `worker.model.retrieval.ivf`, and
 those nearest by spelling, from its rarest runs. With these the question is compared exactly,
-and judged as `worker.model.retrieval` judges by all rows. What neither finds has no say.
+and judged as `worker.model.retrieval.index` judges by all rows. What neither finds has no say.
 Every question is looked up by itself.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from worker.model.cells import Cells
-from worker.model.retrieval import Evidence, Floats, Index, Ints
+from worker.model.retrieval.index import Evidence, Floats, Index, Ints
+from worker.model.retrieval.ivf import Cells
 
 _BY_MEANING = 96  # rows; more: surer to hold all that would vote, slower
 _BY_SPELLING = 96

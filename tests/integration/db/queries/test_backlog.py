@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from db import backlog
-from db.entities import Lane, Status
+from core.domain.batch import Lane
+from core.domain.result import Status
+from db.queries import backlog
 from db.session import reading
 from tests.factories import (
     claimed,

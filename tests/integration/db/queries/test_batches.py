@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from db import batches, jobs
-from db.entities import BatchState, Lane, Status
-from db.errors import BatchUnknown
+from core.domain.batch import BatchState, Lane
+from core.domain.result import Status
+from core.errors import BatchUnknown
+from db.queries import batches, jobs
+from db.queries.questions import append
 from db.session import reading, transaction
 from tests.factories import (
     NOW,
@@ -21,7 +23,7 @@ from tests.factories import (
 def _append(engine, batch, asked, **values):
     with transaction(engine) as conn:
         filled = {"job_size": 2, "sent": True, "now": NOW, **values}
-        return batches.append(conn, batch, asked, **filled)
+        return append(conn, batch, asked, **filled)
 
 
 def _found(engine, batch):

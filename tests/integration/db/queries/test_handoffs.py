@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from db import desk, pruning
-from db.batches import close_finished
-from db.desk import Proposal
-from db.entities import Status
-from db.errors import HandOffTaken, HandOffUnknown
+from core.domain.handoff import Proposal
+from core.domain.result import Status
+from core.errors import HandOffTaken, HandOffUnknown
+from db.queries import handoffs, retention
+from db.queries.batches import close_finished
 from db.session import reading, transaction
 from db.tables import desk_answers, desk_claims
 from tests.factories import (
@@ -40,19 +40,19 @@ def waiting(engine):
 
     def waiting(now=NOW, **values):
         with reading(engine) as conn:
-            return [row.position for row in desk.waiting(conn, now=now, limit=9, **values)]
+            return [row.position for row in handoffs.waiting(conn, now=now, limit=9, **values)]
 
     return waiting
 
 
 def _claim(engine, place, by="ann", now=NOW):
     with transaction(engine) as conn:
-        desk.claim(conn, place, by=by, until=now + timedelta(minutes=10), now=now)
+        handoffs.claim(conn, place, by=by, until=now + timedelta(minutes=10), now=now)
 
 
 def _answer(engine, place, text="By bike.", *, by="ann", entry_id=None, learn=True, now=NOW):
     with transaction(engine) as conn:
-        desk.answer(conn, place, text, entry_id=entry_id, by=by, learn=learn, now=now)
+        handoffs.answer(conn, place, text, entry_id=entry_id, by=by, learn=learn, now=now)
 
 
 def test_only_hand_offs_wait_at_the_desk_and_are_paged(engine, waiting):
@@ -65,13 +65,13 @@ def test_only_hand_offs_wait_at_the_desk_and_are_paged(engine, waiting):
     assert waiting(after=(second.id, 1)) == [2]
     assert waiting(batch_id=first.id) == [2]
     with reading(engine) as conn:
-        row = desk.waiting(conn, now=NOW, limit=1)[0]
+        row = handoffs.waiting(conn, now=NOW, limit=1)[0]
         assert (row.question, row.reason, row.held_by) == (
             "Where is my parcel?",
             "nothing fits",
             None,
         )
-        assert [desk.waiting_count(conn, most) for most in (9, 2)] == [3, 2]
+        assert [handoffs.waiting_count(conn, most) for most in (9, 2)] == [3, 2]
 
 
 def test_a_hand_off_that_somebody_holds_is_not_given_to_another(engine, batch):
@@ -83,7 +83,7 @@ def test_a_hand_off_that_somebody_holds_is_not_given_to_another(engine, batch):
     with pytest.raises(HandOffTaken, match="held by ann"):
         _answer(engine, place, by="bob")
     with reading(engine) as conn:
-        assert desk.hand_off(conn, place, NOW).held_by == "ann"
+        assert handoffs.hand_off(conn, place, NOW).held_by == "ann"
 
 
 def test_a_claim_ends_by_itself_or_is_let_go(engine, batch):
@@ -91,10 +91,10 @@ def test_a_claim_ends_by_itself_or_is_let_go(engine, batch):
     _claim(engine, place)
     _claim(engine, place, by="bob", now=later(601))
     with transaction(engine) as conn:
-        desk.release(conn, place, "ann")  # no longer theirs
-        assert desk.hand_off(conn, place, later(602)).held_by == "bob"
-        desk.release(conn, place, "bob")
-        assert desk.hand_off(conn, place, later(602)).held_by is None
+        handoffs.release(conn, place, "ann")  # no longer theirs
+        assert handoffs.hand_off(conn, place, later(602)).held_by == "bob"
+        handoffs.release(conn, place, "bob")
+        assert handoffs.hand_off(conn, place, later(602)).held_by is None
 
 
 def test_an_answer_is_stored_once_beside_the_result(engine, batch, waiting):
@@ -139,20 +139,20 @@ def test_a_pair_is_proposed_accepted_and_rejected(engine, batch):
 
     def found(state, model=None):
         with reading(engine) as conn:
-            return [row.answer for row in desk.proposals(conn, state, limit=9, model=model)]
+            return [row.answer for row in handoffs.proposals(conn, state, limit=9, model=model)]
 
     assert found(Proposal.PROPOSED) == found(Proposal.PROPOSED, "shop") == ["one", "two"]
     assert found(Proposal.PROPOSED, "other") == []
     with transaction(engine) as conn:
-        desk.decide(conn, (batch.id, 1), Proposal.ACCEPTED, by="bob", now=later(2))
-        desk.decide(conn, (batch.id, 2), Proposal.REJECTED, by="bob", now=later(2))
+        handoffs.decide(conn, (batch.id, 1), Proposal.ACCEPTED, by="bob", now=later(2))
+        handoffs.decide(conn, (batch.id, 2), Proposal.REJECTED, by="bob", now=later(2))
     for position in (3, 4):
         with transaction(engine) as conn, pytest.raises(HandOffUnknown):
-            desk.decide(conn, (batch.id, position), Proposal.ACCEPTED, by="bob", now=NOW)
+            handoffs.decide(conn, (batch.id, position), Proposal.ACCEPTED, by="bob", now=NOW)
     assert [found(state) for state in Proposal] == [[], ["one"], ["two"]]
     with reading(engine) as conn:
-        assert list(desk.proposal_counts(conn).values()) == [0, 1, 1]
-        (row,) = desk.proposals(conn, Proposal.ACCEPTED, limit=9)
+        assert list(handoffs.proposal_counts(conn).values()) == [0, 1, 1]
+        (row,) = handoffs.proposals(conn, Proposal.ACCEPTED, limit=9)
         assert (row.question, row.model, row.decided_by) == ("Where is my parcel?", "shop", "bob")
 
 
@@ -161,8 +161,8 @@ def test_pruning_a_batch_deletes_its_claims_and_answers(engine, batch):
     _claim(engine, (batch.id, 2))
     with transaction(engine) as conn:
         close_finished(conn, NOW)
-        assert pruning.mark(conn, [batch.id], later(1)) == [batch.id]
-        pruning.delete_range(conn, batch.id, 1, 5)
+        assert retention.mark(conn, [batch.id], later(1)) == [batch.id]
+        retention.delete_range(conn, batch.id, 1, 5)
         for table in (desk_answers, desk_claims):
             assert conn.execute(sa.select(table)).all() == []
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from db import batches
-from db.entities import JobState, Status
+from core.domain.job import JobState
+from core.domain.result import Status
+from db.queries import batches
 from db.session import reading
 from tests.factories import (
     NOW,

@@ -9,9 +9,11 @@ from itertools import pairwise
 import pytest
 import sqlalchemy as sa
 
-from db import batches, claims, failures, jobs
-from db.entities import JOB_MOVES, BatchState, JobState, Lane, Status
-from db.errors import LeaseLost
+from core.domain.batch import BatchState, Lane
+from core.domain.job import JOB_MOVES, JobState
+from core.domain.result import Status
+from core.errors import LeaseLost
+from db.queries import batches, claims, job_failures, jobs, retries
 from db.session import transaction
 from tests.factories import (
     LEASE,
@@ -181,8 +183,8 @@ _WRITES = {
     "finish": lambda conn, job: jobs.finish(conn, job, results_of(job), now=NOW),
     "renew": lambda conn, job: jobs.renew(conn, job, lease=LEASE, now=NOW),
     "give_back": jobs.give_back,
-    "fail": lambda conn, job: jobs.fail(conn, job, error="late", attempts=3, now=NOW),
-    "fail the last time": lambda conn, job: jobs.fail(
+    "fail": lambda conn, job: job_failures.fail(conn, job, error="late", attempts=3, now=NOW),
+    "fail the last time": lambda conn, job: job_failures.fail(
         conn, jobs.Job(**{**_fields(job), "failures": 9}), error="late", attempts=3, now=NOW
     ),
 }
@@ -252,9 +254,9 @@ def test_only_listed_moves_happen(engine):
             elif step == "finish":
                 jobs.finish(conn, job, results_of(job, Status.FAILED), now=NOW)
             elif step == "retry":
-                failures.retry(conn, batch, [Status.FAILED], limit=1, now=NOW)
+                retries.retry(conn, batch, [Status.FAILED], limit=1, now=NOW)
             else:
-                jobs.fail(conn, job, error="boom", attempts=3, now=NOW)
+                job_failures.fail(conn, job, error="boom", attempts=3, now=NOW)
         note()
     assert len(seen) == 8
     for before, after in pairwise(seen):

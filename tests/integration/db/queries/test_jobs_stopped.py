@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from db import batches, failures, jobs
-from db.entities import BatchState, JobState, Lane, Status
+from core.domain.batch import BatchState, Lane
+from core.domain.job import JobState
+from core.domain.result import Status
+from db.queries import batches, jobs, retries
 from db.session import transaction
 from tests.factories import (
     NOW,
@@ -37,7 +39,7 @@ def _retry(engine, batch, *statuses, limit=100, **values):
     with transaction(engine) as conn:
         batches.close_finished(conn, NOW, batch.id)
         batches.reopen(conn, batch.id)
-        return failures.retry(conn, batch, statuses, limit=limit, **{"now": later(100), **values})
+        return retries.retry(conn, batch, statuses, limit=limit, **{"now": later(100), **values})
 
 
 @pytest.mark.parametrize(

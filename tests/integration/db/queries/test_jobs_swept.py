@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from db import jobs
-from db.entities import Lane
+from core.domain.batch import Lane
+from db.queries import jobs
 from db.session import reading, transaction
 from db.tables import jobs as j
 from tests.factories import (

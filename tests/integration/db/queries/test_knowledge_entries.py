@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from db import knowledge, versions
-from db.errors import EntryUnknown
-from db.knowledge import KnownEntry
+from core.errors import EntryUnknown
+from db.queries import knowledge_entries, model_versions
+from db.queries.knowledge_entries import KnownEntry
 from db.session import reading, transaction
 from tests.factories import NOW, built_version, promoted_version
 
@@ -17,7 +17,7 @@ def shop(engine):
     """A model in production that knows two entries."""
     version = promoted_version(engine)
     with transaction(engine) as conn:
-        knowledge.store(conn, version, [TRACK, CARD])
+        knowledge_entries.store(conn, version, [TRACK, CARD])
     return version
 
 
@@ -36,20 +36,20 @@ def shop(engine):
 )
 def test_entries_are_found_by_their_words(words, found, engine, shop):
     with reading(engine) as conn:
-        assert knowledge.search(conn, words, limit=9) == found
-        assert knowledge.search(conn, words, model=shop.name, limit=1) == found[:1]
-        assert knowledge.search(conn, words, model="other", limit=9) == []
+        assert knowledge_entries.search(conn, words, limit=9) == found
+        assert knowledge_entries.search(conn, words, model=shop.name, limit=1) == found[:1]
+        assert knowledge_entries.search(conn, words, model="other", limit=9) == []
 
 
 def test_only_entries_of_what_is_in_production_are_offered(engine, shop):
     later = built_version(engine, digest="d2")
     with transaction(engine) as conn:
-        knowledge.store(conn, later, [KnownEntry("bike", "By bike.", "How?")])
-        knowledge.store(conn, later, [TRACK])  # it has its entries
+        knowledge_entries.store(conn, later, [KnownEntry("bike", "By bike.", "How?")])
+        knowledge_entries.store(conn, later, [TRACK])  # it has its entries
         with pytest.raises(EntryUnknown):
-            knowledge.find(conn, "bike")
-        versions.promote(conn, later, by="test", now=NOW)
-        assert knowledge.find(conn, "bike").answer == "By bike."
-        assert knowledge.among(conn, ["track", "bike", "bike"], model=shop.name) == [
+            knowledge_entries.find(conn, "bike")
+        model_versions.promote(conn, later, by="test", now=NOW)
+        assert knowledge_entries.find(conn, "bike").answer == "By bike."
+        assert knowledge_entries.among(conn, ["track", "bike", "bike"], model=shop.name) == [
             KnownEntry("bike", "By bike.", "How?")
         ]

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from db import versions
-from db.entities import VersionState
-from db.errors import ModelUnknown
+from core.domain.model_version import VersionState
+from core.errors import ModelUnknown
+from db.queries import model_versions
 from db.session import reading, transaction
 from db.tables import model_versions as t
 from tests.factories import NOW, built_version, later
@@ -13,22 +13,22 @@ from tests.factories import NOW, built_version, later
 
 def _promote(engine, version, now=NOW):
     with transaction(engine) as conn:
-        versions.promote(conn, version, by="ann", now=now)
+        model_versions.promote(conn, version, by="ann", now=now)
 
 
 def _roll_back(engine, name="shop", now=NOW):
     with transaction(engine) as conn:
-        return versions.roll_back(conn, name, by="bob", now=now)
+        return model_versions.roll_back(conn, name, by="bob", now=now)
 
 
 def _find(engine, spec):
     with reading(engine) as conn:
-        return versions.find(conn, spec)
+        return model_versions.find(conn, spec)
 
 
 def _states(engine):
     with reading(engine) as conn:
-        return {str(version): version.state for version in versions.listed(conn)}
+        return {str(version): version.state for version in model_versions.listed(conn)}
 
 
 def test_versions_of_a_name_are_numbered_from_1(engine):
@@ -128,17 +128,17 @@ def test_the_only_production_version_is_what_workers_answer_with(engine):
     built_version(engine, "bank")
     _promote(engine, built_version(engine, "shop"))
     with reading(engine) as conn:
-        assert str(versions.only_production(conn)) == "shop@1"
+        assert str(model_versions.only_production(conn)) == "shop@1"
 
 
 def test_without_a_production_version_the_error_says_what_to_do(engine):
     built_version(engine)
     with reading(engine) as conn, pytest.raises(ModelUnknown, match="answermill model build"):
-        versions.only_production(conn)
+        model_versions.only_production(conn)
 
 
 def test_with_several_production_versions_the_error_names_them(engine):
     for name in ("bank", "shop"):
         _promote(engine, built_version(engine, name))
     with reading(engine) as conn, pytest.raises(ModelUnknown, match=r"\(bank, shop\): set"):
-        versions.only_production(conn)
+        model_versions.only_production(conn)

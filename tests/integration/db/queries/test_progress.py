@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from db import batches, failures
-from db.entities import Status
+from core.domain.result import Status
+from db.queries import batches, retries
 from db.session import reading, transaction
 from tests.factories import (
     NOW,
@@ -78,7 +78,7 @@ def test_progress_adds_up_while_a_partly_retried_job_is_split(engine):
     with transaction(engine) as conn:
         batches.close_finished(conn, NOW)
         batches.reopen(conn, batch.id)
-        assert failures.retry(conn, batch, [Status.FAILED], limit=9, now=NOW) == 2
+        assert retries.retry(conn, batch, [Status.FAILED], limit=9, now=NOW) == 2
     assert (_progress(engine, batch).queued, _progress(engine, batch).final) == (2, 3)
     for _ in range(2):
         fail(engine, running_job(engine, batch))

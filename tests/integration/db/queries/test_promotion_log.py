@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from db import promotions, versions
-from db.entities import InForce, MoveKind, Note, VersionState
-from db.errors import ModelUnknown, PromotionRefused
+from core.domain.model_version import InForce, MoveKind, Note, VersionState
+from core.errors import ModelUnknown, PromotionRefused
+from db.queries import model_versions, promotion_log
 from db.session import reading, transaction
 from db.tables import model_versions as t
 from tests.factories import NOW, built_version, later, promoted_version
@@ -27,29 +27,31 @@ def shop(engine):
 
 def _canary(engine, version, share=0.25, **values):
     with transaction(engine) as conn:
-        versions.begin_canary(conn, version, share, **{"by": "ann", "now": later(1), **values})
+        model_versions.begin_canary(
+            conn, version, share, **{"by": "ann", "now": later(1), **values}
+        )
 
 
 def _withdraw(engine, name="shop"):
     with transaction(engine) as conn:
-        return versions.withdraw_canary(conn, name, by="bob", now=later(2))
+        return model_versions.withdraw_canary(conn, name, by="bob", now=later(2))
 
 
 def _in_force(engine, spec=None):
     with reading(engine) as conn:
-        found = versions.in_force(conn, spec)
+        found = model_versions.in_force(conn, spec)
     return str(found.version), found.canary and str(found.canary)
 
 
 def _history(engine, version):
     with reading(engine) as conn:
-        found = promotions.history(conn, version)
+        found = promotion_log.history(conn, version)
     return [(move.kind, move.version, move.previous_version, move.by) for move in found]
 
 
 def _state(engine, spec):
     with reading(engine) as conn:
-        return versions.find(conn, spec).state
+        return model_versions.find(conn, spec).state
 
 
 def test_a_canary_is_in_force_beside_production(engine, shop):
@@ -57,19 +59,21 @@ def test_a_canary_is_in_force_beside_production(engine, shop):
     for spec in (None, "shop"):
         assert _in_force(engine, spec) == ("shop@1", "shop@2")
     with reading(engine) as conn:
-        assert versions.in_force(conn, "shop").canary.canary_share == 0.25
-        assert versions.in_force(conn, "shop@1") == InForce(versions.find(conn, "shop@1"))
+        assert model_versions.in_force(conn, "shop").canary.canary_share == 0.25
+        assert model_versions.in_force(conn, "shop@1") == InForce(
+            model_versions.find(conn, "shop@1")
+        )
     assert _in_force(engine, "shop@2") == ("shop@2", None)
 
 
 def test_a_canary_ends_in_production(engine, shop):
     _canary(engine, shop[1])
     with transaction(engine) as conn:
-        versions.promote(conn, shop[1], by="ann", now=later(2))
+        model_versions.promote(conn, shop[1], by="ann", now=later(2))
     assert _in_force(engine) == ("shop@2", None)
     assert _state(engine, "shop@1") is VersionState.RETIRED
     with reading(engine) as conn:
-        assert versions.find(conn, "shop").canary_share is None
+        assert model_versions.find(conn, "shop").canary_share is None
 
 
 def test_a_canary_that_is_withdrawn_leaves_production_alone(engine, shop):
@@ -83,7 +87,7 @@ def test_a_canary_that_is_withdrawn_leaves_production_alone(engine, shop):
 def test_a_canary_is_nothing_to_roll_back_to(engine, shop):
     _canary(engine, shop[1])
     with transaction(engine) as conn, pytest.raises(ModelUnknown, match="no earlier version"):
-        versions.roll_back(conn, "shop", by="bob", now=later(2))
+        model_versions.roll_back(conn, "shop", by="bob", now=later(2))
     assert _in_force(engine) == ("shop@1", "shop@2")
 
 
@@ -91,13 +95,13 @@ def test_the_share_of_a_canary_can_be_changed(engine, shop):
     _canary(engine, shop[1], 0.05)
     _canary(engine, shop[1], 0.5)
     with reading(engine) as conn:
-        assert versions.in_force(conn, "shop").canary.canary_share == 0.5
+        assert model_versions.in_force(conn, "shop").canary.canary_share == 0.5
 
 
 def test_a_canary_survives_the_promotion_of_another_version(engine, shop):
     _canary(engine, shop[1])
     with transaction(engine) as conn:
-        versions.promote(conn, shop[2], by="ann", now=later(2))
+        model_versions.promote(conn, shop[2], by="ann", now=later(2))
     assert _in_force(engine) == ("shop@3", "shop@2")
 
 
@@ -117,11 +121,11 @@ def test_every_move_is_kept_with_who_and_why(engine, shop):
     gate = {"margin": 0.01, "compared": [{"figure": "accuracy", "candidate": 0.9}]}
     with transaction(engine) as conn:
         note = Note(forced=True, reason="a new law", gate=gate)
-        versions.promote(conn, shop[1], by="ann", now=later(1), note=note)
+        model_versions.promote(conn, shop[1], by="ann", now=later(1), note=note)
     _canary(engine, shop[2], 0.05, now=later(2))
     _withdraw(engine)
     with transaction(engine) as conn:
-        versions.roll_back(conn, "shop", by="bob", now=later(3))
+        model_versions.roll_back(conn, "shop", by="bob", now=later(3))
 
     assert _history(engine, shop[0]) == [
         (MoveKind.PROMOTED, 1, None, "test"),
@@ -133,10 +137,10 @@ def test_every_move_is_kept_with_who_and_why(engine, shop):
         (MoveKind.CANARY_WITHDRAWN, 3, 2, "bob"),
     ]
     with reading(engine) as conn:
-        promoted = promotions.history(conn, shop[0])[1]
+        promoted = promotion_log.history(conn, shop[0])[1]
         assert (promoted.forced, promoted.reason, promoted.gate) == (True, "a new law", gate)
         assert (promoted.name, promoted.at, promoted.share) == ("shop", later(1), None)
-        begun, _ = promotions.history(conn, shop[2])
+        begun, _ = promotion_log.history(conn, shop[2])
         assert (begun.share, begun.forced, begun.gate) == (0.05, False, None)
 
 
@@ -145,7 +149,7 @@ def test_a_move_that_is_refused_is_not_kept(engine, shop):
     with pytest.raises(PromotionRefused):
         _canary(engine, shop[0])
     with pytest.raises(ModelUnknown), transaction(engine) as conn:
-        versions.roll_back(conn, "shop", by="bob", now=NOW)
+        model_versions.roll_back(conn, "shop", by="bob", now=NOW)
     assert _history(engine, shop[0]) == before
 
 
@@ -162,7 +166,7 @@ def test_two_who_promote_at_once_do_so_one_after_the_other(engine, shop):
         for _ in range(10):
             begin.wait(10)
             with transaction(engine) as conn:
-                versions.promote(conn, version, by="ann", now=NOW)
+                model_versions.promote(conn, version, by="ann", now=NOW)
 
     with ThreadPoolExecutor(2) as both:
         for done in [both.submit(promote, version) for version in shop[1:]]:

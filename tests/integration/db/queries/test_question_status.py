@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from db import batches, failures, jobs
-from db.entities import BatchState, Status
+from core.domain.batch import BatchState
+from core.domain.result import Status
+from db.queries import batches, jobs, retries
 from db.session import reading, transaction
 from db.tables import question_status
 from tests.factories import (
@@ -76,5 +77,5 @@ def test_status_of_a_retried_question_is_queued_again(engine):
     batch = stored_batch(engine, 2)
     finish(engine, running_job(engine, batch), [result(1), result(2, Status.FAILED)])
     with transaction(engine) as conn:
-        failures.retry(conn, batch, [Status.FAILED], limit=1, now=NOW)
+        retries.retry(conn, batch, [Status.FAILED], limit=1, now=NOW)
     assert _status(engine, batch) == {1: "answered", 2: "queued"}

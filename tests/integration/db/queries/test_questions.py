@@ -8,9 +8,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from db import batches
-from db.entities import BatchState, JobState, Lane
-from db.errors import BatchClosed
+from core.domain.batch import BatchState, Lane
+from core.domain.job import JobState
+from core.errors import BatchClosed
+from db.queries import batches
+from db.queries.questions import append
 from db.session import reading, transaction
 from db.tables import questions as q
 from tests.factories import (
@@ -51,7 +53,7 @@ _awkward = [
 def _append(engine, batch, asked, **values):
     with transaction(engine) as conn:
         filled = {"job_size": 2, "sent": True, "now": NOW, **values}
-        return batches.append(conn, batch, asked, **filled)
+        return append(conn, batch, asked, **filled)
 
 
 def _found(engine, batch):

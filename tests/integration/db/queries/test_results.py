@@ -6,10 +6,11 @@ from datetime import timedelta, timezone
 import pytest
 import sqlalchemy as sa
 
-from db import results
-from db.config import Settings
-from db.entities import RunnerUp, Status
-from db.session import open_engine, reading, transaction
+from core.domain.result import RunnerUp, Status
+from core.settings.settings import Settings
+from db.engine import open_engine
+from db.queries import results
+from db.session import reading, transaction
 from tests.factories import (
     NOW,
     all_results,

@@ -6,9 +6,11 @@ import threading
 
 import pytest
 
-from db import batches, failures, jobs, results
-from db.entities import BatchState, Status
-from db.session import open_engine, reading, transaction
+from core.domain.batch import BatchState
+from core.domain.result import Status
+from db.engine import open_engine
+from db.queries import batches, jobs, results, retries
+from db.session import reading, transaction
 from tests.factories import (
     NOW,
     all_results,
@@ -84,7 +86,7 @@ def test_a_poller_sees_the_result_of_a_retry(engine, other_engine, retried):
     with transaction(engine) as conn:
         batches.close_finished(conn, NOW)
         batches.reopen(conn, batch.id)
-        failures.retry(conn, batch, [Status.FAILED], limit=1, now=NOW)
+        retries.retry(conn, batch, [Status.FAILED], limit=1, now=NOW)
     finish(engine, running_job(engine, batch), [result(retried)])
     poller.drain()
     assert poller.seen == [1, 2, retried]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from db import failures
-from db.entities import Status
+from core.domain.result import Status
+from db.queries import retries
 from db.session import reading, transaction
 from tests.factories import (
     all_results,
@@ -46,7 +46,7 @@ def batch(engine):
 
 def _retry(engine, batch, only, limit=100):
     with transaction(engine) as conn:
-        return failures.retry(
+        return retries.retry(
             conn, batch, [Status.FAILED], limit=limit, now=later(100), since=later(50), only=only
         )
 
@@ -63,13 +63,13 @@ def _retry(engine, batch, only, limit=100):
     ],
 )
 def test_the_class_of_an_error_is_what_stands_before_its_first_colon(error, told):
-    assert failures.error_class(error) == told
+    assert retries.error_class(error) == told
 
 
 def test_what_failed_is_counted_by_class_the_most_frequent_first(engine, batch):
     stored_batch(engine, 2, name="other")
     with reading(engine) as conn:
-        found = failures.classes(conn, batch.id)
+        found = retries.classes(conn, batch.id)
     assert found == {
         "RuntimeError": 3,
         "Runtime": 1,
@@ -85,7 +85,7 @@ def test_a_question_that_is_given_up_is_counted(engine):
     batch = stored_batch(engine, 1)
     fail(engine, running_job(engine, batch), "MemoryError: 1 GB", attempts=1)
     with reading(engine) as conn:
-        assert failures.classes(conn, batch.id) == {"MemoryError": 1}
+        assert retries.classes(conn, batch.id) == {"MemoryError": 1}
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_question_that_is_given_up_is_counted(engine):
 )
 def test_one_class_runs_again_and_all_else_stays(only, positions, engine, batch):
     with reading(engine) as conn:
-        assert failures.count(conn, batch.id, [Status.FAILED], only) == len(positions)
+        assert retries.count(conn, batch.id, [Status.FAILED], only) == len(positions)
     assert _retry(engine, batch, only) == len(positions)
     kept = sorted(row.position for row in all_results(engine, batch))
     assert kept == [n for n in range(1, 11) if n not in positions]

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from db import batches
-from db.entities import BatchState, Status
-from db.errors import BatchClosed, BatchUnknown
+from core.domain.batch import BatchState
+from core.domain.result import Status
+from core.errors import BatchClosed, BatchUnknown
+from db.queries import batches
 from db.session import transaction
-from producer import cancel as module
-from producer.cancel import cancel
+from producer.batches import cancel as module
+from producer.batches.cancel import cancel
 from tests.factories import (
     NOW,
     all_results,

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from db import batches
-from db.entities import BatchState, Lane, Status
-from db.errors import BatchClosed, BatchUnknown, BrokerAway, SystemFull
+from broker.client import open_broker
+from core.domain.batch import BatchState, Lane
+from core.domain.result import Status
+from core.errors import BatchClosed, BatchUnknown, BrokerAway, SystemFull
+from db.queries import batches
 from db.session import reading, transaction
-from producer import retry as module
-from producer.broker import open_broker
-from producer.cancel import cancel
-from producer.retry import retry, would_retry
+from producer.batches import retry as module
+from producer.batches.cancel import cancel
+from producer.batches.retry import retry, would_retry
 from tests.factories import NOW, all_results, finish, job_rows, result, running_job, stored_batch
 
 ENDS = {

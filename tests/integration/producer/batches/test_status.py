@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from db import batches
-from db.entities import Lane, Status
-from db.errors import BatchUnknown
+from core.domain.batch import Lane
+from core.domain.result import Status
+from core.errors import BatchUnknown
+from db.queries import batches
 from db.session import transaction
-from producer import status
-from producer.status import newest, standing, watch
+from producer.batches import status
+from producer.batches.status import newest, standing, watch
 from tests.factories import (
     NOW,
     claimed,

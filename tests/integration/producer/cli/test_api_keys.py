@@ -5,10 +5,12 @@ import json
 import pytest
 import sqlalchemy as sa
 
-from db import keys, terminal
-from db.session import DatabaseClock, reading
+from core import console
+from db.clock import DatabaseClock
+from db.queries import api_keys
+from db.session import reading
 from db.tables import audit
-from producer.keys_cli import app
+from producer.cli.api_keys import app
 
 
 @pytest.fixture
@@ -16,7 +18,7 @@ def am(environment, capfd):  # noqa: ARG001 - set before it runs
     """Run `keys` with these words: exit status, standard output, standard error."""
 
     def am(*words: str) -> tuple[int, str, str]:
-        status = terminal.run(app, ["keys", *words])
+        status = console.run(app, ["keys", *words])
         captured = capfd.readouterr()
         return status, captured.out, captured.err
 
@@ -29,7 +31,7 @@ def opens(engine):
 
     def opens(secret: str) -> bool:
         with reading(engine) as conn:
-            return keys.find(conn, secret.strip(), DatabaseClock(engine)()) is not None
+            return api_keys.find(conn, secret.strip(), DatabaseClock(engine)()) is not None
 
     return opens
 

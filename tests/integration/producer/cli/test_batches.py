@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from db import batches
-from db.entities import Lane, Status
+from core.domain.batch import Lane
+from core.domain.result import Status
+from db.queries import batches
 from db.session import reading, transaction
 from tests.factories import NOW, answer, finish, result, running_job, stored_batch
 

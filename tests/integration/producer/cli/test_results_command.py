@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from producer import export
+from producer.results import export
 from tests.factories import all_results, finish, partly_final_batch, running_job
 
 KEYS = ["ticket-1", "ticket-2", "ticket-3"]

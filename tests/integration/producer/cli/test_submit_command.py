@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from db import queues
-from db.errors import BrokerAway
-from producer import submission
+from broker import lanes
+from core.errors import BrokerAway
+from producer.cli import submit_command
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def ctrl_c(monkeypatch):
 
             yield show
 
-        monkeypatch.setattr(submission, "bar", bar)
+        monkeypatch.setattr(submit_command, "bar", bar)
 
     return ctrl_c
 
@@ -82,7 +82,7 @@ def test_another_batch_of_that_name_is_not_counted_as_ours(cli, write, monkeypat
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(submission, "submit", interrupted)
+    monkeypatch.setattr(submit_command, "submit", interrupted)
     told = cli("submit", write("august.csv", 5), "--name", "july")[2]
     assert told.startswith("answermill: interrupted; 0 of 5 questions are stored")
 
@@ -93,7 +93,7 @@ def test_redis_away_is_told_once_with_what_happens_to_the_questions(
     def away(*_):
         raise BrokerAway("redis://example", "gone")
 
-    monkeypatch.setattr(queues, "send", away)
+    monkeypatch.setattr(lanes, "send", away)
     status, out, err = cli("submit", write("july.csv", 9))
     assert status == 0
     assert out.endswith(": 9 questions submitted\n")

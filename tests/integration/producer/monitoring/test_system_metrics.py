@@ -14,14 +14,18 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from db import config, queues, workers
-from db.entities import BatchState, Lane, Status
-from db.messages import AnswerJob
-from db.session import DatabaseClock, transaction
+from broker import lanes
+from broker.client import open_broker
+from core.domain.batch import BatchState, Lane
+from core.domain.replica import Worker, WorkerState
+from core.domain.result import Status
+from core.messages import AnswerJob
+from core.settings import load
+from db.clock import DatabaseClock
+from db.queries import replicas
+from db.session import transaction
 from db.tables import batches as b
-from db.workers import Worker, WorkerState
-from producer.broker import open_broker
-from producer.metrics import SystemCollector
+from producer.monitoring.system_metrics import SystemCollector
 from tests.factories import (
     NOW,
     built_version,
@@ -33,7 +37,7 @@ from tests.factories import (
     stored_batch,
 )
 
-DOCS = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
+DOCS = Path(__file__).parents[4] / "docs" / "reference" / "metrics.md"
 
 
 def _samples(text):
@@ -108,7 +112,7 @@ def test_workers_and_the_versions_in_force_are_told(engine, scraped):
     promoted_version(engine)
     built_version(engine, digest="d2")
     with transaction(engine) as conn:
-        workers.report(conn, worker)
+        replicas.report(conn, worker)
     told = scraped()
     assert told["answermill_worker_info", "shop@1", "paused", "host/1/0"] == 1
     assert told["answermill_worker_silent_seconds", "host/1/0"] == pytest.approx(100, abs=30)
@@ -119,7 +123,7 @@ def test_workers_and_the_versions_in_force_are_told(engine, scraped):
 
 def test_redis_tells_its_messages_and_its_memory(client, settings, scraped):
     messages = [AnswerJob(job=n, batch=1, lane=Lane.BULK, size=1) for n in range(1, 4)]
-    queues.send(client, messages, settings)
+    lanes.send(client, messages, settings)
     told = scraped()
     assert told["answermill_redis_messages", "bulk"] == 3
     assert told["answermill_redis_messages", "interactive"] == 0
@@ -130,7 +134,7 @@ def test_redis_tells_its_messages_and_its_memory(client, settings, scraped):
 def test_redis_away_is_told_and_leaves_the_rest(engine, settings, scraped):
     stored_batch(engine, 4)
     away = settings.model_copy(
-        update={"broker_url": config.load(broker_url="redis://127.0.0.1:1").broker_url}
+        update={"broker_url": load.load(broker_url="redis://127.0.0.1:1").broker_url}
     )
     with open_broker(away) as client:
         told = scraped(client, away)

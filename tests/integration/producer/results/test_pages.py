@@ -4,12 +4,12 @@ from itertools import chain
 
 import pytest
 
-from db import batches
-from db.entities import Status
-from db.errors import BatchUnknown
+from core.domain.result import Status
+from core.errors import BatchUnknown
+from db.queries import batches
 from db.session import transaction
-from producer import results
-from producer.results import pages
+from producer.results import pages as results
+from producer.results.pages import pages
 from tests.factories import NOW, finish, partly_final_batch, running_job
 
 

@@ -6,13 +6,14 @@ import json
 
 import pytest
 
-from db import batches
-from db.entities import BatchState, Lane
-from db.errors import BatchTooLarge, SystemFull
-from db.session import DatabaseClock, reading
-from producer import room
-from producer.ask import ask
-from producer.room import Room, WhenFull
+from core.domain.batch import BatchState, Lane
+from core.errors import BatchTooLarge, SystemFull
+from db.clock import DatabaseClock
+from db.queries import batches
+from db.session import reading
+from producer.submission import admission
+from producer.submission.admission import Room, WhenFull
+from producer.submission.ask import ask
 from tests.factories import NOW, finish, running_job, stored_batch
 
 COUNT = 9  # slices of 4, 4 and 1
@@ -20,7 +21,7 @@ COUNT = 9  # slices of 4, 4 and 1
 
 @pytest.fixture(autouse=True)
 def _measured_each_time(monkeypatch):
-    monkeypatch.setattr(room, "_MEASURED_EVERY", 0.001)
+    monkeypatch.setattr(admission, "_MEASURED_EVERY", 0.001)
 
 
 @pytest.fixture
@@ -169,7 +170,7 @@ def test_the_command_line_says_when_to_retry_with_the_status_of_a_service_away(
 def test_the_command_line_waits_unless_told_otherwise(cli, write, limited, engine, monkeypatch):
     limited(max_waiting_bulk=12)
     cli("submit", write("july.csv", COUNT), "--name", "july")
-    monkeypatch.setattr(room.time, "sleep", lambda _: _work(engine, "july", 1))
+    monkeypatch.setattr(admission.time, "sleep", lambda _: _work(engine, "july", 1))
     status, out, err = cli("submit", write("june.csv", 4), "--json")
     assert (status, json.loads(out)["questions"]) == (0, 4)
     assert err == (

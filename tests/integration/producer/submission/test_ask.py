@@ -4,12 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from db import batches
-from db.entities import BatchState, Lane, Status
-from db.errors import BrokerAway, SourceInvalid
+from broker.client import open_broker
+from core.domain.batch import BatchState, Lane
+from core.domain.result import Status
+from core.errors import BrokerAway, SourceInvalid
+from db.queries import batches
 from db.session import reading
-from producer.ask import ask
-from producer.broker import Sender, open_broker
+from producer.submission.ask import ask
+from producer.submission.dispatch import Sender
 from tests.factories import finish, job_rows, result, running_job
 
 NOW = timedelta(0)

@@ -8,11 +8,11 @@ import json
 import pytest
 import sqlalchemy as sa
 
-from db.entities import Question
+from core.domain.batch import Question
 from db.session import reading
-from producer import openai_files
-from producer.append import append, open_batch
-from producer.ask import put
+from producer.openai import files as openai_files
+from producer.submission.append import append, open_batch
+from producer.submission.ask import put
 from tests.factories import raw
 
 EMAIL, PHONE, CARD = "jane.doe@example.com", "13812345678", "4111 1111 1111 1111"

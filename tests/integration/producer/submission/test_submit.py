@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from db.entities import Lane
-from db.errors import NameInvalid, SourceChanged
+from core.domain.batch import Lane
+from core.errors import NameInvalid, SourceChanged
 from tests.factories import job_rows
 
 COUNT = 9  # slices of 4, 4 and 1

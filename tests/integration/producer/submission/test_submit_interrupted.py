@@ -9,11 +9,12 @@ import sys
 
 import pytest
 
-from db import batches
-from db.entities import BatchState
-from db.errors import BatchClosed, SourceChanged, SourceInvalid
+from core.domain.batch import BatchState
+from core.errors import BatchClosed, SourceChanged, SourceInvalid
+from db.queries import batches
+from db.queries import questions as question_rows
 from db.session import reading, transaction
-from producer.broker import Sender
+from producer.submission.dispatch import Sender
 
 COUNT = 9  # slices of 4, 4 and 1
 
@@ -50,18 +51,18 @@ def test_killed_at_a_slice_and_run_again_it_has_every_question_once(
 def test_killed_before_a_commit_it_stored_nothing_of_the_slice(
     submitted, write, stored, all_there_once, monkeypatch
 ):
-    append = batches.append
+    append = question_rows.append
 
     def killed(conn, batch, questions, **values):
         append(conn, batch, questions, **values)
         if questions[0].position > 1:
             raise Killed
 
-    monkeypatch.setattr(batches, "append", killed)
+    monkeypatch.setattr(question_rows, "append", killed)
     with pytest.raises(Killed):
         submitted(write("july.csv", COUNT))
     assert stored() == (1, 4, 2)
-    monkeypatch.setattr(batches, "append", append)
+    monkeypatch.setattr(question_rows, "append", append)
     all_there_once(submitted(write("july.csv", COUNT)).batch.id, COUNT)
 
 
@@ -87,8 +88,10 @@ def test_kill_minus_9_and_the_same_again_has_every_question_once(
 ):
     path = write("july.csv", COUNT)
     code = (
-        "import os, sys; from db.config import load; from producer.services import both;"
-        "from producer.source import check, opened; from producer.submit import submit\n"
+        "import os, sys; from core.settings.load import load; "
+        "from producer.connections import both; "
+        "from producer.question_files.question_file import check, opened; "
+        "from producer.submission.submit import submit\n"
         "with both(load()) as (engine, client), opened(sys.argv[1]) as source:\n"
         "    submit(engine, client, load(), check(source),\n"
         "           on_progress=lambda n: n == 4 and os.kill(os.getpid(), 9))"

@@ -12,12 +12,13 @@ import pytest
 from flask import has_request_context
 from sqlalchemy import event
 
-from db import batches, keys
-from db.keys import Scope
-from db.session import DatabaseClock, reading, transaction
-from producer.broker import Sender
+from core.domain.api_key import Scope
+from db.clock import DatabaseClock
+from db.queries import api_keys, batches
+from db.session import reading, transaction
+from producer.submission.dispatch import Sender
 from producer.web.app import create_app
-from producer.web.surroundings import surround
+from producer.web.context import surround
 from tests.factories import finish, result, running_job
 
 
@@ -49,11 +50,11 @@ def key(engine):
     """Make a key that opens these scopes; return its secret."""
 
     def key(*scopes: Scope, name: str | None = None, expires_at=None) -> str:
-        secret = keys.new_secret()
+        secret = api_keys.new_secret()
         now = DatabaseClock(engine)()
         name = name or "-".join(scopes)
         with transaction(engine) as conn:
-            keys.create(conn, name, secret, scopes, expires_at=expires_at, now=now)
+            api_keys.create(conn, name, secret, scopes, expires_at=expires_at, now=now)
         return secret
 
     return key

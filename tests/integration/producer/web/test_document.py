@@ -8,9 +8,9 @@ import schemathesis
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from db.keys import Scope
-from producer.web import events
-from producer.web.waiting import Waiting
+from core.domain.api_key import Scope
+from producer.web.live import server_sent_events
+from producer.web.live.long_polling import Waiting
 from tests.factories import partly_final_batch
 
 DOCUMENT = "/v1/docs/openapi.json"
@@ -22,7 +22,7 @@ def document(front, engine, monkeypatch):
     """The document of a front that knows a batch, and in which nobody waits."""
     partly_final_batch(engine, 6)
     monkeypatch.setattr(Waiting, "wait", lambda *_: False)
-    monkeypatch.setattr(events, "LIFE_SECONDS", 0.0)
+    monkeypatch.setattr(server_sent_events, "LIFE_SECONDS", 0.0)
     return schemathesis.openapi.from_wsgi(DOCUMENT, front)
 
 

@@ -10,14 +10,16 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from db import batches, config, deliveries, failures, jobs, pruning
-from db.deliveries import BACKOFF
-from db.entities import BatchState, Status
-from db.errors import DeliveryUnknown, WebhookInvalid
+from core.domain.batch import BatchState
+from core.domain.result import Status
+from core.errors import DeliveryUnknown, WebhookInvalid
+from core.settings import settings as config
+from db.queries import batches, jobs, retention, retries, webhook_deliveries
+from db.queries.webhook_deliveries import BACKOFF
 from db.session import reading, transaction
 from db.tables import deliveries as d
-from producer import deliver
-from producer.deliver import Sender, deliver_due
+from producer.webhooks import delivery
+from producer.webhooks.delivery import Sender, deliver_due
 from tests.factories import NOW, finish, result, running_job, stored_batch
 from tests.receiver import receiving
 
@@ -74,7 +76,7 @@ def only(engine):
     def only():
         with reading(engine) as conn:
             (row,) = conn.execute(sa.select(d))
-            (found,) = deliveries.of_batch(conn, row.batch_id)
+            (found,) = webhook_deliveries.of_batch(conn, row.batch_id)
             return found
 
     return only
@@ -156,7 +158,7 @@ def test_a_receiver_that_is_gone_for_good_is_left_alone(ended, sender, receiver,
 def test_what_a_process_took_with_it_is_sent_by_the_next(ended, engine, sender, receiver, clock):
     ended()
     with transaction(engine) as conn:
-        assert len(deliveries.claim_due(conn, NOW, 8)) == 1  # and dies
+        assert len(webhook_deliveries.claim_due(conn, NOW, 8)) == 1  # and dies
     clock.now += BACKOFF[0]
     assert (deliver_due(sender), len(receiver.came)) == (1, 1)
 
@@ -174,20 +176,20 @@ def test_nobody_inside_the_network_is_called_unless_that_is_allowed(
 def test_a_message_is_sent_again_on_demand(ended, engine, sender, receiver, only):
     batch = ended()
     deliver_due(sender)
-    again = deliver.replay(engine, str(batch.id), only().id)
+    again = delivery.replay(engine, str(batch.id), only().id)
     assert again.state == "waiting"
     sender.clock.now = again.next_at
     deliver_due(sender)
     assert len({headers["webhook-id"] for _, headers, _ in receiver.came}) == 1
     assert len(receiver.came) == 2
     with pytest.raises(DeliveryUnknown):
-        deliver.replay(engine, str(batch.id), only().id + 1)
+        delivery.replay(engine, str(batch.id), only().id + 1)
 
 
 def test_a_batch_that_ends_again_after_a_retry_tells_that_too(ended, engine, sender, receiver):
     batch = ended()
     with transaction(engine) as conn:
-        failures.retry(conn, batch, [Status.HANDED_OFF], limit=9, now=NOW)
+        retries.retry(conn, batch, [Status.HANDED_OFF], limit=9, now=NOW)
     finish(engine, running_job(engine, batch), [result(2)])
     with transaction(engine) as conn:
         batches.close_finished(conn, NOW)
@@ -218,7 +220,7 @@ def test_submit_takes_an_address_and_looks_at_it_first(submitted, write, engine,
 def test_who_prunes_a_batch_prunes_its_messages(ended, engine, sender):
     batch = ended()
     with transaction(engine) as conn:
-        assert pruning.mark(conn, [batch.id], NOW + timedelta(days=1)) == [batch.id]
-        pruning.delete(conn, [batch.id])
+        assert retention.mark(conn, [batch.id], NOW + timedelta(days=1)) == [batch.id]
+        retention.delete(conn, [batch.id])
         assert conn.scalar(sa.select(sa.func.count()).select_from(d)) == 0
     assert deliver_due(sender) == 0

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from db import queues, versions
-from db.config import load
-from db.errors import StackRunning
+from broker import ownership
+from broker.client import open_broker
+from core.errors import StackRunning
+from core.settings.load import load
+from db.queries import model_versions
 from db.session import transaction
 from db.tables import REVISION
-from producer.broker import open_broker
-from stack.cli import main
+from stack.main import main
 from tests import factories
 
 
@@ -48,7 +49,7 @@ def test_check_tells_of_a_canary(run, database_url, engine, home):
     for bundle in ("d1", "d2"):
         (home / "models" / "shop" / bundle).mkdir(parents=True)
     with transaction(engine) as conn:
-        versions.begin_canary(conn, second, 0.05, by="test", now=factories.NOW)
+        model_versions.begin_canary(conn, second, 0.05, by="test", now=factories.NOW)
     told = "\n".join(run("check", database_url=database_url)[1])
     assert "workers would answer with shop@1, 5.0% of the jobs with shop@2" in told
 
@@ -99,7 +100,7 @@ def test_check_tells_of_another_stack_on_the_same_redis(run, database_url, engin
     factories.promoted_version(engine)
     settings = load(broker_url=redis_url)
     other = open_broker(settings)
-    queues.own(other, settings, "postgresql:another")
+    ownership.own(other, settings, "postgresql:another")
     other.close()
     status, lines, _ = run("check", database_url=database_url, broker_url=redis_url)
     assert status == 2
@@ -189,7 +190,7 @@ def up(run, database_url, engine, monkeypatch):
             raise StackRunning(settings.home)
 
         factories.promoted_version(engine)
-        monkeypatch.setattr("stack.embedded.running", running)
+        monkeypatch.setattr("stack.local.supervisor.running", running)
         assert run("up", database_url=database_url, model=model)[0] == 2
         return seen[0]
 

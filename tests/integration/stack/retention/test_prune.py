@@ -8,21 +8,23 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from db import batches, files, pruning
-from db.entities import BatchState, Lane, Status
-from db.errors import BatchUnknown, FileUnknown, LeaseLost
-from db.files import File, Order
-from db.session import DatabaseClock, reading, transaction
+from broker.client import open_broker
+from core.domain.batch import BatchState, Lane
+from core.domain.result import Status
+from core.errors import BatchUnknown, FileUnknown, LeaseLost
+from db.clock import DatabaseClock
+from db.queries import batches, retention, uploaded_files
+from db.queries.uploaded_files import File, Order
+from db.session import reading, transaction
 from db.tables import batches as b
 from db.tables import file_parts, jobs, questions, result_rows
 from db.tables import files as f
-from producer import results
-from producer.broker import open_broker
-from producer.openai_files import content
-from producer.results import pages
-from producer.retry import retry
-from stack.cli import main
-from stack.prune import prune, would_prune
+from producer.batches.retry import retry
+from producer.openai.files import content
+from producer.results import pages as results
+from producer.results.pages import pages
+from stack.main import main
+from stack.retention.prune import prune, would_prune
 from tests import factories
 from tests.factories import NOW, finish, job_rows, open_batch, running_job, stored_batch
 
@@ -165,7 +167,7 @@ def test_a_batch_that_runs_again_meanwhile_stays(engine, monkeypatch, settings_w
         finish(engine, job, factories.results_of(job, Status.FAILED))
     with transaction(engine) as conn:
         batches.close_finished(conn, NOW, batch.id)
-    look_up = pruning.finished
+    look_up = retention.finished
 
     def then_retried(conn, *words, **more):
         found = look_up(conn, *words, **more)
@@ -174,7 +176,7 @@ def test_a_batch_that_runs_again_meanwhile_stays(engine, monkeypatch, settings_w
                 retry(engine, client, settings_with_redis, str(batch.id), [Status.FAILED])
         return found
 
-    monkeypatch.setattr(pruning, "finished", then_retried)
+    monkeypatch.setattr(retention, "finished", then_retried)
     assert _prune(engine).amount.batches == 0
     assert _rows(engine, batch) == [1, 2, 4, 0]
     assert [row.state for row in job_rows(engine, batch)] == ["queued", "queued"]
@@ -242,11 +244,11 @@ def kept(engine):
     def kept(name, age, parts=20, *, complete=True):
         file = File(f"file-{name}", name, parts, DatabaseClock(engine)() - age)
         with transaction(engine) as conn:
-            files.begin(conn, file)
+            uploaded_files.begin(conn, file)
             for number in range(parts):
-                files.add_part(conn, file.id, number, b"x")
+                uploaded_files.add_part(conn, file.id, number, b"x")
             if complete:
-                files.complete(conn, file)
+                uploaded_files.complete(conn, file)
         return file
 
     return kept
@@ -254,7 +256,7 @@ def kept(engine):
 
 def _named(engine, file, name, now):
     with transaction(engine) as conn:
-        files.order(conn, Order(name, file.id, "/v1/responses", None, now))
+        uploaded_files.order(conn, Order(name, file.id, "/v1/responses", None, now))
     return _ended(engine, 1, name=name, now=now)
 
 
@@ -290,7 +292,7 @@ def test_a_file_that_goes_is_not_half_read_nor_completed(engine, kept):
     with pytest.raises(FileUnknown):
         list(read)
     with pytest.raises(FileUnknown), transaction(engine) as conn:
-        files.complete(conn, upload)
+        uploaded_files.complete(conn, upload)
 
 
 def test_a_file_goes_in_steps_and_an_interruption_does_no_harm(engine, kept):
@@ -300,7 +302,7 @@ def test_a_file_goes_in_steps_and_an_interruption_does_no_harm(engine, kept):
     with reading(engine) as conn:
         left = conn.scalar(sa.select(sa.func.count()).select_from(file_parts))
         with pytest.raises(FileUnknown):
-            files.find(conn, "file-unused")
+            uploaded_files.find(conn, "file-unused")
     assert 0 < left < 20
     assert _prune(engine).amount.files == 1
     assert _files(engine) == set()
@@ -354,7 +356,7 @@ def test_ctrl_c_tells_how_to_go_on(run, engine, monkeypatch):
     def interrupted(*_words, **_more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pruning, "delete", interrupted)
+    monkeypatch.setattr(retention, "delete", interrupted)
     status, out, error = run("--older-than", "30d")
     assert (status, out) == (130, "")
     assert "0 questions and 0 files are deleted: the same command goes on" in error

@@ -7,25 +7,29 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
+from tests.integration.worker.jobs.test_runner import LEASE, Echo, quiet, states, texts
 
-from db import workers
-from db.entities import JobState, Lane
-from db.session import DatabaseClock, reading
+from core.domain.batch import Lane
+from core.domain.job import JobState
+from db.clock import DatabaseClock
+from db.queries import replicas
+from db.session import reading
 from tests.factories import job_rows, questions, queued_ids, stored_batch
-from tests.integration.worker.test_along import LEASE, Echo, quiet, states, texts
-from worker.along import Line
-from worker.answering import Desk
-from worker.attempts import Attempts
-from worker.breaker import Breaker
-from worker.following import Held
-from worker.leases import LeaseKeeper
-from worker.vitals import Vitals
+from worker.inference.model_watcher import Held
+from worker.jobs.attempt import Attempts
+from worker.jobs.context import JobContext
+from worker.jobs.runner import Line
+from worker.monitoring.heartbeat import Vitals
+from worker.recovery.circuit_breaker import Breaker
+from worker.recovery.leases import LeaseKeeper
 
 
 @pytest.fixture
 def replica(engine):
     clock = DatabaseClock(engine)
-    desk = Desk(engine, clock, LeaseKeeper(engine, clock, LEASE), "test/1", LEASE, 3, 100, window=4)
+    desk = JobContext(
+        engine, clock, LeaseKeeper(engine, clock, LEASE), "test/1", LEASE, 3, 100, window=4
+    )
 
     def replica(model, failures=3):
         @contextmanager
@@ -98,7 +102,7 @@ def test_a_replicas_row_names_the_job_taken_along_while_it_is_at_work(engine, re
     def look():
         here.vitals.report()
         with reading(engine) as conn:
-            seen.append(workers.on_host(conn, socket.gethostname())[0].job_id)
+            seen.append(replicas.on_host(conn, socket.gethostname())[0].job_id)
 
     model.at = {asked.text: look for asked in questions(12)[::4]}
     here.line.answer(queued_ids(engine, batch)[0], quiet)

@@ -10,18 +10,22 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from db import batches, jobs
-from db.entities import Answer, BatchState, Lane, Question, Status
-from db.errors import DatabaseAway
-from db.session import DatabaseClock, reading, transaction
+from core.domain.batch import BatchState, Lane, Question
+from core.domain.result import Answer, Status
+from core.errors import DatabaseAway
+from db.clock import DatabaseClock
+from db.queries import batches, job_failures, jobs
+from db.queries.questions import append
+from db.session import reading, transaction
 from db.tables import jobs as job_table
 from db.tables import results as visible
-from worker import answering, passes
-from worker.along import Line
-from worker.answering import Desk
-from worker.following import Held
-from worker.leases import LeaseKeeper
-from worker.passes import PassBudget
+from worker.inference import passes
+from worker.inference.model_watcher import Held
+from worker.inference.protocol import PassBudget
+from worker.jobs import answer, store
+from worker.jobs.context import JobContext
+from worker.jobs.runner import Line
+from worker.recovery.leases import LeaseKeeper
 
 LEASE = timedelta(seconds=30)
 
@@ -54,7 +58,7 @@ class Echo:
 @pytest.fixture
 def desk(engine):
     clock = DatabaseClock(engine)
-    return Desk(
+    return JobContext(
         engine=engine,
         clock=clock,
         keeper=LeaseKeeper(engine, clock, LEASE),
@@ -78,7 +82,7 @@ def submit(desk, texts, *, deadline=None, lane=Lane.BULK):
             deadline=deadline,
         )
         questions = [Question(n, f"key-{n}", text) for n, text in enumerate(texts, start=1)]
-        sent = batches.append(conn, batch, questions, job_size=1000, sent=True, now=now)
+        sent = append(conn, batch, questions, job_size=1000, sent=True, now=now)
         batches.seal(conn, batch, now)
     return batch, sent[0].job
 
@@ -92,7 +96,7 @@ def stored(engine, batch):
 
 
 def answer_job(desk, model, job, progress):
-    return Line(desk, partial(answering.answer, desk, Held(model))).answer(job, progress)
+    return Line(desk, partial(answer.answer, desk, Held(model))).answer(job, progress)
 
 
 def quiet(_done, _size):
@@ -175,7 +179,7 @@ def test_a_frozen_worker_that_wakes_up_writes_nothing(desk):
             later = desk.clock() + 2 * LEASE
             with transaction(desk.engine) as conn:
                 (lost,) = jobs.expired_leases(conn, later, 10)
-                jobs.fail(conn, lost, error="lost touch", attempts=3, now=later)
+                job_failures.fail(conn, lost, error="lost touch", attempts=3, now=later)
             answer_job(desk, Echo(version="other@2"), job, quiet)
             return super().decide(texts, embeddings)
 
@@ -206,7 +210,7 @@ def test_nothing_is_answered_after_its_deadline(desk):
 
 def test_a_database_that_goes_away_is_waited_for_and_burns_no_attempt(desk, monkeypatch):
     batch, job = submit(desk, ["a"])
-    real, calls = answering._store, []
+    real, calls = store._store, []
 
     def flaky(*args):
         calls.append(args)
@@ -214,7 +218,7 @@ def test_a_database_that_goes_away_is_waited_for_and_burns_no_attempt(desk, monk
             raise DatabaseAway("url", "gone")
         return real(*args)
 
-    monkeypatch.setattr(answering, "_store", flaky)
+    monkeypatch.setattr(store, "_store", flaky)
     answer_job(desk, Echo(), job, quiet)
 
     assert len(calls) == 3

@@ -11,17 +11,20 @@ from functools import partial
 import numpy as np
 import pytest
 
-from db import jobs
-from db.entities import Answer, JobState, Lane, Status
-from db.errors import DatabaseAway
-from db.session import DatabaseClock, transaction
+from core.domain.batch import Lane
+from core.domain.job import JobState
+from core.domain.result import Answer, Status
+from core.errors import DatabaseAway
+from db.clock import DatabaseClock
+from db.queries import job_failures, jobs
+from db.session import transaction
 from tests.factories import all_results, job_rows, question, questions, queued_ids, stored_batch
-from worker import answering
-from worker.along import Line
-from worker.answering import Desk
-from worker.following import Held
-from worker.leases import LeaseKeeper
-from worker.passes import PassBudget
+from worker.inference.model_watcher import Held
+from worker.inference.protocol import PassBudget
+from worker.jobs import answer, claim
+from worker.jobs.context import JobContext
+from worker.jobs.runner import Line
+from worker.recovery.leases import LeaseKeeper
 
 LEASE = timedelta(seconds=30)
 
@@ -57,12 +60,12 @@ class Echo:
 def desk(engine):
     clock = DatabaseClock(engine)
     keeper = LeaseKeeper(engine, clock, LEASE)
-    return Desk(engine, clock, keeper, "test/1", LEASE, 3, 100, window=4)
+    return JobContext(engine, clock, keeper, "test/1", LEASE, 3, 100, window=4)
 
 
 def line(desk, model, **values):
     values = {"together_seconds": 0, "calm_seconds": 0} | values
-    return Line(desk, partial(answering.answer, desk, Held(model)), **values)
+    return Line(desk, partial(answer.answer, desk, Held(model)), **values)
 
 
 def quiet(_done, _size):
@@ -96,7 +99,7 @@ def test_one_message_takes_the_whole_lane_along_and_the_rest_find_nothing(engine
 
 def test_a_job_that_is_taken_along_is_claimed_while_the_one_before_computes(engine, desk):
     batch = stored_batch(engine, texts("a", "b"), job_size=1, name="t")
-    lone = Desk(**{f: getattr(desk, f) for f in desk.__slots__} | {"window": 1})
+    lone = JobContext(**{f: getattr(desk, f) for f in desk.__slots__} | {"window": 1})
 
     def claimed():
         until(lambda: states(engine, batch) == ["running", "running"])
@@ -151,7 +154,7 @@ def test_an_interactive_question_goes_before_the_next_bulk_job(engine, desk):
 
 def test_before_the_last_bulk_job_of_a_message_interactive_questions_go_first(engine, desk):
     batch = stored_batch(engine, texts("a", "e"), job_size=1)
-    lone = Desk(**{f: getattr(desk, f) for f in desk.__slots__} | {"window": 1})
+    lone = JobContext(**{f: getattr(desk, f) for f in desk.__slots__} | {"window": 1})
 
     def ask():
         stored_batch(engine, texts("urgent"), name="ask", lane=Lane.INTERACTIVE)
@@ -204,7 +207,7 @@ def test_a_lease_that_is_lost_among_topped_up_jobs_loses_that_job_alone(engine, 
         with transaction(engine) as conn:
             late = desk.clock() + 2 * LEASE
             lost = next(x for x in jobs.expired_leases(conn, late, 9) if x.first_position == 2)
-            jobs.fail(conn, lost, error="lost touch", attempts=3, now=late)
+            job_failures.fail(conn, lost, error="lost touch", attempts=3, now=late)
 
     here = line(desk, Echo({"a": lose}))
     told = here.answer(queued_ids(engine, batch)[0], quiet)
@@ -221,7 +224,7 @@ def test_a_database_that_is_away_for_what_comes_next_does_not_stop_this_job(
     def away(*_):
         raise DatabaseAway("url", "gone")
 
-    monkeypatch.setattr(answering, "take_next", away)
+    monkeypatch.setattr(claim, "take_next", away)
     here = line(desk, Echo(), lanes=[Lane.BULK])
     assert here.answer(queued_ids(engine, batch)[0], quiet)["answered"] == 4
     assert states(engine, batch) == [JobState.DONE, JobState.QUEUED]
@@ -275,7 +278,7 @@ def test_once_an_interactive_question_came_jobs_are_claimed_together_no_longer(
 ):
     model, now = Echo(), [1_000.0]
     here = line(desk, model, calm_seconds=30)
-    monkeypatch.setattr("worker.along.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("worker.jobs.runner.time.monotonic", lambda: now[0])
 
     def passes(name):
         batch = stored_batch(engine, texts(*"abcdefgh"), job_size=2, name=name)

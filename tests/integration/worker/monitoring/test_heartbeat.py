@@ -12,15 +12,17 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from db import terminal, workers
-from db.entities import BatchState, Lane
-from db.session import DatabaseClock, reading, transaction
+from core import console
+from core.domain.batch import BatchState, Lane
+from core.domain.replica import WorkerState
+from db.clock import DatabaseClock
+from db.queries import replicas
+from db.session import reading, transaction
 from db.tables import batches as batch_table
-from db.workers import WorkerState
 from tests.factories import stored_batch
-from worker import health
 from worker.cli import app
-from worker.vitals import Vitals, name_of
+from worker.monitoring import health_check
+from worker.monitoring.heartbeat import Vitals, name_of
 
 HOST = socket.gethostname()
 STALL = timedelta(seconds=120)
@@ -54,7 +56,7 @@ def vitals(engine, clock):
 
 def rows(engine):
     with reading(engine) as conn:
-        return workers.on_host(conn, HOST)
+        return replicas.on_host(conn, HOST)
 
 
 def test_a_row_tells_what_the_replica_is_at(engine, vitals, clock):
@@ -83,14 +85,14 @@ def test_workers_of_this_host_that_ended_are_forgotten_and_others_kept(engine, v
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     with transaction(engine) as conn:
-        workers.report(conn, replace(row, name=name_of(HOST, ended.pid, 0)))
-        workers.report(conn, replace(row, name=name_of("other", ended.pid, 0), host="other"))
+        replicas.report(conn, replace(row, name=name_of(HOST, ended.pid, 0)))
+        replicas.report(conn, replace(row, name=name_of("other", ended.pid, 0), host="other"))
     one = vitals(slot=1)
     one.start()
     one.stop()
     assert len(rows(engine)) == 2
     with reading(engine) as conn:
-        assert len(workers.on_host(conn, "other")) == 1
+        assert len(replicas.on_host(conn, "other")) == 1
 
 
 def test_rows_of_workers_long_gone_do_not_pile_up(engine, vitals, clock):
@@ -102,7 +104,7 @@ def test_rows_of_workers_long_gone_do_not_pile_up(engine, vitals, clock):
 
 
 def test_no_worker_is_no_health(engine):
-    assert health.fault(engine, HOST, STALL) == f"no worker of {HOST} has been heard of"
+    assert health_check.fault(engine, HOST, STALL) == f"no worker of {HOST} has been heard of"
 
 
 def test_work_that_waits_for_another_lane_is_no_fault_of_this_worker(engine, vitals, clock):
@@ -111,12 +113,12 @@ def test_work_that_waits_for_another_lane_is_no_fault_of_this_worker(engine, vit
     bulk = vitals(lanes=[Lane.BULK])
     clock.ahead = timedelta()
     bulk.report()
-    assert health.fault(engine, HOST, STALL) is None
+    assert health_check.fault(engine, HOST, STALL) is None
     clock.ahead = timedelta(hours=-1)
     both = vitals(slot=1)
     clock.ahead = timedelta()
     both.report()
-    assert "has had no job" in health.fault(engine, HOST, STALL)
+    assert "has had no job" in health_check.fault(engine, HOST, STALL)
 
 
 def test_what_waits_in_a_batch_that_was_stopped_is_no_work(engine, vitals, clock):
@@ -125,11 +127,11 @@ def test_what_waits_in_a_batch_that_was_stopped_is_no_work(engine, vitals, clock
     one = vitals()
     clock.ahead = timedelta()
     one.report()
-    assert health.fault(engine, HOST, STALL) is not None
+    assert health_check.fault(engine, HOST, STALL) is not None
     with transaction(engine) as conn:
         conn.execute(sa.update(batch_table).values(state=BatchState.CANCELLED))
     assert batch.state is not BatchState.CANCELLED
-    assert health.fault(engine, HOST, STALL) is None
+    assert health_check.fault(engine, HOST, STALL) is None
 
 
 @pytest.fixture
@@ -138,7 +140,7 @@ def probe(settings, monkeypatch, capfd):
 
     def probe(database):
         monkeypatch.setenv("ANSWERMILL_DATABASE_URL", database)
-        status = terminal.run(app, ["--health"])
+        status = console.run(app, ["--health"])
         captured = capfd.readouterr()
         assert captured.err == ""
         return status, captured.out

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 from celery import Celery
 
-from db import queues
-from db.entities import Lane
-from db.errors import BrokerTaken, BundleInvalid, ModelUnknown, SettingsInvalid
+from broker import celery_config, ownership
+from core.domain.batch import Lane
+from core.errors import BrokerTaken, BundleInvalid, ModelUnknown, SettingsInvalid
 from tests.factories import built_version, promoted_version
-from worker import app
-from worker.model.place import bundle_path
+from worker.model.bundle.location import bundle_path
+from worker.process import parent
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def started(settings, monkeypatch):
             seen.append(given)
             return SimpleNamespace(worker_main=lambda _: None)
 
-        monkeypatch.setattr(app, "create_app", create_app)
-        monkeypatch.setattr(app.queues, "own", lambda *_: None)
-        monkeypatch.setattr(app.logs, "configure", lambda _: None)
-        monkeypatch.setattr(app, "limit", lambda *_: 2)
-        assert app.run(settings.model_copy(update=changes), [Lane.BULK]) == 0
+        monkeypatch.setattr(parent, "create_app", create_app)
+        monkeypatch.setattr(parent.queues, "own", lambda *_: None)
+        monkeypatch.setattr(parent.logs, "configure", lambda _: None)
+        monkeypatch.setattr(parent, "limit", lambda *_: 2)
+        assert parent.run(settings.model_copy(update=changes), [Lane.BULK]) == 0
         return seen[0]
 
     return started
@@ -75,8 +75,8 @@ def test_an_empty_store_is_told_before_any_fork(started, engine):
 @pytest.mark.usefixtures("promoted")
 def test_a_redis_of_another_stack_is_told_before_any_fork(settings_with_redis):
     other = Celery("other", set_as_current=False)
-    other.conf.update(queues.celery_settings(settings_with_redis))
-    queues.own(other, settings_with_redis, "postgresql:another")
+    other.conf.update(celery_config.celery_settings(settings_with_redis))
+    ownership.own(other, settings_with_redis, "postgresql:another")
     with pytest.raises(BrokerTaken):
-        app.run(settings_with_redis, [Lane.BULK])
+        parent.run(settings_with_redis, [Lane.BULK])
     other.close()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 
-from db import batches, claims, jobs
-from db.entities import Lane, Question
-from db.errors import DatabaseAway
-from db.session import DatabaseClock, transaction
-from worker import leases
-from worker.leases import LeaseKeeper
+from core.domain.batch import Lane, Question
+from core.errors import DatabaseAway
+from db.clock import DatabaseClock
+from db.queries import batches, claims, jobs, questions
+from db.session import transaction
+from worker.recovery import leases
+from worker.recovery.leases import LeaseKeeper
 
 LEASE = timedelta(seconds=0.6)
 
@@ -22,7 +23,7 @@ def claimed(engine, clock, count):
             conn, name="b", idempotency_key="k", lane=Lane.BULK, source="test", now=now
         )
         asked = [Question(n, str(n), "a") for n in range(1, count + 1)]
-        sent = batches.append(conn, batch, asked, job_size=1, sent=True, now=now)
+        sent = questions.append(conn, batch, asked, job_size=1, sent=True, now=now)
         return [
             claims.claim(conn, message.job, owner="o", lease=LEASE, now=now) for message in sent
         ]

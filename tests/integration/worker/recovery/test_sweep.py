@@ -8,14 +8,16 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from db import batches, claims, jobs
-from db.entities import BatchState, Lane, Question
-from db.errors import BrokerAway, BrokerTaken
-from db.messages import AnswerJob
-from db.session import DatabaseClock, reading, transaction
+from core.domain.batch import BatchState, Lane, Question
+from core.errors import BrokerAway, BrokerTaken
+from core.messages import AnswerJob
+from db.clock import DatabaseClock
+from db.queries import batches, claims, jobs
+from db.queries.questions import append
+from db.session import reading, transaction
 from db.tables import jobs as job_table
 from db.tables import results as visible
-from worker.sweep import Sweep
+from worker.recovery.sweep import Sweep
 
 LEASE = timedelta(seconds=30)
 
@@ -61,7 +63,7 @@ class World:
                 deadline=deadline,
             )
             questions = [Question(n, str(n), "text") for n in range(1, count + 1)]
-            made = batches.append(conn, batch, questions, job_size=job_size, sent=sent, now=now)
+            made = append(conn, batch, questions, job_size=job_size, sent=sent, now=now)
             batches.seal(conn, batch, now)
         return batch, [message.job for message in made]
 

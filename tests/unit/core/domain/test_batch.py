@@ -4,16 +4,10 @@ import dataclasses
 
 import pytest
 
-from db.entities import (
-    BATCH_MOVES,
-    JOB_MOVES,
-    BatchState,
-    JobState,
-    ModelVersion,
-    Progress,
-    Status,
-    VersionState,
-)
+from core.domain.batch import BATCH_MOVES, BatchState, Progress
+from core.domain.job import JOB_MOVES, JobState
+from core.domain.model_version import ModelVersion, VersionState
+from core.domain.result import Status
 from tests.factories import NOW, question, result
 
 _TABLES = [(JobState, JOB_MOVES), (BatchState, BATCH_MOVES)]

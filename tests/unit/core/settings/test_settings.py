@@ -5,22 +5,23 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from db import config
-from db.config import Settings, redact
-from db.errors import SettingsInvalid
+from core.errors import SettingsInvalid
+from core.settings import base, load
+from core.settings.settings import Settings
+from core.settings.urls import redact
 
 SECRET = "hunter2"
 
 
 def _faults(**flags: object) -> list[str]:
     with pytest.raises(SettingsInvalid) as caught:
-        config.load(**flags)
+        load.load(**flags)
     assert str(caught.value) == "\n".join(caught.value.faults)
     return caught.value.faults
 
 
 def test_with_no_settings_all_is_embedded_under_the_data_folder(home):
-    settings = config.load()
+    settings = load.load()
     assert settings.home == home / "data" / "answermill"
     assert settings.embedded_database
     assert settings.embedded_broker
@@ -40,22 +41,22 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_file(monkeypatch
     Path(".env").write_text("ANSWERMILL_JOB_SIZE=1\nANSWERMILL_REPLICAS=1\nANSWERMILL_THREADS=1\n")
     monkeypatch.setenv("ANSWERMILL_JOB_SIZE", "2")
     monkeypatch.setenv("ANSWERMILL_REPLICAS", "2")
-    settings = config.load(job_size=3, replicas=None)
+    settings = load.load(job_size=3, replicas=None)
     assert (settings.job_size, settings.replicas, settings.threads) == (3, 2, 1)
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_an_empty_setting_is_an_unset_one(name, monkeypatch):
-    unset = config.load()
-    monkeypatch.setenv(config.PREFIX + name.upper(), "")
-    assert config.load() == unset
+    unset = load.load()
+    monkeypatch.setenv(base.PREFIX + name.upper(), "")
+    assert load.load() == unset
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_an_empty_setting_in_the_file_is_an_unset_one(name):
-    unset = config.load()
-    Path(".env").write_text(f"{config.PREFIX}{name.upper()}=\n")
-    assert config.load() == unset
+    unset = load.load()
+    Path(".env").write_text(f"{base.PREFIX}{name.upper()}=\n")
+    assert load.load() == unset
 
 
 def test_a_misspelt_name_in_the_environment_is_told_with_the_right_one(monkeypatch):
@@ -77,7 +78,7 @@ def test_a_name_like_no_setting_is_told_without_a_guess(monkeypatch):
 
 def test_names_of_other_programs_in_a_shared_file_are_left_alone():
     Path(".env").write_text("DJANGO_SECRET=x\nANSWERMILL_JOB_SIZE=5\n")
-    assert config.load().job_size == 5
+    assert load.load().job_size == 5
 
 
 def test_a_file_in_another_encoding_is_a_fault_and_not_a_crash():
@@ -91,7 +92,7 @@ def test_all_faults_are_told_at_once(monkeypatch):
     monkeypatch.setenv("ANSWERMILL_LEASE_SECONDS", "0")
     monkeypatch.setenv("ANSWERMILL_HOME", "/" + "long" * 30)
     monkeypatch.setenv("ANSWERMILL_DATABASE_URL", "mysql://somewhere")
-    told = [fault.partition(":")[0].removeprefix(config.PREFIX) for fault in _faults()]
+    told = [fault.partition(":")[0].removeprefix(base.PREFIX) for fault in _faults()]
     assert sorted(told) == [
         "DATABASE_URL",
         "HOME",
@@ -125,7 +126,7 @@ def test_a_broker_url_with_no_such_port_is_refused_and_not_shown(url):
     ],
 )
 def test_every_kind_of_redis_that_the_transport_knows_is_taken(url):
-    assert config.load(broker_url=url).broker == url
+    assert load.load(broker_url=url).broker == url
 
 
 def test_other_brokers_and_databases_are_refused_with_what_to_use():
@@ -141,8 +142,8 @@ def test_other_brokers_and_databases_are_refused_with_what_to_use():
 
 def test_postgresql_is_reached_through_psycopg():
     wanted = "postgresql+psycopg://u:p@h/d"
-    assert config.load(database_url="postgresql://u:p@h/d").database == wanted
-    assert config.load(database_url=wanted).database == wanted
+    assert load.load(database_url="postgresql://u:p@h/d").database == wanted
+    assert load.load(database_url=wanted).database == wanted
 
 
 def test_a_home_too_long_for_a_socket_is_refused_with_its_length():
@@ -159,13 +160,13 @@ def test_a_long_home_counts_in_bytes_and_not_in_characters():
 
 
 def test_a_long_home_is_fine_when_redis_is_elsewhere():
-    config.load(home="/" + "x" * 200, broker_url="redis://localhost")
+    load.load(home="/" + "x" * 200, broker_url="redis://localhost")
 
 
 def test_a_home_may_begin_with_a_tilde_and_is_made_absolute(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", "/h")
-    assert config.load(home="~/am").home == Path("/h/am")
-    assert config.load(home="am", broker_url="redis://x").home == tmp_path / "am"
+    assert load.load(home="~/am").home == Path("/h/am")
+    assert load.load(home="am", broker_url="redis://x").home == tmp_path / "am"
 
 
 @pytest.mark.parametrize(
@@ -174,19 +175,19 @@ def test_a_home_may_begin_with_a_tilde_and_is_made_absolute(monkeypatch, tmp_pat
 )
 def test_a_model_store_may_be_a_folder_which_is_read_in_place(value, folder, monkeypatch):
     monkeypatch.setenv("HOME", "/h")
-    settings = config.load(model_store=value)
+    settings = load.load(model_store=value)
     assert (settings.models, settings.store_url) == (Path(folder), None)
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/models", "memory://m", "simplecache::s3://bucket"])
 def test_a_model_store_may_be_a_url_and_is_fetched_to_the_home(url, monkeypatch):
     monkeypatch.setenv("ANSWERMILL_MODEL_STORE", url)
-    settings = config.load()
+    settings = load.load()
     assert (settings.store_url, settings.models) == (url, settings.home / "fetched")
 
 
 def test_settings_are_frozen():
-    settings = config.load()
+    settings = load.load()
     with pytest.raises(ValidationError):
         settings.job_size = 1
 
@@ -200,7 +201,7 @@ def test_a_job_size_out_of_bounds_is_refused(value, monkeypatch):
 
 def test_a_secret_is_in_no_form_of_the_settings():
     url = f"postgresql://u:{SECRET}@h/d"
-    settings = config.load(
+    settings = load.load(
         database_url=url, broker_url=f"redis://:{SECRET}@h", model_store=f"sftp://u:{SECRET}@h/m"
     )
     for shown in (repr(settings), str(settings), str(settings.model_dump()), f"{settings!r}"):
@@ -224,7 +225,7 @@ def test_a_secret_is_in_no_form_of_the_settings():
     ],
 )
 def test_a_secret_is_in_no_sentence_about_a_wrong_url(field, url, monkeypatch):
-    monkeypatch.setenv(config.PREFIX + field.upper(), url)
+    monkeypatch.setenv(base.PREFIX + field.upper(), url)
     (fault,) = _faults()
     assert fault.startswith(f"ANSWERMILL_{field.upper()}: ")
     assert SECRET not in fault
@@ -233,7 +234,7 @@ def test_a_secret_is_in_no_sentence_about_a_wrong_url(field, url, monkeypatch):
 def test_a_secret_is_in_no_trace_of_a_wrong_url(monkeypatch):
     monkeypatch.setenv("ANSWERMILL_DATABASE_URL", f"mysql://u:{SECRET}@h/d")
     with pytest.raises(SettingsInvalid) as caught:
-        config.load()
+        load.load()
     assert caught.value.__suppress_context__
     with pytest.raises(ValidationError) as raw:
         Settings()

@@ -8,13 +8,14 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from db.entities import Batch, BatchState, Lane, Progress, Status
-from producer import display
-from producer.ask import Asked
-from producer.cancel import Cancelled
-from producer.retry import Retried
-from producer.status import Standing
-from producer.submit import Submitted
+from core.domain.batch import Batch, BatchState, Lane, Progress
+from core.domain.result import Status
+from producer.batches.cancel import Cancelled
+from producer.batches.retry import Retried
+from producer.batches.status import Standing
+from producer.cli import display
+from producer.submission.ask import Asked
+from producer.submission.submit import Submitted
 from tests.factories import NOW, later
 
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from db.errors import SourceInvalid
-from producer.openai_lines import CHAT, RESPONSES, errors, output, requests
+from core.errors import SourceInvalid
+from producer.openai.jsonl import CHAT, RESPONSES, errors, output, requests
 from tests.factories import NOW
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.errors import SourceInvalid
-from producer.duplicates import refuse_duplicates
+from core.errors import SourceInvalid
+from producer.question_files.duplicate_keys import refuse_duplicates
 from tests.factories import question
 
 

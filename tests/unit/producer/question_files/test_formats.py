@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.parquet import write_table
 
-from db.entities import Question
-from db.errors import SourceInvalid
-from producer import readers
-from producer.readers import FileFormat, Layout
+from core.domain.batch import Question
+from core.errors import SourceInvalid
+from producer.question_files import formats
+from producer.question_files.formats import FileFormat, Layout
 from tests.services import short_folder
 
 KEYED = {"text": "question", "key": "key", "language": None}
@@ -24,7 +24,7 @@ STORABLE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 
 def _read(path: Path, form: FileFormat, **values: str | None) -> list[tuple[int, Question]]:
     layout = Layout(form, **{**KEYED, **values})
-    return list(readers.questions(path, path.name, layout))
+    return list(formats.questions(path, path.name, layout))
 
 
 def _fault(path: Path, form: FileFormat, **values: str | None) -> str:
@@ -54,7 +54,7 @@ def _written(
 @pytest.mark.parametrize("form", FileFormat)
 def test_every_format_gives_the_same_questions(form, tmp_path):
     path = _written(tmp_path, form, ASKED)
-    assert set(readers.columns(path, "f", form)) == {"key", "question"}
+    assert set(formats.columns(path, "f", form)) == {"key", "question"}
     found = _read(path, form)
     first = 2 if form in (FileFormat.CSV, FileFormat.TSV) else 1
     assert [row for row, _ in found] == list(range(first, first + 4))
@@ -100,7 +100,7 @@ def test_another_encoding_is_told_with_its_row(form, encoding, tmp_path):
 
 def test_a_byte_order_mark_is_passed_over(write):
     path = write("f.csv", b"\xef\xbb\xbfkey,question\na,Hi\n")
-    assert readers.columns(path, "f", FileFormat.CSV) == ["key", "question"]
+    assert formats.columns(path, "f", FileFormat.CSV) == ["key", "question"]
     assert _read(path, FileFormat.CSV) == [(2, Question(1, "a", "Hi"))]
 
 
@@ -155,5 +155,5 @@ def test_parquet_that_is_none_or_cut_is_told_in_one_line(write, tmp_path):
 def test_nothing_is_read_ahead_of_what_is_asked_for(write):
     path = write("f.csv", "question\n" + "Hi\n" * 10_000 + '"open\n')
     layout = Layout(FileFormat.CSV, "question", None, None)
-    found = readers.questions(path, "f.csv", layout)
+    found = formats.questions(path, "f.csv", layout)
     assert next(found)[1] == Question(1, "1", "Hi")

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from db.errors import SourceInvalid
-from producer import source
-from producer.readers import FileFormat
+from core.errors import SourceInvalid
+from producer.question_files import question_file
+from producer.question_files.formats import FileFormat
 
 GOOD = "key,question\na,Where is my parcel?\nb,Hi\n"
 
 
-def _checked(ref: Path | str, **values: object) -> tuple[source.Checked, list[str]]:
-    with source.opened(str(ref), **values) as found:
-        checked = source.check(found)
+def _checked(ref: Path | str, **values: object) -> tuple[question_file.Checked, list[str]]:
+    with question_file.opened(str(ref), **values) as found:
+        checked = question_file.check(found)
         return checked, [question.text for question in checked.questions()]
 
 
@@ -190,6 +190,6 @@ def test_a_changed_file_is_known(how, write):
 
 def test_a_file_that_changes_while_it_is_checked_is_a_fault(write):
     path = write("f.csv", "question\n" + "Hi\n" * 10_000)
-    with source.opened(str(path)) as found, pytest.raises(SourceInvalid) as caught:
-        source.check(found, lambda _: write("f.csv", "question\n" + "Ho\n" * 10_000))
+    with question_file.opened(str(path)) as found, pytest.raises(SourceInvalid) as caught:
+        question_file.check(found, lambda _: write("f.csv", "question\n" + "Ho\n" * 10_000))
     assert str(caught.value) == f"{path}: it changed while it was read"

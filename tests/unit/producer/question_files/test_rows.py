@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.errors import ExtraMissing, SourceInvalid
-from producer import rows
+from core.errors import ExtraMissing, SourceInvalid
+from producer.question_files import rows
 
 
 def _csv(text: str, separator: str | None = None) -> list[tuple[int, list[str]]]:

@@ -4,17 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer import texts
+from producer.question_files import validation
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_any_text_without_nul_and_half_characters_can_be_a_question(text):
-    assert texts.question_fault(text) is None
+    assert validation.question_fault(text) is None
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n", "您是机器人吗？", "x" * 100_000, "👩‍👩‍👧"])
 def test_blank_and_long_and_foreign_questions_are_taken(text):
-    assert texts.question_fault(text) is None
+    assert validation.question_fault(text) is None
 
 
 @pytest.mark.parametrize(
@@ -38,15 +38,15 @@ def test_blank_and_long_and_foreign_questions_are_taken(text):
     ],
 )
 def test_what_cannot_be_a_question_is_told(value, problem):
-    assert texts.question_fault(value) == problem
+    assert validation.question_fault(value) == problem
 
 
 def test_a_million_characters_are_the_most_and_taken():
-    assert texts.question_fault("x" * 1_000_000) is None
+    assert validation.question_fault("x" * 1_000_000) is None
 
 
 def test_a_byte_that_is_no_utf8_is_named_with_a_way_to_convert():
-    problem = texts.unstorable(b"Gr\xf6\xdfe".decode(errors="surrogateescape"))
+    problem = validation.unstorable(b"Gr\xf6\xdfe".decode(errors="surrogateescape"))
     assert problem is not None
     assert problem.startswith("byte 0xf6 is no UTF-8; convert the file to UTF-8")
 
@@ -55,7 +55,7 @@ def test_a_byte_that_is_no_utf8_is_named_with_a_way_to_convert():
     ("value", "key"), [("a", "a"), (7, "7"), (1.5, "1.5"), ("键", "键"), ("k" * 500, "k" * 500)]
 )
 def test_text_and_numbers_are_keys(value, key):
-    assert texts.key_of(value) == (key, None)
+    assert validation.key_of(value) == (key, None)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_text_and_numbers_are_keys(value, key):
     ],
 )
 def test_what_cannot_be_a_key_is_told(value, problem):
-    assert texts.key_of(value)[1] == problem
+    assert validation.key_of(value)[1] == problem
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_what_cannot_be_a_key_is_told(value, problem):
     ],
 )
 def test_language_and_metadata_are_checked_to_their_depth(language, metadata, problem):
-    assert texts.extras_fault(language, metadata) == problem
+    assert validation.extras_fault(language, metadata) == problem

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from rich.console import Console
 
-from producer import readers
-from producer.export import COLUMNS, ExportFormat, export, one_line, replaced
-from producer.readers import FileFormat, Layout
+from producer.question_files import formats
+from producer.question_files.formats import FileFormat, Layout
+from producer.results.export import COLUMNS, ExportFormat, export, one_line, replaced
 from tests.services import short_folder
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
@@ -62,7 +62,7 @@ def _table(rows: list[SimpleNamespace], width: int = 80) -> list[str]:
 
 
 def test_the_columns_are_what_the_reference_says():
-    reference = Path(__file__).parents[3] / "docs" / "reference" / "files.md"
+    reference = Path(__file__).parents[4] / "docs" / "reference" / "files.md"
     assert " ".join(COLUMNS) in " ".join(reference.read_text(encoding="utf-8").split())
 
 
@@ -136,7 +136,7 @@ def test_an_export_read_as_questions_gives_the_same_questions(export_format, ask
         path = folder / "f"
         path.write_bytes(_written(export_format, rows))
         layout = Layout(FileFormat(export_format.value), "question", "key", None)
-        found = [question for _, question in readers.questions(path, "f", layout)]
+        found = [question for _, question in formats.questions(path, "f", layout)]
     assert [(question.key, question.text) for question in found] == asked
 
 

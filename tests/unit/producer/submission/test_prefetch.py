@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from producer.ahead import read_ahead
+from producer.submission.prefetch import read_ahead
 
 
 def ahead():

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db import config
-from db.errors import SettingsInvalid
-from db.values import Redacted
-from producer.redaction import luhn, redact, redact_all, redactor
+from core.errors import SettingsInvalid
+from core.settings import load
+from core.settings.value_parsers import Redacted
+from producer.submission.redaction import luhn, redact, redact_all, redactor
 from tests.factories import question
 
 ALL = frozenset(Redacted)
@@ -180,17 +180,17 @@ def test_metadata_is_redacted_and_keys_stay():
 
 
 def test_the_setting_names_kinds():
-    assert config.load(redact="email, card").redacted == {Redacted.EMAIL, Redacted.CARD}
-    assert config.load().redacted == frozenset()
+    assert load.load(redact="email, card").redacted == {Redacted.EMAIL, Redacted.CARD}
+    assert load.load().redacted == frozenset()
     with pytest.raises(
         SettingsInvalid, match="ANSWERMILL_REDACT: 'mail' is none of email, phone, card"
     ):
-        config.load(redact="mail")
+        load.load(redact="mail")
 
 
 def test_questions_come_into_the_database_by_one_door():
-    """Whoever stores questions past `producer.accept` would store them unredacted."""
-    for path in (Path(__file__).parents[3] / "producer").rglob("*.py"):
+    """Whoever stores questions past `producer.submission.insert` would store them unredacted."""
+    for path in (Path(__file__).parents[4] / "producer").rglob("*.py"):
         calls = [
             node.func
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))

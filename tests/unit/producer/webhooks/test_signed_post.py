@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db import config
-from db.errors import SettingsInvalid, WebhookInvalid
-from producer import webhook
-from producer.webhook import address_of, is_public, post, signatures, target_of
+from core.errors import SettingsInvalid, WebhookInvalid
+from core.settings import load
+from producer.webhooks import signed_post
+from producer.webhooks.signed_post import address_of, is_public, post, signatures, target_of
 from tests.receiver import receiving
 from tests.tls import Authority
 
@@ -169,12 +169,12 @@ def drip(listener):
 
 
 def test_a_receiver_that_takes_its_time_is_cut_off(monkeypatch):
-    monkeypatch.setattr(webhook, "_LONGEST_SECONDS", 0.2)
+    monkeypatch.setattr(signed_post, "_LONGEST_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=drip, args=(listener,), daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        with pytest.raises((OSError, webhook.http.client.HTTPException)):
+        with pytest.raises((OSError, signed_post.http.client.HTTPException)):
             post(url, BODY, HEADERS, private=True)
         thread.join()
 
@@ -182,7 +182,7 @@ def test_a_receiver_that_takes_its_time_is_cut_off(monkeypatch):
 def test_the_signature_is_the_specifications():
     # The example of the specification's reference libraries.
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-    (key,) = config.load(webhook_secret=secret).signing_keys
+    (key,) = load.load(webhook_secret=secret).signing_keys
     told = signatures([key], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     assert told == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
@@ -196,5 +196,5 @@ def test_while_a_secret_takes_anothers_place_both_sign():
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_YWJj", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
 def test_what_is_no_secret_is_refused_without_quoting_it(secret):
     with pytest.raises(SettingsInvalid, match="ANSWERMILL_WEBHOOK_SECRET: not whsec_") as error:
-        config.load(webhook_secret=secret)
+        load.load(webhook_secret=secret)
     assert secret == "whsec_" or secret not in str(error.value)

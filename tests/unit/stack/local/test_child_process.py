@@ -11,8 +11,8 @@ import time
 import psutil
 import pytest
 
-from stack import processes
-from stack.processes import Service
+from stack.local import child_process
+from stack.local.child_process import Service
 
 FOREVER = "import signal, sys; print('up', flush=True); signal.pause()"
 DEAF = (
@@ -51,7 +51,7 @@ def wait_for(condition, seconds=20.0):
 
 
 def test_a_process_that_dies_is_started_again_after_a_pause(service, monkeypatch):
-    monkeypatch.setattr(processes, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(child_process, "FIRST_PAUSE", 0.05)
     one, said = service(FOREVER), []
     one._pause = 0.05
     first = one.pid
@@ -101,7 +101,7 @@ def test_stop_leaves_no_child_of_a_process_that_does_not_listen(service):
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_a_child_ends_when_its_parent_is_killed(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from stack.processes import Service;"
+        "import sys, time; from pathlib import Path; from stack.local.child_process import Service;"
         f"s = Service('c', [sys.executable, '-c', {FOREVER!r}],"
         f"log=Path({str(tmp_path / 'log')!r}),"
         "environment={}, grace_seconds=1); s.start(); print(s.pid, flush=True); time.sleep(60)"

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from db.config import Settings
-from db.errors import SettingsInvalid
-from stack import flower
+from core.errors import SettingsInvalid
+from core.settings.settings import Settings
+from stack.local import flower
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def test_a_port_in_use_is_told_in_one_line(home):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [sys.executable, "-m", "stack.flower", "127.0.0.1", port],
+            [sys.executable, "-m", "stack.local.flower", "127.0.0.1", port],
             env={**os.environ, "ANSWERMILL_HOME": str(home)},
             capture_output=True,
             text=True,

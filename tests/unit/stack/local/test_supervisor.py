@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from db import config
-from stack import embedded
-from stack.embedded import worker_service
+from core.settings import load
+from stack.local import supervisor
+from stack.local.supervisor import worker_service
 
 
 @pytest.mark.parametrize(
@@ -16,12 +16,14 @@ from stack.embedded import worker_service
 def test_workers_share_the_cpu_budget_unless_told(
     monkeypatch: pytest.MonkeyPatch, settled: dict[str, int], workers: int, given: int
 ):
-    monkeypatch.setattr("worker.threads.cpu_budget", lambda: type("Budget", (), {"count": 6}))
-    assert embedded._threads(config.load(**settled), workers) == given
+    monkeypatch.setattr(
+        "worker.process.cpu_threads.cpu_budget", lambda: type("Budget", (), {"count": 6})
+    )
+    assert supervisor._threads(load.load(**settled), workers) == given
 
 
 def test_a_worker_takes_its_threads_and_its_model_from_the_stack(home: Path):
-    settings = config.load(home=home, threads=3)
+    settings = load.load(home=home, threads=3)
     told = worker_service(settings, 1, "shop")._environment
     assert (told["ANSWERMILL_THREADS"], told["ANSWERMILL_MODEL"]) == ("3", "shop")
     assert "ANSWERMILL_MODEL" not in worker_service(settings, 1, None)._environment

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import stack
-from worker.lifecycle.far_questions import read_far_questions
-from worker.lifecycle.knowledge import read_knowledge, shared_phrasings
-from worker.model.bundle import Entry
-from worker.model.text import Script, normalise, script
+from worker.lifecycle.inputs.knowledge_file import read_knowledge, shared_phrasings
+from worker.lifecycle.inputs.out_of_scope_questions import read_far_questions
+from worker.model.bundle.bundle import Entry
+from worker.text.normalization import Script, normalise, script
 
 SAMPLE = Path(stack.__path__[0]) / "sample"
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 import stack
-from db import terminal
-from db.config import PREFIX
-from stack.demo import PRECISION_TARGET
-from worker.lifecycle.cli import app
-from worker.model.text import Script, script
+from core import console
+from core.settings.base import PREFIX
+from stack.local.demo import PRECISION_TARGET
+from worker.lifecycle.cli.model import app
+from worker.text.normalization import Script, script
 
 SAMPLE = Path(stack.__path__[0]) / "sample"
 
@@ -83,7 +83,7 @@ def measure(tmp_path_factory: pytest.TempPathFactory) -> Measure:
 def answer(*words: str) -> dict[str, Any]:
     printed = io.StringIO()
     with redirect_stdout(printed):
-        assert terminal.run(app, [*words, "--json"]) == 0
+        assert console.run(app, [*words, "--json"]) == 0
     document: dict[str, Any] = json.loads(printed.getvalue())
     return document
 

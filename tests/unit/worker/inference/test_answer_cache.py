@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.entities import Answer, Status, Via
-from worker.answer_cache import AnswerCache, Remembering
-from worker.passes import PassBudget, answer_texts
+from core.domain.result import Answer, Status, Via
+from worker.inference.answer_cache import AnswerCache, Remembering
+from worker.inference.passes import answer_texts
+from worker.inference.protocol import PassBudget
 
 TEXTS = st.lists(st.text(alphabet="ab ?\n", min_size=1, max_size=4).filter(str.strip), max_size=12)
 

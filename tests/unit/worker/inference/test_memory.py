@@ -7,7 +7,7 @@ import weakref
 import psutil
 import pytest
 
-from worker.memory import give_back, keep_still
+from worker.inference.memory import give_back, keep_still
 
 
 class Ring:

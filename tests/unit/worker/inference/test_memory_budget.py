@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.worker.test_passes import EchoModel
-from worker import memory
-from worker.passes import PassBudget, answer_texts
-from worker.sparing import Sparing
+from tests.unit.worker.inference.test_passes import EchoModel
+from worker.inference import memory
+from worker.inference.memory_budget import Sparing
+from worker.inference.passes import answer_texts
+from worker.inference.protocol import PassBudget
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 MIB = 1 << 20
 FULL = PassBudget(tokens=64, questions=8)
 

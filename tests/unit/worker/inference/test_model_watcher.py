@@ -12,11 +12,11 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from db.entities import InForce, ModelVersion, VersionState
-from db.errors import BundleInvalid, DatabaseAway, ModelUnknown
+from core.domain.model_version import InForce, ModelVersion, VersionState
+from core.errors import BundleInvalid, DatabaseAway, ModelUnknown
 from tests.factories import NOW
-from worker import following as module
-from worker.following import Following, goes_to_canary
+from worker.inference import model_watcher as module
+from worker.inference.model_watcher import Following, goes_to_canary
 
 
 class Named:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from worker.model.pace import Pace, measure, sample
-from worker.passes import PassBudget
+from worker.inference.pass_size import Pace, measure, sample
+from worker.inference.protocol import PassBudget
 
 ONE, EIGHT, MANY = (PassBudget(1_000, questions) for questions in (1, 8, 32))
 TEXTS = ["a", "b", "c", "d"]

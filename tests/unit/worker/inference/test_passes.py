@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from db.entities import Answer, Status
-from worker import passes
-from worker.passes import PassBudget, answer_texts, form_passes
+from core.domain.result import Answer, Status
+from worker.inference import passes
+from worker.inference.passes import answer_texts, form_passes
+from worker.inference.protocol import PassBudget
 
 LENGTHS = st.lists(st.integers(min_value=0, max_value=300), max_size=200)
 BUDGETS = st.builds(
@@ -143,7 +144,7 @@ def test_no_question_needs_no_pass():
 
 @pytest.mark.parametrize("forbidden", ["celery", "torch", "transformers", "numpy"])
 def test_importing_passes_does_not_import(forbidden: str):
-    code = f"import sys, worker.passes; sys.exit({forbidden!r} in sys.modules)"
+    code = f"import sys, worker.inference.passes; sys.exit({forbidden!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=_root()).returncode == 0
 
 

@@ -11,17 +11,18 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from db import terminal, versions
-from db.config import Settings
-from db.entities import ModelVersion
+from core import console
+from core.domain.model_version import ModelVersion
+from core.settings.settings import Settings
+from db.queries import model_versions
 from db.session import transaction
 from tests.factories import NOW
 from tests.unit.worker.conftest import ENTRIES
-from worker.lifecycle.build import build, register
-from worker.lifecycle.cli import app
-from worker.lifecycle.encoders import EncoderSource
-from worker.model.bundle import Bundle, Entry
-from worker.model.place import bundle_path
+from worker.lifecycle.build.build_bundle import build, register
+from worker.lifecycle.cli.model import app
+from worker.lifecycle.training.encoder_source import EncoderSource
+from worker.model.bundle.bundle import Bundle, Entry
+from worker.model.bundle.location import bundle_path
 
 WORSE = [entry for entry in ENTRIES if entry.id != "track"]
 
@@ -69,7 +70,9 @@ def add(engine: sa.Engine) -> Add:
 
     def add(digest: str = "f" * 64, **metrics: Any) -> ModelVersion:
         with transaction(engine) as conn:
-            return versions.register(conn, name="tiny", digest=digest, metrics=metrics, now=NOW)
+            return model_versions.register(
+                conn, name="tiny", digest=digest, metrics=metrics, now=NOW
+            )
 
     return add
 
@@ -81,7 +84,7 @@ def run(home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
     monkeypatch.setenv("COLUMNS", "80")
 
     def run(*words: str) -> tuple[int, str, str]:
-        status = terminal.run(app, list(words))
+        status = console.run(app, list(words))
         captured = capfd.readouterr()
         return status, captured.out, captured.err
 

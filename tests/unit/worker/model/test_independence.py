@@ -8,13 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db.entities import Answer
+from core.domain.result import Answer
 from tests.unit.worker.conftest import ENTRIES
-from worker.model.bundle import Bundle
-from worker.model.encoder import KINDS, Kind
-from worker.model.loaded import LoadedModel
-from worker.model.opening import load
-from worker.passes import PassBudget, answer_texts
+from worker.inference.passes import answer_texts
+from worker.inference.protocol import PassBudget
+from worker.model.bundle.bundle import Bundle
+from worker.model.encoder.base import KINDS, Kind
+from worker.model.load import load
+from worker.model.loaded_model import LoadedModel
 
 TEXTS = st.lists(
     st.one_of(

@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 
 import stack
-from db.entities import Answer, Status
-from worker.lifecycle.build import build
-from worker.lifecycle.encoders import find_encoder
-from worker.lifecycle.knowledge import read_knowledge
-from worker.model.bundle import Bundle, Entry
-from worker.model.confidence import Confidence, Curve
-from worker.model.crew import Crew
-from worker.model.knowledge import Knowledge
-from worker.model.loaded import LoadedModel
-from worker.model.opening import load
-from worker.model.reasons import Reason
-from worker.passes import PassBudget, answer_texts
+from core.domain.handoff import Reason
+from core.domain.result import Answer, Status
+from worker.inference.passes import answer_texts
+from worker.inference.protocol import PassBudget
+from worker.lifecycle.build.build_bundle import build
+from worker.lifecycle.inputs.knowledge_file import read_knowledge
+from worker.lifecycle.training.encoder_source import find_encoder
+from worker.model.bundle.bundle import Bundle, Entry
+from worker.model.load import load
+from worker.model.loaded_model import LoadedModel
+from worker.model.retrieval.confidence import Confidence, Curve
+from worker.model.retrieval.knowledge_base import Knowledge
+from worker.model.thread_pool import Crew
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +185,7 @@ def test_the_parts_of_several_texts_are_read_together_as_each_by_itself(model: L
 
 def test_importing_the_bundle_or_the_registry_does_not_import_torch():
     code = (
-        "import sys, worker.passes, worker.model.bundle, worker.model.confidence,"
+        "import sys, worker.inference.passes, worker.model.bundle.bundle, worker.model.retrieval.confidence,"
         " worker.model.registry; sys.exit('torch' in sys.modules)"
     )
     root = Path(stack.__path__[0]).parent

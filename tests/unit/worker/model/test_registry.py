@@ -5,11 +5,11 @@ import shutil
 import pytest
 import sqlalchemy as sa
 
-from db.config import Settings
-from db.errors import BundleInvalid, ModelUnknown
-from worker.lifecycle.build import Built, register
-from worker.model.bundle import Bundle
-from worker.model.place import bundle_path
+from core.errors import BundleInvalid, ModelUnknown
+from core.settings.settings import Settings
+from worker.lifecycle.build.build_bundle import Built, register
+from worker.model.bundle.bundle import Bundle
+from worker.model.bundle.location import bundle_path
 from worker.model.registry import load_model
 
 

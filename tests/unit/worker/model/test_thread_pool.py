@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from worker.model.crew import Crew
+from worker.model.thread_pool import Crew
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2, 3])

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from db.workers import Worker, WorkerState
+from core.domain.replica import Worker, WorkerState
 from tests.factories import NOW, later
-from worker.health import judge
+from worker.monitoring.health_check import judge
 
 STALL = timedelta(seconds=120)
 

@@ -11,11 +11,12 @@ import structlog
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from db.entities import Answer, Status
-from worker.meters import Metered, Meters, Stage
-from worker.passes import PassBudget, answer_texts
+from core.domain.result import Answer, Status
+from worker.inference.passes import answer_texts
+from worker.inference.protocol import PassBudget
+from worker.monitoring.metrics import Metered, Meters, Stage
 
-DOCS = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
+DOCS = Path(__file__).parents[4] / "docs" / "reference" / "metrics.md"
 
 
 class Lengths:

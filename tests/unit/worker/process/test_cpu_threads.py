@@ -7,12 +7,12 @@ import sys
 import pytest
 from celery.utils import sysinfo
 
-from worker import threads
+from worker.process import cpu_threads
 
 
 @pytest.fixture(autouse=True)
 def _put_back(monkeypatch):
-    for name in (*threads._POOLS, "OMP_WAIT_POLICY", "TOKENIZERS_PARALLELISM"):
+    for name in (*cpu_threads._POOLS, "OMP_WAIT_POLICY", "TOKENIZERS_PARALLELISM"):
         monkeypatch.setenv(name, "before")
         monkeypatch.delenv(name)
 
@@ -21,8 +21,8 @@ def _put_back(monkeypatch):
     ("wanted", "replicas", "given"), [(0, 1, 6), (0, 2, 3), (0, 4, 1), (0, 9, 1), (5, 9, 5)]
 )
 def test_replicas_share_the_cpu_budget_unless_told(monkeypatch, wanted, replicas, given):
-    monkeypatch.setattr(threads, "cpu_budget", lambda: type("Budget", (), {"count": 6}))
-    assert threads.limit(wanted, replicas) == given
+    monkeypatch.setattr(cpu_threads, "cpu_budget", lambda: type("Budget", (), {"count": 6}))
+    assert cpu_threads.limit(wanted, replicas) == given
     assert os.environ["OMP_NUM_THREADS"] == str(given)
 
 
@@ -35,7 +35,7 @@ def budget_of(monkeypatch, tmp_path, quotas: dict[str, str], available: int = 8)
     monkeypatch.setattr(sysinfo, "CGROUP_ROOT", str(tmp_path))
     monkeypatch.setattr(sysinfo, "PROC_SELF_CGROUP", str(tmp_path / "cgroup"))
     monkeypatch.setattr(sysinfo, "available_cpu_count", lambda: available)
-    return threads.share()
+    return cpu_threads.share()
 
 
 @pytest.mark.parametrize(
@@ -57,21 +57,21 @@ def test_the_budget_is_the_quota_of_the_cgroup(monkeypatch, tmp_path, quotas, gi
 @pytest.mark.parametrize("replicas", range(1, 12))
 def test_all_replicas_together_get_no_more_than_the_budget(monkeypatch, tmp_path, replicas):
     budget_of(monkeypatch, tmp_path, {"shop/worker": "500000 100000"})
-    assert threads.share(replicas) * replicas <= max(5, replicas)
+    assert cpu_threads.share(replicas) * replicas <= max(5, replicas)
 
 
 def test_waiting_threads_sleep_unless_somebody_says_otherwise(monkeypatch):
-    threads.limit()
+    cpu_threads.limit()
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    threads.limit()
+    cpu_threads.limit()
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_a_worker_has_its_threads_limited_before_numpy_and_torch_read_the_environment():
     code = (
         "import sys\n"
-        "import worker.app\n"
+        "import worker.process.parent\n"
         "import worker.cli\n"
         "sys.exit(sorted({'numpy', 'scipy', 'torch', 'onnxruntime'} & set(sys.modules)) or 0)"
     )

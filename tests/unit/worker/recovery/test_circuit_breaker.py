@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from worker.breaker import Breaker
+from worker.recovery.circuit_breaker import Breaker
 
 
 class Clock:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.model.language import language, languages
+from worker.text.language_id import language, languages
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.text import MOST_SENTENCES, Script, normalise, script, sentences
+from worker.text.normalization import MOST_SENTENCES, Script, normalise, script, sentences
 
 
 @pytest.mark.parametrize(

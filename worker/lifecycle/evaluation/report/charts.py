@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker.lifecycle.figures import Bin, Outcomes
+from worker.lifecycle.evaluation.metrics import Bin, Outcomes
 
 WIDTH, HEIGHT = 400, 260  # of what lies within the axes
 STRIP = 48  # the height of the histogram below

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.model.text import Script, normalise, script
+from worker.text.normalization import Script, normalise, script
 
 MOST = 2_000  # questions at once; twice as many: four times the memory, 32 MB for these
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from db.entities import Answer, Status
-from worker.lifecycle.labelled import Labelled
+from core.domain.result import Answer, Status
+from worker.lifecycle.inputs.labelled_questions import Labelled
 
 _EXAMPLES = 3
 

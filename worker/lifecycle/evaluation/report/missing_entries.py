@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from db.entities import Answer, Status
-from worker.lifecycle.labelled import Labelled, Scope
-from worker.lifecycle.report.clusters import MOST, cluster
-from worker.model.text import normalise
-from worker.passes import form_passes
+from core.domain.result import Answer, Status
+from worker.inference.passes import form_passes
+from worker.lifecycle.evaluation.report.clusters import MOST, cluster
+from worker.lifecycle.inputs.labelled_questions import Labelled, Scope
+from worker.text.normalization import normalise
 
 if TYPE_CHECKING:
-    from worker.lifecycle.report.clusters import Floats
-    from worker.passes import Model
+    from worker.inference.protocol import Model
+    from worker.lifecycle.evaluation.report.clusters import Floats
 
 
 @dataclass(frozen=True)

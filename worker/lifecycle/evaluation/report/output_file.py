@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from db.errors import OutputInvalid
+from core.errors import OutputInvalid
 
 
 def check_target(path: Path) -> None:

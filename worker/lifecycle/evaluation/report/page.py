@@ -13,19 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from db.entities import Answer
-from db.errors import ExtraMissing
-from worker.lifecycle.figures import Outcomes, Report, bins, worst
-from worker.lifecycle.labelled import Labelled
-from worker.lifecycle.report import charts
-from worker.lifecycle.report.confusions import confusions
-from worker.lifecycle.report.target import check_target, write_page
-from worker.lifecycle.report.wanted import Wanted, wanted
+from core.domain.result import Answer
+from core.errors import ExtraMissing
+from worker.lifecycle.evaluation.metrics import Outcomes, Report, bins, worst
+from worker.lifecycle.evaluation.report import charts
+from worker.lifecycle.evaluation.report.confusions import confusions
+from worker.lifecycle.evaluation.report.missing_entries import Wanted, wanted
+from worker.lifecycle.evaluation.report.output_file import check_target, write_page
+from worker.lifecycle.inputs.labelled_questions import Labelled
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from worker.passes import Model
+    from worker.inference.protocol import Model
 
 _TEMPLATE = "page.html.j2"
 _PAIRS = 15  # confused ones that are shown

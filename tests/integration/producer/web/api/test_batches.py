@@ -8,14 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from db.batches import close_finished
-from db.entities import Status
-from db.keys import Scope
+from broker.client import open_broker
+from core.domain.api_key import Scope
+from core.domain.result import Status
+from db.queries.batches import close_finished
 from db.session import reading, transaction
 from db.tables import audit, batches
-from producer.broker import open_broker
 from producer.web.app import create_app
-from producer.web.surroundings import surround
+from producer.web.context import surround
 from tests.factories import (
     answer,
     finish,

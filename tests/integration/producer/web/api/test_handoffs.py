@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from db import knowledge
-from db.entities import Status
-from db.keys import Scope
-from db.knowledge import KnownEntry
+from core.domain.api_key import Scope
+from core.domain.result import Status
+from db.queries import knowledge_entries
+from db.queries.knowledge_entries import KnownEntry
 from db.session import reading, transaction
 from db.tables import audit
 from tests.factories import finish, promoted_version, result, running_job, stored_batch
@@ -39,7 +39,7 @@ def batch(engine):
     """A batch with two answers and three hand-offs, of a model that knows an entry."""
     version = promoted_version(engine)
     with transaction(engine) as conn:
-        knowledge.store(conn, version, [BIKE])
+        knowledge_entries.store(conn, version, [BIKE])
     batch = stored_batch(engine, 5, job_size=5)
     statuses = [Status.HANDED_OFF if n % 2 else Status.ANSWERED for n in range(1, 6)]
     finish(engine, running_job(engine, batch), [result(n, s) for n, s in enumerate(statuses, 1)])

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from db.entities import Lane
-from producer import ask
+from core.domain.batch import Lane
+from producer.submission import ask
 from tests.factories import finish, result, running_job
 
 URL = "/v1/questions"

@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from db import keys
-from db.keys import Scope
-from db.session import DatabaseClock, reading, transaction
+from core.domain.api_key import Scope
+from db.clock import DatabaseClock
+from db.queries import api_keys as keys
+from db.session import reading, transaction
 from db.tables import api_keys, audit
 
 URL = "/v1/questions?wait=0"
@@ -70,7 +71,7 @@ def test_a_view_that_says_nothing_needs_an_admin(front, key):
 
 def test_a_key_that_asks_too_often_waits_and_others_do_not(settings, engine, client, key):
     from producer.web.app import create_app
-    from producer.web.surroundings import surround
+    from producer.web.context import surround
 
     slow = settings.model_copy(update={"web_rate": 3})
     http = create_app(surround(slow, engine, client)).test_client()
@@ -95,9 +96,9 @@ def test_every_response_forbids_what_no_api_needs(front):
 
 
 def test_health_tells_whether_the_services_serve(front, settings, engine, home):
-    from producer.broker import open_broker
+    from broker.client import open_broker
     from producer.web.app import create_app
-    from producer.web.surroundings import surround
+    from producer.web.context import surround
 
     assert front.test_client().get("/v1/health").json == {"status": "ok"}
     url = f"redis+socket://{home}/none.sock"
@@ -112,7 +113,7 @@ def test_our_own_bug_is_told_without_its_message(http, monkeypatch, caplog):
     def explode(*_args, **_kwargs):
         raise LookupError("the customer's own words")
 
-    monkeypatch.setattr("producer.ask.put", explode)
+    monkeypatch.setattr("producer.submission.ask.put", explode)
     told = http.post(URL, json=ASKED)
     assert told.status_code == 500
     assert "own words" not in told.text + caplog.text

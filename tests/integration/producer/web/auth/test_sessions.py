@@ -5,12 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from db import keys
-from db.config import Settings
-from db.errors import SettingsInvalid
-from db.keys import Scope
-from db.session import DatabaseClock, transaction
-from producer.web import sessions
+from core.domain.api_key import Scope
+from core.errors import SettingsInvalid
+from core.settings.settings import Settings
+from db.clock import DatabaseClock
+from db.queries import api_keys
+from db.session import transaction
+from producer.web.auth import sessions
 from tests.factories import partly_final_batch
 
 _SECRET = "s" * 40
@@ -25,7 +26,7 @@ def test_a_session_does_what_its_key_does_and_ends_with_it(visitor, engine):
     assert (refused.status_code, refused.mimetype) == (403, "text/html")
     assert "this needs a key with the scope desk" in refused.text
     with transaction(engine) as conn:
-        keys.revoke(conn, "mei", DatabaseClock(engine)())
+        api_keys.revoke(conn, "mei", DatabaseClock(engine)())
     ended = mei.get("/batches")
     assert (ended.status_code, ended.headers["Location"]) == (303, "/sign-in?next=/batches")
 
@@ -35,7 +36,7 @@ def test_a_session_ends_when_its_key_expires(front, key, engine, visitor):
     mei = visitor(Scope.READ)
     with transaction(engine) as conn:
         now = DatabaseClock(engine)()
-        conn.execute(keys.k.update().values(expires_at=now - timedelta(seconds=1)))
+        conn.execute(api_keys.k.update().values(expires_at=now - timedelta(seconds=1)))
     assert mei.get("/batches").status_code == 303
     assert key  # the fixture made it
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from threading import Semaphore
 
-from producer.web.waiting import Waiting
+from producer.web.live.long_polling import Waiting
 from tests.factories import finish, running_job, stored_batch
 
 LONG = 20  # seconds

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from db.batches import close_finished
-from db.keys import Scope
+from core.domain.api_key import Scope
+from db.queries.batches import close_finished
 from db.session import transaction
-from producer.status import standing
-from producer.web import events
-from producer.web.events import Followers
+from producer.batches.status import standing
+from producer.web.live import server_sent_events
+from producer.web.live.server_sent_events import Followers
 from tests.factories import NOW, finish, partly_final_batch, running_job, stored_batch
 
 URL = "/v1/batches"
@@ -19,7 +19,7 @@ URL = "/v1/batches"
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
-    monkeypatch.setattr(events, "_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(server_sent_events, "_PAUSE_SECONDS", 0.02)
 
 
 def _read(stream):
@@ -99,7 +99,7 @@ def test_where_no_place_is_free_a_client_is_told_once_and_when_to_come_again(eng
 
 
 def test_a_stream_ends_after_a_while_and_its_thread_with_it(engine, monkeypatch):
-    monkeypatch.setattr(events, "LIFE_SECONDS", 0.1)
+    monkeypatch.setattr(server_sent_events, "LIFE_SECONDS", 0.1)
     batch = stored_batch(engine, 2)
     followers = Followers(engine, threading.Semaphore(1))
     told, again = _read(_follow(engine, followers, batch))
@@ -142,7 +142,7 @@ def test_two_hundred_followers_are_served_by_one_look(engine, monkeypatch):
 
 
 def test_events_over_http(http, engine, key, monkeypatch):
-    monkeypatch.setattr(events, "LIFE_SECONDS", 0.0)
+    monkeypatch.setattr(server_sent_events, "LIFE_SECONDS", 0.0)
     batch = partly_final_batch(engine, 6)
     told = http.get(f"{URL}/{batch.name}/events")
     assert (told.status_code, told.mimetype) == (200, "text/event-stream")

@@ -5,10 +5,10 @@ import json
 import pytest
 import sqlalchemy as sa
 
-from db import batches
+from db.queries import batches
 from db.session import reading
 from db.tables import file_parts, openai_batches
-from producer.openai_lines import CHAT, RESPONSES
+from producer.openai.jsonl import CHAT, RESPONSES
 
 FILES, BATCHES = "/openai/v1/files", "/openai/v1/batches"
 

@@ -11,13 +11,15 @@ import sqlalchemy as sa
 from joserfc.jwk import RSAKey
 from pydantic import SecretStr
 
-from db import config, keys, values
-from db.errors import SettingsInvalid
-from db.keys import Scope
-from db.session import DatabaseClock, reading, transaction
+from core.domain.api_key import Scope
+from core.errors import SettingsInvalid
+from core.settings import load, value_parsers
+from db.clock import DatabaseClock
+from db.queries import api_keys as keys
+from db.session import reading, transaction
 from db.tables import api_keys
 from producer.web.app import create_app
-from producer.web.surroundings import surround
+from producer.web.context import surround
 from tests.issuer import CLIENT, SECRET, issuing
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
@@ -164,7 +166,7 @@ def test_an_issuer_that_is_away_is_told_so(settings, engine, client, told):
 
 
 def test_what_it_takes_must_be_set(settings, engine, client, told):
-    assert tuple(Scope) == values.SCOPES
+    assert tuple(Scope) == value_parsers.SCOPES
     lacking = settings.model_copy(update=told | {"web_url": None, "oidc_scopes": None})
     with pytest.raises(SettingsInvalid) as error:
         create_app(surround(lacking, engine, client))
@@ -172,7 +174,7 @@ def test_what_it_takes_must_be_set(settings, engine, client, told):
     assert told == ["ANSWERMILL_OIDC_SCOPES", "ANSWERMILL_WEB_URL"]
     for name, value in {"oidc_scopes": "owner=x", "oidc_issuer": "http://issuer.example"}.items():
         with pytest.raises(SettingsInvalid, match=f"ANSWERMILL_{name.upper()}"):
-            config.load(**{name: value})
+            load.load(**{name: value})
 
 
 def test_without_an_issuer_there_is_no_such_way_in(front):

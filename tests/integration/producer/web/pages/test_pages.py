@@ -7,14 +7,15 @@ from urllib.parse import unquote
 import pytest
 import sqlalchemy as sa
 
-from db import knowledge, versions
-from db.desk import Proposal
-from db.entities import Note, Status
-from db.keys import Scope
-from db.knowledge import KnownEntry
+from core.domain.api_key import Scope
+from core.domain.handoff import Proposal
+from core.domain.model_version import Note
+from core.domain.result import Status
+from db.queries import knowledge_entries, model_versions
+from db.queries.knowledge_entries import KnownEntry
 from db.session import reading, transaction
 from db.tables import audit, desk_answers
-from producer.web import events
+from producer.web.live import server_sent_events
 from tests.factories import (
     NOW,
     answer,
@@ -59,7 +60,7 @@ def batch(engine):
     """A batch of hand-offs, of a model that knows an entry."""
     version = promoted_version(engine)
     with transaction(engine) as conn:
-        knowledge.store(conn, version, [BIKE])
+        knowledge_entries.store(conn, version, [BIKE])
     batch = stored_batch(engine, [question(1, EVIL), question(2, "How?")], job_size=2)
     finish(engine, running_job(engine, batch), [result(n, Status.HANDED_OFF) for n in (1, 2)])
     return batch
@@ -70,7 +71,7 @@ def _told(response) -> list[str]:
 
 
 def test_batches_are_listed_and_followed(mei, engine, monkeypatch):
-    monkeypatch.setattr(events, "LIFE_SECONDS", 0.0)
+    monkeypatch.setattr(server_sent_events, "LIFE_SECONDS", 0.0)
     batch = partly_final_batch(engine, 6)
     seen = mei.get("/batches")
     assert 'data-events="/events?batch=1"' in seen.text
@@ -159,8 +160,8 @@ def test_one_question_is_answered_with_its_source(mei):
 
 
 def test_a_question_without_an_answer_is_followed(mei, monkeypatch):
-    monkeypatch.setattr("producer.web.page.ask._PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(events, "LIFE_SECONDS", 0.0)
+    monkeypatch.setattr("producer.web.pages.ask._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(server_sent_events, "LIFE_SECONDS", 0.0)
     mei.get("/ask")
     led = mei.post("/ask", question="How?", token="0" * 32).headers["Location"]
     assert f'data-events="{led}/events"' in mei.get(led).text
@@ -221,7 +222,7 @@ def _gated(engine, candidate, *, worse=False, against="shop@1"):
     compared = [{"figure": "accuracy", "worse": worse}]
     note = Note(forced=worse, gate={"production": against, "compared": compared})
     with transaction(engine) as conn:
-        versions.begin_canary(conn, candidate, 0.1, by="test", now=NOW, note=note)
+        model_versions.begin_canary(conn, candidate, 0.1, by="test", now=NOW, note=note)
 
 
 def test_a_version_that_passed_the_gate_is_promoted_and_rolled_back(mei, engine):
@@ -239,7 +240,7 @@ def test_a_version_that_passed_the_gate_is_promoted_and_rolled_back(mei, engine)
     assert _told(seen) == ["shop@1 is in production."]
     assert "slow" in seen.text
     with reading(engine) as conn:
-        assert str(versions.find(conn, "shop")) == "shop@1"
+        assert str(model_versions.find(conn, "shop")) == "shop@1"
         actions = conn.scalars(sa.select(audit.c.action).where(audit.c.target == "shop")).all()
     assert actions == ["page.promote", "page.roll_back", "page.roll_back"]
 
@@ -258,7 +259,7 @@ def test_a_version_that_no_gate_let_pass_is_not_promoted(gate, mei, engine):
     mei.post("/models/shop/promote", version="2")
     assert "no gate has let it pass beside shop@1" in _told(mei.get("/models"))[0]
     with reading(engine) as conn:
-        assert str(versions.find(conn, "shop")) == "shop@1"
+        assert str(model_versions.find(conn, "shop")) == "shop@1"
 
 
 def test_only_an_admin_moves_versions(visitor, engine):
@@ -291,7 +292,7 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline(mei):
 
 @pytest.mark.parametrize("evil", HOSTILE)
 def test_whatever_is_asked_for_is_no_fault_of_ours(evil, mei, batch, monkeypatch):
-    monkeypatch.setattr(events, "LIFE_SECONDS", 0.0)
+    monkeypatch.setattr(server_sent_events, "LIFE_SECONDS", 0.0)
     desk = f"/desk/{batch.id}/1"
     mei.get(desk)
     plain = unquote(evil)

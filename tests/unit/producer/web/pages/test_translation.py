@@ -12,10 +12,12 @@ import pytest
 from flask import Flask
 from jinja2 import nodes
 
-from db.desk import Proposal
-from db.entities import BatchState, Lane, MoveKind, Status, VersionState
-from producer.web.page import models
-from producer.web.page.language import catalogue, language, tr
+from core.domain.batch import BatchState, Lane
+from core.domain.handoff import Proposal
+from core.domain.model_version import MoveKind, VersionState
+from core.domain.result import Status
+from producer.web.pages import models
+from producer.web.pages.translation import catalogue, language, tr
 
 PACKAGE = Path(models.__file__).parent
 TEMPLATES = PACKAGE.parent / "templates"

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from db import versions
-from db.entities import VersionState
-from db.errors import BundleInvalid
+from db.queries import model_versions
+from core.domain.model_version import VersionState
+from core.errors import BundleInvalid
 from db.session import reading
-from worker.lifecycle.build import build, register
-from worker.lifecycle.encoders import EncoderSource
-from worker.lifecycle.far_questions import read_far_questions
-from worker.model.bundle import Bundle, Entry, open_bundle
+from worker.lifecycle.build.build_bundle import build, register
+from worker.lifecycle.training.encoder_source import EncoderSource
+from worker.lifecycle.inputs.out_of_scope_questions import read_far_questions
+from worker.model.bundle.bundle import Bundle, Entry, open_bundle
 
 ENTRIES = [
     Entry("refund", "Within 14 days.", ["Where is my refund?", "I want my money back"]),
@@ -80,7 +80,7 @@ def test_a_build_that_dies_leaves_nothing(make: Builder, monkeypatch: pytest.Mon
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("worker.lifecycle.indexing.calibrate", die)
+    monkeypatch.setattr("worker.lifecycle.build.index.calibrate", die)
     with pytest.raises(KeyboardInterrupt):
         make()
     assert list(make.store.rglob("*")) == []
@@ -147,7 +147,7 @@ def test_the_first_version_goes_into_production_and_the_second_does_not(
     assert (str(first.version), first.version.state) == ("shop@1", VersionState.PRODUCTION)
     assert (str(second.version), second.version.state) == ("shop@2", VersionState.BUILT)
     with reading(engine) as conn:
-        assert str(versions.find(conn, "shop")) == "shop@1"
+        assert str(model_versions.find(conn, "shop")) == "shop@1"
 
 
 def test_a_bundle_that_does_not_answer_gets_no_number(
@@ -155,11 +155,11 @@ def test_a_bundle_that_does_not_answer_gets_no_number(
 ):
     made = make()
     nonsense = np.full((1, 32), np.nan, np.float32)
-    monkeypatch.setattr("worker.model.torch_encoder.TorchEncoder.encode", lambda *_: nonsense)
+    monkeypatch.setattr("worker.model.encoder.torch_encoder.TorchEncoder.encode", lambda *_: nonsense)
     with pytest.raises(BundleInvalid, match="its encoder gives no numbers"):
         register(engine, made)
     with reading(engine) as conn:
-        assert versions.listed(conn) == []
+        assert model_versions.listed(conn) == []
 
 
 def test_the_same_bundle_keeps_its_number(make: Builder, engine: sa.Engine):

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worker.lifecycle.calibrate import EVENS, Calibration, Cases, calibrate
-from worker.lifecycle.fitting import Asked
-from worker.model.confidence import UNCALIBRATED
+from worker.lifecycle.build.calibrate import EVENS, Calibration, Cases, calibrate
+from worker.lifecycle.build.fit import Asked
+from worker.model.retrieval.confidence import UNCALIBRATED
 
 NONE = Asked.join([])
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from worker.lifecycle import cascading
-from worker.lifecycle.calibrate import Cases, calibrate
-from worker.lifecycle.cascading import Exam, Made, make_cascade
-from worker.lifecycle.fitting import Asked, Rows, ask, fit
-from worker.model.lexical import learn
+from worker.lifecycle.build import cascade
+from worker.lifecycle.build.calibrate import Cases, calibrate
+from worker.lifecycle.build.cascade import Exam, Made, make_cascade
+from worker.lifecycle.build.fit import Asked, Rows, ask, fit
+from worker.model.retrieval.lexicon import learn
 
 WORDS = ["refund", "parcel", "invoice", "password", "voucher", "discount", "address", "newsletter"]
 FAR = [f"{word} {n}" for word in ("weather", "football", "recipe") for n in range(10)]
@@ -51,16 +51,16 @@ def made(good: Exam) -> Made:
 def test_it_answers_where_it_is_right_as_often_as_the_encoder(good: Exam, made: Made):
     assert made.cascade is not None
     assert made.figures["accuracy"] >= made.figures["encoder_accuracy"]
-    assert made.figures["share"] >= cascading.LEAST_SHARE
+    assert made.figures["share"] >= cascade.LEAST_SHARE
     assert made.cascade.cut == made.figures["cut"] >= good.index.threshold
 
 
 def test_it_hands_off_as_well_as_the_encoder_but_for_the_margin(made: Made):
     figures = made.figures
     pairs = zip(figures["handoff_recall"], figures["encoder_handoff_recall"], strict=True)
-    assert all(ours >= theirs - cascading.RECALL_MARGIN for ours, theirs in pairs)
+    assert all(ours >= theirs - cascade.RECALL_MARGIN for ours, theirs in pairs)
     pairs = zip(figures["auroc"], figures["encoder_auroc"], strict=True)
-    assert all(ours >= theirs - cascading.SCOPE_MARGIN for ours, theirs in pairs)
+    assert all(ours >= theirs - cascade.SCOPE_MARGIN for ours, theirs in pairs)
 
 
 def test_what_belongs_to_no_shop_is_not_answered(made: Made):
@@ -76,12 +76,12 @@ def test_there_is_none_where_the_encoder_is_better():
 
 
 def test_there_is_none_beyond_what_can_be_fitted_in_time(good: Exam, monkeypatch):
-    monkeypatch.setattr(cascading, "MOST_PHRASINGS", 10)
+    monkeypatch.setattr(cascade, "MOST_PHRASINGS", 10)
     assert "more than 10 phrasings" in make_cascade(good, 0.95).figures["off"]
 
 
 def test_there_is_none_that_would_take_too_much_memory(good: Exam, monkeypatch):
-    monkeypatch.setattr(cascading, "MOST_WEIGHTS", 10)
+    monkeypatch.setattr(cascade, "MOST_WEIGHTS", 10)
     assert "too many weights" in make_cascade(good, 0.95).figures["off"]
 
 
@@ -97,7 +97,7 @@ def test_labelled_questions_that_it_gets_wrong_raise_the_cut_or_end_it(good: Exa
     assert found.cascade is None or found.figures["share"] < made.figures["share"]
 
 
-TRIAL = cascading._Trial(0.9, 0.5, 0.99, 0.98, [0.8], [0.8], [0.9], [0.9])
+TRIAL = cascade._Trial(0.9, 0.5, 0.99, 0.98, [0.8], [0.8], [0.9], [0.9])
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worker.lifecycle import fitting
-from worker.lifecycle.fitting import Rows, ask, choose, fit, try_out
-from worker.lifecycle.head import Inverse
-from worker.model.lexical import Lexicon, learn
-from worker.model.retrieval import Floats, Index, Retrieval
+from worker.lifecycle.build import fit as fitting
+from worker.lifecycle.build.fit import Rows, ask, choose, fit, try_out
+from worker.lifecycle.build.kernel_ridge import Inverse
+from worker.model.retrieval.lexicon import Lexicon, learn
+from worker.model.retrieval.index import Floats, Index, Retrieval
 
 WORDS = ["refund", "parcel", "invoice", "password", "voucher", "discount"]
 SCORE, MARGIN, NEAREST = 0, 1, 2

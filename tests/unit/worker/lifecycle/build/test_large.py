@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from db.errors import BundleInvalid, ExtraMissing
-from worker.lifecycle import fitting
-from worker.lifecycle.build import build
-from worker.lifecycle.encoders import EncoderSource
-from worker.model.bundle import Bundle, Entry, open_bundle
-from worker.model.cells import FILE
-from worker.model.opening import load
-from worker.passes import answer_texts
+from core.errors import BundleInvalid, ExtraMissing
+from worker.lifecycle.build import fit
+from worker.lifecycle.build.build_bundle import build
+from worker.lifecycle.training.encoder_source import EncoderSource
+from worker.model.bundle.bundle import Bundle, Entry, open_bundle
+from worker.model.retrieval.ivf import FILE
+from worker.model.load import load
+from worker.inference.passes import answer_texts
 
 THINGS = ["refund", "parcel", "invoice", "password", "voucher", "discount", "warranty", "size"]
 ACTS = ["cancel", "find", "change", "send", "lose"]
@@ -41,7 +41,7 @@ def uninstall_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def make(tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Build without a head, as with so many rows; the store is the build's own."""
-    monkeypatch.setattr(fitting, "MOST_ROWS", 10)
+    monkeypatch.setattr(fit, "MOST_ROWS", 10)
     source = EncoderSource("tiny", tiny_encoder)
 
     def make(store: str, most_exact: int) -> Bundle:

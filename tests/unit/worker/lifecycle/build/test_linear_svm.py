@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worker.lifecycle.linear import Bench, ask, groups_of, parts_of
-from worker.model import grams
+from worker.lifecycle.build.linear_svm import Bench, ask, groups_of, parts_of
+from worker.model.cascade import ngrams
 
 WORDS = ["refund", "parcel", "invoice", "password", "voucher", "discount"]
 TEXTS = [f"{word} please {i}" for word in WORDS for i in range(8)]
@@ -14,7 +14,7 @@ EVERY = np.arange(len(TEXTS))
 
 @pytest.fixture
 def bench() -> Bench:
-    return Bench(grams.learn(TEXTS), TEXTS, ENTRY_OF)
+    return Bench(ngrams.learn(TEXTS), TEXTS, ENTRY_OF)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_an_entry_is_known_by_its_words(bench: Bench):
 
 
 def test_of_two_entries_each_is_found():
-    bench = Bench(grams.learn(TEXTS[:16]), TEXTS[:16], ENTRY_OF[:16])
+    bench = Bench(ngrams.learn(TEXTS[:16]), TEXTS[:16], ENTRY_OF[:16])
     linear = bench.fit(np.ones(16, bool))
     assert linear.judge(["refund", "parcel"]).entries[:, 0].tolist() == [0, 1]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import stack
-from worker.model.bundle import open_bundle
+from worker.model.bundle.bundle import open_bundle
 
 KB = [
     {"id": "refund", "answer": "Soon.", "questions": ["Where is my refund?", "money back"]},
@@ -79,7 +79,9 @@ def test_a_missing_package_is_told_before_the_work(build, home: Path, monkeypatc
         "find_spec",
         lambda name, *more: None if name == "onnx" else installed(name, *more),
     )
-    monkeypatch.setattr("worker.lifecycle.build.build", lambda *_, **__: pytest.fail("it works"))
+    monkeypatch.setattr(
+        "worker.lifecycle.build.build_bundle.build", lambda *_, **__: pytest.fail("it works")
+    )
     status, out, err = build("--engine", "onnx")
     assert (status, out) == (2, "")
     assert err.strip().endswith("needs the package onnx: pip install 'answermill[lifecycle]'")
@@ -149,7 +151,7 @@ def test_a_page_that_can_not_be_written_is_told_before_the_evaluation(
     run, build, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     build()
-    monkeypatch.setattr("worker.lifecycle.evaluate.evaluate_each", None)
+    monkeypatch.setattr("worker.lifecycle.evaluation.evaluate.evaluate_each", None)
     for target, problem in [("none/page.html", "No such file or directory"), ("", "is a folder")]:
         words = ["--questions", str(labelled), "--report", str(tmp_path / target)]
         status, out, err = run("evaluate", "shop", *words)
@@ -222,8 +224,8 @@ def test_typical_mistakes_are_told_in_one_line(run, build, knowledge: Path, tmp_
 
 def test_help_and_a_bad_knowledge_base_do_not_wait_for_torch():
     code = (
-        "import sys; from db import terminal; from worker.lifecycle.cli import app;"
-        " terminal.run(app, ['build', '--name', 'a', '--knowledge', 'nope']);"
+        "import sys; from core import console; from worker.lifecycle.cli.model import app;"
+        " console.run(app, ['build', '--name', 'a', '--knowledge', 'nope']);"
         " sys.exit('torch' in sys.modules)"
     )
     root = Path(stack.__path__[0]).parent

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.lifecycle import distil
+from worker.lifecycle.training import distill
 
 KB = [
     {"id": "refund", "answer": "Soon.", "questions": [f"refund {n}" for n in range(60)]},
@@ -41,7 +41,7 @@ def test_a_distilled_encoder_can_be_tuned_and_converted(build):
 
 
 def test_where_too_much_is_lost_it_is_said(build, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(distil, "_MARGIN", -2.0)
+    monkeypatch.setattr(distill, "_MARGIN", -2.0)
     status, out, _ = build("--layers", "1")
     assert status == 0
     assert "lost too much, so the encoder stays as it was" in " ".join(out.split())
@@ -72,6 +72,6 @@ def test_an_interrupted_distilling_leaves_nothing(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("worker.lifecycle.training.EmbedDistillLoss.forward", stop)
+    monkeypatch.setattr("worker.lifecycle.training.trainer.EmbedDistillLoss.forward", stop)
     assert build("--layers", "1")[:2] == (130, "")
     assert list((home / "models").rglob("*")) == []

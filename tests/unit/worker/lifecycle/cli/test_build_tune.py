@@ -34,7 +34,9 @@ def test_an_encoder_is_tuned_and_what_came_of_it_is_told(build):
     "words", [[], ["--tune"], ["--tune", "--json"], ["--tune", "none"], ["--tune=head"]]
 )
 def test_no_encoder_is_tuned_unasked(build, words: list[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("worker.lifecycle.tune.tune_encoder", lambda *_, **__: pytest.fail("tuned"))
+    monkeypatch.setattr(
+        "worker.lifecycle.training.fine_tune.tune_encoder", lambda *_, **__: pytest.fail("tuned")
+    )
     status, out, _ = build(*words)
     assert status == 0
     assert "held out" not in out
@@ -54,6 +56,6 @@ def test_an_interrupted_tuning_leaves_nothing(build, home: Path, monkeypatch: py
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("worker.lifecycle.training._EntryContrast.forward", stop)
+    monkeypatch.setattr("worker.lifecycle.training.trainer._EntryContrast.forward", stop)
     assert build("--tune", "encoder")[:2] == (130, "")
     assert list((home / "models").rglob("*")) == []

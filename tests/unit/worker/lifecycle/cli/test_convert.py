@@ -85,8 +85,8 @@ def test_mistakes_are_told_in_one_line(run, words: list[str], told: str):
 
 
 def test_what_drifts_is_refused_and_gets_no_number(run, monkeypatch: pytest.MonkeyPatch):
-    from worker.lifecycle import drift
-    from worker.model.encoder import Precision
+    from worker.lifecycle.conversion import drift
+    from worker.model.encoder.base import Precision
 
     strict = drift.Limits(cosine_least=1.1, cosine_p1=1.1, changed=0.0)
     monkeypatch.setitem(drift.LIMITS, Precision.INT8, strict)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from db.config import load
-from db.session import prepare
+from core.settings.load import load
+from db.schema import prepare
 from tests.factories import question, stored_batch
 
 KB = [

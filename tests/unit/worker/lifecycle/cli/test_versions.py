@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from worker.lifecycle import gate
-from worker.lifecycle.version_cli import parse_share
-from worker.model.bundle import FORMAT
+from worker.lifecycle.cli.versions import parse_share
+from worker.lifecycle.evaluation import gate
+from worker.model.bundle.bundle import FORMAT
 
 KB = [
     {"id": "refund", "answer": "Soon.", "questions": ["Where is my refund?", "money back"]},

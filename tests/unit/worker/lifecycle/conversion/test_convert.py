@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from db.errors import ConversionDrifted, ConversionRefused, ExtraMissing
-from worker.lifecycle import convert, drift
-from worker.lifecycle.build import build
-from worker.lifecycle.convert import check, convert_version
-from worker.lifecycle.encoders import EncoderSource
-from worker.lifecycle.quantise import quantise
-from worker.model.bundle import Bundle, Entry, open_bundle
-from worker.model.encoder import KINDS, Engine, Kind, Precision
+from core.errors import ConversionDrifted, ConversionRefused, ExtraMissing
+from worker.inference.passes import answer_texts
+from worker.lifecycle.build.build_bundle import build
+from worker.lifecycle.conversion import convert, drift
+from worker.lifecycle.conversion.convert import check, convert_version
+from worker.lifecycle.conversion.quantize import quantise
+from worker.lifecycle.training.encoder_source import EncoderSource
+from worker.model.bundle.bundle import Bundle, Entry, open_bundle
+from worker.model.encoder.base import KINDS, Engine, Kind, Precision
 from worker.model.registry import load_bundle
-from worker.passes import answer_texts
 
 TORCH, BF16, FP32, INT8 = KINDS
 TEXTS = ["refund", "parcel where is it", "您是机器人", "rain"]
@@ -136,7 +136,7 @@ def test_an_encoder_that_drifts_is_refused_and_nothing_stored(
                 tensor.CopyFrom(numpy_helper.from_array(shuffled, tensor.name))
         onnx.save(graph, folder / "model.onnx")
 
-    monkeypatch.setattr("worker.lifecycle.quantise.quantise", scramble)
+    monkeypatch.setattr("worker.lifecycle.conversion.quantize.quantise", scramble)
     with pytest.raises(ConversionDrifted) as caught:
         make(tiny_bundle, INT8)
     told = str(caught.value)
@@ -162,7 +162,7 @@ def test_a_conversion_that_dies_leaves_nothing(
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("worker.lifecycle.quantise.quantise", die)
+    monkeypatch.setattr("worker.lifecycle.conversion.quantize.quantise", die)
     with pytest.raises(KeyboardInterrupt):
         make(tiny_bundle, INT8)
     assert nothing_stored(make.store)

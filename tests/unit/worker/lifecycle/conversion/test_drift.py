@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from db.errors import SourceInvalid
-from worker.lifecycle.drift import (
+from core.errors import SourceInvalid
+from worker.lifecycle.conversion.drift import (
     LIMITS,
     MOST_PHRASINGS,
     Drift,
@@ -19,8 +19,8 @@ from worker.lifecycle.drift import (
     read_sample,
     sample_phrasings,
 )
-from worker.model.bundle import Bundle, Entry
-from worker.model.encoder import Precision
+from worker.model.bundle.bundle import Bundle, Entry
+from worker.model.encoder.base import Precision
 
 ENTRIES = [Entry("a", "A", ["x", "x!"]), Entry("b", "B", ["y"])]
 SAME = Drift(

@@ -8,8 +8,8 @@ import onnx
 import pytest
 import torch
 
-from db.errors import EncoderInvalid
-from worker.lifecycle.export import export
+from core.errors import EncoderInvalid
+from worker.lifecycle.conversion.onnx_export import export
 
 
 def operations(folder: Path) -> Counter[str]:

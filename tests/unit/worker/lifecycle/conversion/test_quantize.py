@@ -6,10 +6,10 @@ import onnx
 import pytest
 from safetensors import safe_open
 
-from db.errors import EncoderInvalid
-from worker.lifecycle.quantise import quantise, shorten
-from worker.model.bundle import Bundle
-from worker.model.encoder import KINDS, Kind
+from core.errors import EncoderInvalid
+from worker.lifecycle.conversion.quantize import quantise, shorten
+from worker.model.bundle.bundle import Bundle
+from worker.model.encoder.base import KINDS, Kind
 
 _, _, FP32, INT8 = KINDS
 

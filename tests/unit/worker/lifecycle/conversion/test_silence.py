@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from worker.lifecycle.quiet import quiet
+from worker.lifecycle.conversion.silence import quiet
 
 
 def chatter() -> None:

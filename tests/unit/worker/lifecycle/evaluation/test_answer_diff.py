@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from db.entities import Answer, Status
-from worker.lifecycle.asked import Asked
-from worker.lifecycle.diff import Change, differ, kind_of
-from worker.passes import PassBudget
+from core.domain.result import Answer, Status
+from worker.inference.protocol import PassBudget
+from worker.lifecycle.evaluation.answer_diff import Change, differ, kind_of
+from worker.lifecycle.inputs.question_source import Asked
 
 
 def answered(entry="track", text="See My orders.", confidence=0.9):

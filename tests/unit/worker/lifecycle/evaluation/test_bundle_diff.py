@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.worker.conftest import ENTRIES
-from worker.lifecycle.contents import EntryChange, differences
-from worker.model.bundle import ENTRIES as ENTRIES_FILE
-from worker.model.bundle import Bundle, Entry
+from worker.lifecycle.evaluation.bundle_diff import EntryChange, differences
+from worker.model.bundle.bundle import ENTRIES as ENTRIES_FILE
+from worker.model.bundle.bundle import Bundle, Entry
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from worker.lifecycle.evaluate import evaluate, evaluate_each
-from worker.lifecycle.labelled import Labelled
-from worker.model.bundle import Bundle
-from worker.model.opening import load
+from worker.lifecycle.evaluation.evaluate import evaluate, evaluate_each
+from worker.lifecycle.inputs.labelled_questions import Labelled
+from worker.model.bundle.bundle import Bundle
+from worker.model.load import load
 
 ROWS = [
     Labelled("Where is my refund?", frozenset({"refund"})),

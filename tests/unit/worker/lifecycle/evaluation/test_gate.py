@@ -8,12 +8,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from db.entities import Answer, ModelVersion, Status, VersionState
+from core.domain.model_version import ModelVersion, VersionState
+from core.domain.result import Answer, Status
 from tests.factories import NOW
-from worker.lifecycle import gate
-from worker.lifecycle.gate import Margins, judge_metrics, judge_questions, speeds
-from worker.lifecycle.labelled import Labelled
-from worker.passes import PassBudget
+from worker.inference.protocol import PassBudget
+from worker.lifecycle.evaluation import gate
+from worker.lifecycle.evaluation.gate import Margins, judge_metrics, judge_questions, speeds
+from worker.lifecycle.inputs.labelled_questions import Labelled
 
 
 class Clock:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from db.entities import Answer
+from core.domain.result import Answer
 from tests.labelled import answered, expecting, handed_off
-from worker.lifecycle.figures import EntryFigures, Outcomes, bins, measure, worst
-from worker.lifecycle.labelled import Scope
+from worker.lifecycle.evaluation.metrics import EntryFigures, Outcomes, bins, measure, worst
+from worker.lifecycle.inputs.labelled_questions import Scope
 
 
 def test_the_figures_are_what_one_counts_by_hand():

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from db import desk
-from db.desk import Proposal
-from db.entities import Status
+from core.domain.handoff import Proposal
+from core.domain.result import Status
+from db.queries import handoffs
 from db.session import transaction
 from tests.factories import NOW, finish, question, result, running_job, stored_batch
-from worker.lifecycle.learned import taken_in, with_accepted
-from worker.model.bundle import Entry
+from worker.lifecycle.inputs.accepted_proposals import taken_in, with_accepted
+from worker.model.bundle.bundle import Entry
 
 ENTRIES = [
     Entry("refund", "Soon.", ["Where is my refund?"]),
@@ -88,8 +88,8 @@ def desked(engine):
     for n, state in states.items():
         with transaction(engine) as conn:
             place = (batch.id, n)
-            desk.answer(conn, place, "Soon.", entry_id="refund", by="ann", learn=True, now=NOW)
-            desk.decide(conn, place, state, by="ann", now=NOW)
+            handoffs.answer(conn, place, "Soon.", entry_id="refund", by="ann", learn=True, now=NOW)
+            handoffs.decide(conn, place, state, by="ann", now=NOW)
 
 
 @pytest.mark.usefixtures("desked")
@@ -100,8 +100,8 @@ def test_only_what_was_accepted_of_the_model_is_taken_in(engine):
 
 
 def test_the_build_takes_in_what_the_desk_has_learned(run, tmp_path, tiny_encoder):
-    from db.config import load
-    from db.session import prepare
+    from core.settings.load import load
+    from db.schema import prepare
 
     knowledge = tmp_path / "kb.jsonl"
     lines = [{"id": e.id, "answer": e.answer, "questions": e.questions} for e in ENTRIES]
@@ -115,8 +115,10 @@ def test_the_build_takes_in_what_the_desk_has_learned(run, tmp_path, tiny_encode
     batch = stored_batch(engine, [question(1, "money back when")], job_size=1)
     finish(engine, running_job(engine, batch), [result(1, Status.HANDED_OFF)])
     with transaction(engine) as conn:
-        desk.answer(conn, (batch.id, 1), "Soon.", entry_id="refund", by="a", learn=True, now=NOW)
-        desk.decide(conn, (batch.id, 1), Proposal.ACCEPTED, by="a", now=NOW)
+        handoffs.answer(
+            conn, (batch.id, 1), "Soon.", entry_id="refund", by="a", learn=True, now=NOW
+        )
+        handoffs.decide(conn, (batch.id, 1), Proposal.ACCEPTED, by="a", now=NOW)
         assert [one.entry_id for one in _known(conn)] == ["refund", "track"]
     engine.dispose()
     status, out, err = run(*words)
@@ -126,6 +128,6 @@ def test_the_build_takes_in_what_the_desk_has_learned(run, tmp_path, tiny_encode
 
 
 def _known(conn):
-    from db import knowledge
+    from db.queries import knowledge_entries
 
-    return knowledge.search(conn, "", model="shop", limit=9)
+    return knowledge_entries.search(conn, "", model="shop", limit=9)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from db.errors import KnowledgeInvalid
-from worker.lifecycle.knowledge import read_knowledge, shared_phrasings
-from worker.model.bundle import Entry
+from core.errors import KnowledgeInvalid
+from worker.lifecycle.inputs.knowledge_file import read_knowledge, shared_phrasings
+from worker.model.bundle.bundle import Entry
 
 GOOD = {"id": "refund", "answer": "Within 14 days.", "questions": ["Where is my refund?"]}
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from db.errors import SourceInvalid
-from worker.lifecycle.labelled import Labelled, Scope, read_labelled
+from core.errors import SourceInvalid
+from worker.lifecycle.inputs.labelled_questions import Labelled, Scope, read_labelled
 
 KNOWN = frozenset({"a", "b"})
 

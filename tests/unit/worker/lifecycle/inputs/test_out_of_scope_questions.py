@@ -4,9 +4,9 @@ import csv
 from pathlib import Path
 
 import stack
-from worker.lifecycle.far_questions import read_far_questions
-from worker.lifecycle.knowledge import read_knowledge
-from worker.model.text import Script, normalise, script
+from worker.lifecycle.inputs.knowledge_file import read_knowledge
+from worker.lifecycle.inputs.out_of_scope_questions import read_far_questions
+from worker.text.normalization import Script, normalise, script
 
 SAMPLE = Path(stack.__path__[0]) / "sample"
 

@@ -6,17 +6,17 @@ from itertools import chain
 
 import pytest
 
-from db.errors import BatchUnknown, SourceInvalid
+from core.errors import BatchUnknown, SourceInvalid
 from tests.factories import finish, question, running_job, stored_batch
-from worker.lifecycle import asked
+from worker.lifecycle.inputs import question_source
 
 
 def test_a_batchs_questions_come_page_by_page_final_or_not(engine, monkeypatch):
-    monkeypatch.setattr(asked, "_PAGE", 2)
+    monkeypatch.setattr(question_source, "_PAGE", 2)
     batch = stored_batch(engine, [question(n, f"q{n}") for n in range(1, 6)])
     finish(engine, running_job(engine, batch))
     stored_batch(engine, 3, name="other")
-    found = asked.of_batch(engine, batch.name)
+    found = question_source.of_batch(engine, batch.name)
     assert (found.title, found.count) == (f"batch {batch.id} (tickets)", 5)
     pages = list(found.pages)
     assert [len(page) for page in pages] == [2, 2, 1]
@@ -25,7 +25,7 @@ def test_a_batchs_questions_come_page_by_page_final_or_not(engine, monkeypatch):
 
 def test_an_unknown_batch_is_told(engine):
     with pytest.raises(BatchUnknown):
-        asked.of_batch(engine, "nope")
+        question_source.of_batch(engine, "nope")
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def file(tmp_path):
 
 
 def test_a_files_questions_have_their_rows_for_keys(file, monkeypatch):
-    monkeypatch.setattr(asked, "_PAGE", 2)
-    found = asked.of_file(file("\ufeffexpected,question\na,q1\nb,\n,您好\n".encode()))
+    monkeypatch.setattr(question_source, "_PAGE", 2)
+    found = question_source.of_file(file("\ufeffexpected,question\na,q1\nb,\n,您好\n".encode()))
     assert (found.title, found.count) == ("q.csv", 3)
     assert list(found.pages) == [[("2", "q1"), ("3", "")], [("4", "您好")]]
 
@@ -57,9 +57,9 @@ def test_a_files_questions_have_their_rows_for_keys(file, monkeypatch):
 )
 def test_what_is_no_file_of_questions_is_told(file, content, told):
     with pytest.raises(SourceInvalid, match=told):
-        asked.of_file(file(content))
+        question_source.of_file(file(content))
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
     with pytest.raises(SourceInvalid, match="No such file"):
-        asked.of_file(tmp_path / "nope.csv")
+        question_source.of_file(tmp_path / "nope.csv")

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from db import versions as stored
-from db.config import Settings
-from db.entities import ModelVersion, MoveKind, VersionState
-from db.errors import AnswermillError, BundleInvalid, GateRefused, ModelUnknown, PromotionRefused
+from core.domain.model_version import ModelVersion, MoveKind, VersionState
+from core.errors import AnswermillError, BundleInvalid, GateRefused, ModelUnknown, PromotionRefused
+from core.settings.settings import Settings
+from db.queries import model_versions as stored
 from db.session import transaction
 from tests.factories import NOW
-from worker.lifecycle import gate, promotion, versions
-from worker.lifecycle.promotion import Promoted, Wish
-from worker.model.place import bundle_path
+from worker.lifecycle.evaluation import gate
+from worker.lifecycle.promotion import promote as promotion
+from worker.lifecycle.promotion import rollback
+from worker.lifecycle.promotion.promote import Promoted, Wish
+from worker.model.bundle.location import bundle_path
 
 
 @pytest.fixture(autouse=True)
@@ -37,11 +39,11 @@ def promote(settings: Settings, engine: sa.Engine):
 
 def in_force(engine: sa.Engine) -> dict[str, str]:
     held = (VersionState.PRODUCTION, VersionState.CANARY)
-    return {v.state.value: str(v) for v in versions.listed(engine) if v.state in held}
+    return {v.state.value: str(v) for v in rollback.listed(engine) if v.state in held}
 
 
 def moves(engine: sa.Engine, spec: str) -> list[MoveKind]:
-    return [move.kind for move in versions.history(engine, versions.find(engine, spec))]
+    return [move.kind for move in rollback.history(engine, rollback.find(engine, spec))]
 
 
 @pytest.mark.usefixtures("worse")
@@ -68,7 +70,7 @@ def test_a_canary_passes_the_same_gate(promote, engine, labelled):
 def test_force_with_a_reason_overrules_and_is_kept_with_the_figures(promote, engine, labelled):
     done = promote("tiny@2", questions=labelled, forced=True, reason="a new law")
     assert (str(done.version), in_force(engine)) == ("tiny@2", {"production": "tiny@2"})
-    (move,) = versions.history(engine, done.version)
+    (move,) = rollback.history(engine, done.version)
     assert (move.kind, move.previous_version) == (MoveKind.PROMOTED, 1)
     assert (move.forced, move.reason, move.by) == (True, "a new law", done.version.promoted_by)
     (accuracy,) = [one for one in move.gate["compared"] if one["figure"] == "accuracy"]
@@ -97,7 +99,7 @@ def test_a_better_version_is_promoted_and_its_figures_kept(promote, engine, labe
     done = promote("tiny@1", questions=labelled)
     assert in_force(engine) == {"production": "tiny@1"}
     assert done.verdict.worse == []
-    kept = versions.history(engine, done.version)[-1]
+    kept = rollback.history(engine, done.version)[-1]
     assert (kept.forced, kept.gate) == (False, done.verdict.document())
 
 
@@ -130,10 +132,10 @@ def test_a_canary_begins_and_ends_in_production(promote, engine, labelled):
 @pytest.mark.usefixtures("worse")
 def test_a_rollback_withdraws_a_canary_first(promote, engine, settings):
     promote("tiny@2", share=0.5)
-    done = versions.roll_back(settings, engine, "tiny", "customers complain")
+    done = rollback.roll_back(settings, engine, "tiny", "customers complain")
     assert (str(done.version), str(done.canary)) == ("tiny@1", "tiny@2")
     assert in_force(engine) == {"production": "tiny@1"}
-    withdrawn = versions.history(engine, done.canary)[-1]
+    withdrawn = rollback.history(engine, done.canary)[-1]
     assert (withdrawn.kind, withdrawn.reason) == (MoveKind.CANARY_WITHDRAWN, "customers complain")
 
 
@@ -155,7 +157,7 @@ def test_a_version_without_its_bundle_is_refused(promote, engine, add):
 def test_a_version_that_loads_but_does_not_answer_is_refused(
     promote, engine, worse: ModelVersion, monkeypatch
 ):
-    monkeypatch.setattr("worker.model.loaded.LoadedModel.decide", lambda *_: 1 / 0)
+    monkeypatch.setattr("worker.model.loaded_model.LoadedModel.decide", lambda *_: 1 / 0)
     with pytest.raises(BundleInvalid, match="tiny@2: it does not answer: ZeroDivisionError"):
         promote(str(worse), forced=True, reason="force does not help")
     assert in_force(engine) == {"production": "tiny@1"}
@@ -236,5 +238,5 @@ def test_rolling_back_needs_the_bundle_of_the_version_before(
     promote(str(worse))
     shutil.rmtree(bundle_path(settings.models, "tiny", first.digest))
     with pytest.raises(BundleInvalid, match="is not in the model store"):
-        versions.roll_back(settings, engine, "tiny")
+        rollback.roll_back(settings, engine, "tiny")
     assert in_force(engine) == {"production": "tiny@2"}

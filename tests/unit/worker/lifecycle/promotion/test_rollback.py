@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from db import versions as stored
-from db.config import Settings
-from db.entities import ModelVersion, VersionState
-from db.errors import BundleInvalid, ModelUnknown, PromotionRefused
+from core.domain.model_version import ModelVersion, VersionState
+from core.errors import BundleInvalid, ModelUnknown, PromotionRefused
+from core.settings.settings import Settings
+from db.queries import model_versions as stored
 from db.session import transaction
 from tests.factories import NOW
-from worker.lifecycle import versions
-from worker.model.place import bundle_path
+from worker.lifecycle.promotion import rollback
+from worker.model.bundle.location import bundle_path
 
 
 @pytest.fixture
@@ -26,13 +26,13 @@ def second(engine: sa.Engine, first: ModelVersion, add) -> ModelVersion:  # noqa
 
 @pytest.mark.usefixtures("second")
 def test_rolling_back_moves_the_pointer_and_says_who_and_why(settings, engine, first):
-    done = versions.roll_back(settings, engine, "tiny", "it is rude")
+    done = rollback.roll_back(settings, engine, "tiny", "it is rude")
     assert (str(done.version), done.canary) == (str(first), None)
-    assert [version.state for version in versions.listed(engine)] == [
+    assert [version.state for version in rollback.listed(engine)] == [
         VersionState.PRODUCTION,
         VersionState.WITHDRAWN,
     ]
-    move = versions.history(engine, first)[-1]
+    move = rollback.history(engine, first)[-1]
     assert (move.version, move.previous_version, move.reason) == (1, 2, "it is rude")
     assert move.by == done.version.promoted_by
 
@@ -41,8 +41,8 @@ def test_rolling_back_moves_the_pointer_and_says_who_and_why(settings, engine, f
 def test_nothing_is_rolled_back_to_a_damaged_bundle(settings: Settings, engine, first):
     (bundle_path(settings.models, "tiny", first.digest) / "idf.npy").unlink()
     with pytest.raises(BundleInvalid, match=r"idf\.npy is missing"):
-        versions.roll_back(settings, engine, "tiny")
-    assert versions.find(engine, "tiny").version == 2
+        rollback.roll_back(settings, engine, "tiny")
+    assert rollback.find(engine, "tiny").version == 2
 
 
 @pytest.mark.usefixtures("second")
@@ -54,14 +54,14 @@ def test_a_rollback_that_another_one_overtakes_moves_nothing(
         with transaction(engine) as conn:
             stored.promote(conn, third, by="somebody else", now=NOW)
 
-    monkeypatch.setattr(versions, "find_bundle", overtaken)
+    monkeypatch.setattr(rollback, "find_bundle", overtaken)
     with pytest.raises(PromotionRefused, match="moved meanwhile"):
-        versions.roll_back(settings, engine, "tiny")
-    assert versions.find(engine, "tiny").version == 3
+        rollback.roll_back(settings, engine, "tiny")
+    assert rollback.find(engine, "tiny").version == 3
 
 
 @pytest.mark.parametrize("name", ["tiny", "nope"])
 def test_a_name_with_nothing_before_is_not_rolled_back(settings, engine, first, name):
     with pytest.raises(ModelUnknown, match="no earlier version"):
-        versions.roll_back(settings, engine, name)
-    assert versions.find(engine, "tiny") == first
+        rollback.roll_back(settings, engine, name)
+    assert rollback.find(engine, "tiny") == first

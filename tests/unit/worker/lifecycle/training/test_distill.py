@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from transformers import AutoModel
 
-from db.errors import DistillingRefused, EncoderInvalid, ExtraMissing
-from worker.lifecycle import training, workbench
-from worker.lifecycle.distil import Distilled, check_distillable, distil_encoder
-from worker.lifecycle.encoders import EncoderSource, few_layers, write_encoder
-from worker.lifecycle.judging import Accuracy
-from worker.lifecycle.training import Recipe
-from worker.model.bundle import Entry, hash_file
-from worker.model.encoder import Pooling
-from worker.model.torch_encoder import WEIGHTS, TorchEncoder
+from core.errors import DistillingRefused, EncoderInvalid, ExtraMissing
+from worker.lifecycle.training import trainer, training_setup
+from worker.lifecycle.training.distill import Distilled, check_distillable, distil_encoder
+from worker.lifecycle.training.encoder_accuracy import Accuracy
+from worker.lifecycle.training.encoder_source import EncoderSource, few_layers, write_encoder
+from worker.lifecycle.training.trainer import Recipe
+from worker.model.bundle.bundle import Entry, hash_file
+from worker.model.encoder.base import Pooling
+from worker.model.encoder.torch_encoder import WEIGHTS, TorchEncoder
 
 RECIPE = Recipe(rate=2e-3, least_steps=150)
 
@@ -99,7 +99,7 @@ def test_where_too_much_is_lost_the_original_stays(
     distiller: Distiller, monkeypatch: pytest.MonkeyPatch
 ):
     told = iter([Accuracy(0.9, 0.9), Accuracy(0.87, 0.88)])
-    monkeypatch.setattr(workbench, "judge", lambda *_: next(told))
+    monkeypatch.setattr(training_setup, "judge", lambda *_: next(told))
     distilled = distiller(entries())
     assert (distilled.kept, distilled.source) == (False, distiller.source)
     assert not (distiller.folder / "run" / "distilled").exists()
@@ -109,7 +109,7 @@ def test_where_too_much_is_lost_the_original_stays(
 def test_it_is_judged_by_what_it_was_not_taught(
     distiller: Distiller, monkeypatch: pytest.MonkeyPatch
 ):
-    taught, judged, imitate, judge = [], [], training.imitate, workbench.judge
+    taught, judged, imitate, judge = [], [], trainer.imitate, training_setup.judge
 
     def watch(encoder, texts, *more, **named):
         taught.extend(texts)
@@ -119,8 +119,8 @@ def test_it_is_judged_by_what_it_was_not_taught(
         judged.append(int(asked.sum()))
         return judge(embeddings, entry_of, asked)
 
-    monkeypatch.setattr(training, "imitate", watch)
-    monkeypatch.setattr(workbench, "judge", watch_judge)
+    monkeypatch.setattr(trainer, "imitate", watch)
+    monkeypatch.setattr(training_setup, "judge", watch_judge)
     distilled = distiller(entries())
     assert len(taught) == len(set(taught)) == 180 - distilled.held_out
     assert judged == [distilled.held_out] * 2

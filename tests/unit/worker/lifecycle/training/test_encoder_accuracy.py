@@ -3,8 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worker.lifecycle import judging
-from worker.lifecycle.judging import Accuracy, entry_means, hold_out, judge, sample
+from worker.lifecycle.training import encoder_accuracy
+from worker.lifecycle.training.encoder_accuracy import (
+    Accuracy,
+    entry_means,
+    hold_out,
+    judge,
+    sample,
+)
 
 
 @pytest.mark.parametrize("sizes", [[5] * 20, [1, 2, 3, 200], [100, 100]])
@@ -23,7 +29,7 @@ def test_the_smallest_knowledge_base_has_something_to_judge_by(seed: int):
 
 
 def test_no_more_is_held_out_than_it_takes(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(judging, "MOST_HELD_OUT", 50)
+    monkeypatch.setattr(encoder_accuracy, "MOST_HELD_OUT", 50)
     entry_of = np.repeat(np.arange(200), 5)
     held_out = hold_out(entry_of, seed=7)
     assert held_out.sum() == pytest.approx(50, abs=15)
@@ -58,7 +64,7 @@ def test_many_phrasings_are_judged_in_blocks(monkeypatch: pytest.MonkeyPatch):
     embeddings = circle(list(entry_of * 60 + dice.normal(0, 25, 600)))
     held_out = hold_out(entry_of, seed=7)
     whole = judge(embeddings, entry_of, held_out)
-    monkeypatch.setattr(judging, "_BLOCK", 7)
+    monkeypatch.setattr(encoder_accuracy, "_BLOCK", 7)
     assert judge(embeddings, entry_of, held_out) == whole
     assert 0.5 < whole.neighbours < 1
 
@@ -67,7 +73,7 @@ def test_few_phrasings_are_judged_whole_and_many_by_some(monkeypatch: pytest.Mon
     entry_of = np.repeat(np.arange(20), 50)
     held_out = hold_out(entry_of, seed=7)
     assert set(sample(held_out)) == set(range(1_000))
-    monkeypatch.setattr(judging, "MOST_KNOWN", 100)
+    monkeypatch.setattr(encoder_accuracy, "MOST_KNOWN", 100)
     places = sample(held_out)
     assert set(places) > set(np.flatnonzero(held_out))
     counts = np.bincount(entry_of[places[~held_out[places]]], minlength=20)

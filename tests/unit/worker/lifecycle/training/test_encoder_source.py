@@ -10,10 +10,15 @@ import huggingface_hub
 import pytest
 from tokenizers import Tokenizer
 
-from db.errors import EncoderInvalid
-from worker.lifecycle import encoders
-from worker.lifecycle.encoders import EncoderSource, find_encoder, read_pooling, write_encoder
-from worker.model.encoder import Pooling
+from core.errors import EncoderInvalid
+from worker.lifecycle.training import encoder_source
+from worker.lifecycle.training.encoder_source import (
+    EncoderSource,
+    find_encoder,
+    read_pooling,
+    write_encoder,
+)
+from worker.model.encoder.base import Pooling
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def test_other_weights_in_the_package_are_refused_with_both_hashes(
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.safetensors").write_bytes(b"other")
     ship(monkeypatch, tmp_path)
-    with pytest.raises(EncoderInvalid, match=encoders.EMBEDDED_SHA256) as caught:
+    with pytest.raises(EncoderInvalid, match=encoder_source.EMBEDDED_SHA256) as caught:
         find_encoder(None)
     assert "d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa" in str(caught.value)
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from db.errors import ExtraMissing, TuningRefused
-from worker.lifecycle import training
-from worker.lifecycle.encoders import EncoderSource, read_pooling, write_encoder
-from worker.lifecycle.training import Recipe
-from worker.lifecycle.tune import Tuned, check_tunable, tune_encoder
-from worker.model.bundle import Entry, hash_file
-from worker.model.encoder import Pooling
-from worker.model.tokens import TOKENIZER
-from worker.model.torch_encoder import WEIGHTS
+from core.errors import ExtraMissing, TuningRefused
+from worker.lifecycle.training import trainer
+from worker.lifecycle.training.encoder_source import EncoderSource, read_pooling, write_encoder
+from worker.lifecycle.training.fine_tune import Tuned, check_tunable, tune_encoder
+from worker.lifecycle.training.trainer import Recipe
+from worker.model.bundle.bundle import Entry, hash_file
+from worker.model.encoder.base import Pooling
+from worker.model.encoder.tokenizer import TOKENIZER
+from worker.model.encoder.torch_encoder import WEIGHTS
 
 RECIPE = Recipe(rate=2e-3, least_steps=40)  # the tiny encoder has learnt nothing before
 
@@ -91,7 +91,7 @@ def test_what_does_not_gain_keeps_the_original(tune: Tuner):
 def test_the_share_that_answers_best_is_kept(
     tune: Tuner, monkeypatch: pytest.MonkeyPatch, share: float
 ):
-    monkeypatch.setattr("worker.lifecycle.tune._SHARES", (0.0001, share))
+    monkeypatch.setattr("worker.lifecycle.training.fine_tune._SHARES", (0.0001, share))
     assert tune(told_apart_by_a_character()).share == share
 
 
@@ -122,13 +122,13 @@ def test_the_same_inputs_tune_the_same_weights(tune: Tuner):
 
 
 def test_the_trial_has_not_seen_what_it_is_judged_by(tune: Tuner, monkeypatch: pytest.MonkeyPatch):
-    seen, train = [], training.train
+    seen, train = [], trainer.train
 
     def watch(encoder, texts, *more, **named):
         seen.append(set(texts))
         train(encoder, texts, *more, **named)
 
-    monkeypatch.setattr(training, "train", watch)
+    monkeypatch.setattr(trainer, "train", watch)
     known = told_apart_by_a_character()
     tuned = tune(known)
     phrasings = [text for entry in known for text in entry.questions]

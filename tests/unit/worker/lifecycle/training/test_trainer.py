@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from worker.lifecycle.encoders import EncoderSource, write_encoder
-from worker.lifecycle.judging import entry_means
-from worker.lifecycle.training import Recipe, _Reader, mix, train
-from worker.model.encoder import Pooling
-from worker.model.torch_encoder import TorchEncoder
+from worker.lifecycle.training.encoder_accuracy import entry_means
+from worker.lifecycle.training.encoder_source import EncoderSource, write_encoder
+from worker.lifecycle.training.trainer import Recipe, _Reader, mix, train
+from worker.model.encoder.base import Pooling
+from worker.model.encoder.torch_encoder import TorchEncoder
 
 TEXTS = ["refund", "where is my refund?", "my parcel is late, what now?", "a", "parcel"] * 8
 ENTRY_OF = np.array([0, 0, 1, 0, 1] * 8)

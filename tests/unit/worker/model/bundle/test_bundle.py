@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from db.errors import BundleInvalid
-from worker.model import bundle as bundles
-from worker.model.bundle import Bundle, open_bundle
+from core.errors import BundleInvalid
+from worker.model.bundle import bundle as bundles
+from worker.model.bundle.bundle import Bundle, open_bundle
 
 FILES = [
     "manifest.json",

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from db import config
-from db.entities import ModelVersion, VersionState
-from db.errors import BundleInvalid, SettingsInvalid, StoreAway
+from core.domain.model_version import ModelVersion, VersionState
+from core.errors import BundleInvalid, SettingsInvalid, StoreAway
+from core.settings import load
 from tests.factories import NOW
-from worker.model import bundle as bundles
-from worker.model import store
-from worker.model.bundle import Bundle, open_bundle
-from worker.model.place import bundle_path
+from worker.model.bundle import bundle as bundles
+from worker.model.bundle import remote_store
+from worker.model.bundle.bundle import Bundle, open_bundle
+from worker.model.bundle.location import bundle_path
 from worker.model.registry import find_bundle
 
 URL = "memory://models"
@@ -58,7 +58,7 @@ class Faulty(MemoryFileSystem):
 def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
     """The empty filesystem behind memory://."""
     files = Faulty(skip_instance_cache=True)
-    monkeypatch.setattr(store, "url_to_fs", lambda _: (files, "/models"))
+    monkeypatch.setattr(remote_store, "url_to_fs", lambda _: (files, "/models"))
     yield files
     files.store.clear()
     files.pseudo_dirs[:] = [""]
@@ -82,7 +82,7 @@ def there(version: ModelVersion) -> str:
 @pytest.fixture
 def stored(files: Faulty, tiny_bundle: Bundle) -> Faulty:
     """The same with the bundle in it."""
-    store.put(URL, tiny_bundle, quiet)
+    remote_store.put(URL, tiny_bundle, quiet)
     return files
 
 
@@ -96,7 +96,7 @@ def left_behind(place: Path) -> list[str]:
 
 @pytest.mark.usefixtures("stored")
 def test_what_is_put_is_fetched_byte_for_byte(tiny_bundle, version, place):
-    fetched = store.fetch(URL, version, place)
+    fetched = remote_store.fetch(URL, version, place)
     assert (fetched.path, fetched.manifest) == (place, tiny_bundle.manifest)
     assert open_bundle(place).entries() == tiny_bundle.entries()
     assert left_behind(place) == [place.name]
@@ -104,20 +104,20 @@ def test_what_is_put_is_fetched_byte_for_byte(tiny_bundle, version, place):
 
 @pytest.mark.usefixtures("stored")
 def test_the_settings_lead_to_it(version, home):
-    settings = config.load(home=home, model_store=URL)
+    settings = load.load(home=home, model_store=URL)
     assert find_bundle(settings, version).path.is_relative_to(home / "fetched")
 
 
 def test_what_is_whole_here_is_not_fetched_again(stored, version, place):
-    store.fetch(URL, version, place)
+    remote_store.fetch(URL, version, place)
     stored.gets_left = 0
-    assert store.fetch(URL, version, place).path == place
+    assert remote_store.fetch(URL, version, place).path == place
 
 
 def test_the_manifest_goes_up_last(files, tiny_bundle, there):
     files.puts_left = len(tiny_bundle.manifest.files)
     with pytest.raises(Interrupted):
-        store.put(URL, tiny_bundle, quiet)
+        remote_store.put(URL, tiny_bundle, quiet)
     assert files.exists(f"{there}/encoder/model.safetensors")
     assert files.cat_file(f"{there}/manifest.json") == b"half"
 
@@ -128,13 +128,13 @@ def test_an_upload_that_is_killed_is_no_bundle_and_the_next_one_mends_it(
 ):
     files.puts_left = uploaded
     with pytest.raises(Interrupted):
-        store.put(URL, tiny_bundle, quiet)
+        remote_store.put(URL, tiny_bundle, quiet)
     with pytest.raises(BundleInvalid, match=r"manifest\.json (is missing|was changed)"):
-        store.fetch(URL, version, place)
+        remote_store.fetch(URL, version, place)
     assert left_behind(place) == []
     files.puts_left = float("inf")
-    store.put(URL, tiny_bundle, quiet)
-    store.fetch(URL, version, place)
+    remote_store.put(URL, tiny_bundle, quiet)
+    remote_store.fetch(URL, version, place)
 
 
 def test_an_upload_over_a_whole_one_that_is_killed_looks_like_nothing(
@@ -143,21 +143,21 @@ def test_an_upload_over_a_whole_one_that_is_killed_looks_like_nothing(
     stored.pipe_file(f"{there}/idf.npy", b"shorter")
     stored.puts_left = 3
     with pytest.raises(Interrupted):
-        store.put(URL, tiny_bundle, quiet)
+        remote_store.put(URL, tiny_bundle, quiet)
     with pytest.raises(BundleInvalid, match=r"manifest\.json is missing"):
-        store.fetch(URL, version, place)
+        remote_store.fetch(URL, version, place)
 
 
 def test_the_same_bundle_is_uploaded_once(stored, tiny_bundle):
-    store.put(URL, tiny_bundle, quiet)
+    remote_store.put(URL, tiny_bundle, quiet)
     stored.puts_left = 0
-    store.put(URL, tiny_bundle, quiet)
+    remote_store.put(URL, tiny_bundle, quiet)
 
 
 @pytest.mark.usefixtures("files")
 def test_progress_ends_at_all_bytes(tiny_bundle):
     heard = []
-    store.put(URL, tiny_bundle, lambda *told: heard.append(told))
+    remote_store.put(URL, tiny_bundle, lambda *told: heard.append(told))
     assert heard == sorted(heard)
     total = sum(f.stat().st_size for f in tiny_bundle.path.rglob("*") if f.is_file())
     assert heard[-1] == (total, total)
@@ -172,25 +172,25 @@ def test_what_is_truncated_or_tampered_with_in_the_store_is_refused_and_named(
     whole = stored.cat_file(damaged)
     stored.pipe_file(damaged, damage(whole))
     with pytest.raises(BundleInvalid) as caught:
-        store.fetch(URL, version, place)
+        remote_store.fetch(URL, version, place)
     assert f"{Path(name).name} was changed" in str(caught.value)
     assert f"in the model store {URL}" in str(caught.value)
     assert left_behind(place) == []
     stored.pipe_file(damaged, whole)
-    assert store.fetch(URL, version, place).path == place
+    assert remote_store.fetch(URL, version, place).path == place
 
 
 def test_a_file_that_is_missing_there_is_named(stored, version, place, there):
     stored.rm_file(f"{there}/codes.npy")
     with pytest.raises(BundleInvalid, match=r"tiny@1: codes\.npy is missing, in the model store"):
-        store.fetch(URL, version, place)
+        remote_store.fetch(URL, version, place)
 
 
 @pytest.mark.usefixtures("stored")
 def test_another_bundle_than_the_registered_one_is_refused(version, place):
     forged = replace(version, digest=version.digest[:16] + "0" * 48)
     with pytest.raises(BundleInvalid, match="another bundle than the one registered"):
-        store.fetch(URL, forged, place)
+        remote_store.fetch(URL, forged, place)
     assert left_behind(place) == []
 
 
@@ -201,7 +201,7 @@ def test_a_manifest_that_names_files_elsewhere_writes_nothing_there(stored, vers
     stored.pipe_file(f"{there}/manifest.json", bundles._sealed(content))
     stored.pipe_file("/models/escaped", b"ill intent")
     with pytest.raises(BundleInvalid, match="outside of it"):
-        store.fetch(URL, version, place)
+        remote_store.fetch(URL, version, place)
     assert not list(place.parent.rglob("escaped"))
 
 
@@ -210,15 +210,15 @@ def test_a_bundle_of_a_later_format_is_refused_by_its_number(stored, version, pl
     del content["sha256"]
     stored.pipe_file(f"{there}/manifest.json", bundles._sealed(content))
     with pytest.raises(BundleInvalid, match="format 99, but this release reads"):
-        store.fetch(URL, version, place)
+        remote_store.fetch(URL, version, place)
 
 
 def test_a_store_that_goes_away_is_told_and_the_next_try_goes_on(stored, version, place):
     stored.gets_left, stored.fault = 6, ConnectionError("reset by peer\nand so on")
     with pytest.raises(StoreAway, match=r"model store memory://models: reset by peer$"):
-        store.fetch(URL, version, place)
+        remote_store.fetch(URL, version, place)
     first, stored.fetched, stored.gets_left = stored.fetched, [], float("inf")
-    store.fetch(URL, version, place)
+    remote_store.fetch(URL, version, place)
     assert set(first) & set(stored.fetched) == {"manifest.json"}
     assert left_behind(place) == [place.name]
 
@@ -226,13 +226,13 @@ def test_a_store_that_goes_away_is_told_and_the_next_try_goes_on(stored, version
 def test_a_store_that_refuses_an_upload_is_told(files, tiny_bundle):
     files.puts_left, files.fault = 0, PermissionError("Access Denied")
     with pytest.raises(StoreAway, match="Access Denied"):
-        store.put("memory://key:secret@models", tiny_bundle, quiet)
+        remote_store.put("memory://key:secret@models", tiny_bundle, quiet)
 
 
 @pytest.mark.usefixtures("files")
 def test_no_password_of_a_url_is_told(version, place):
     with pytest.raises(BundleInvalid) as caught:
-        store.fetch("memory://key:secret@models", version, place)
+        remote_store.fetch("memory://key:secret@models", version, place)
     assert "secret" not in str(caught.value)
 
 
@@ -240,10 +240,10 @@ def test_no_password_of_a_url_is_told(version, place):
 def test_a_damaged_copy_here_is_fetched_anew_and_whoever_reads_it_may_go_on(
     tiny_bundle, version, place
 ):
-    store.fetch(URL, version, place)
+    remote_store.fetch(URL, version, place)
     (place / "idf.npy").write_bytes(b"damaged")
     with (place / "embeddings.npy").open("rb") as reading:
-        assert store.fetch(URL, version, place).path == place
+        assert remote_store.fetch(URL, version, place).path == place
         assert len(reading.read()) > 0
     assert open_bundle(place).manifest == tiny_bundle.manifest
     assert left_behind(place) == [place.name]
@@ -253,14 +253,14 @@ def test_a_damaged_copy_here_is_fetched_anew_and_whoever_reads_it_may_go_on(
 def test_what_else_was_fetched_stays(tiny_bundle, version, place):
     other = place.with_name("f" * 16)
     shutil.copytree(tiny_bundle.path, other)
-    store.fetch(URL, version, place)
+    remote_store.fetch(URL, version, place)
     assert open_bundle(other)
 
 
 def test_one_process_fetches_while_the_others_wait(tiny_bundle, version, tmp_path):
     """Through a folder that is spoken to as if it were elsewhere: several processes see it."""
     url = f"local://{tmp_path / 'store'}"
-    store.put(url, tiny_bundle, quiet)
+    remote_store.put(url, tiny_bundle, quiet)
     place = bundle_path(tmp_path / "fetched", "tiny", version.digest)
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(3) as pool:
@@ -270,7 +270,7 @@ def test_one_process_fetches_while_the_others_wait(tiny_bundle, version, tmp_pat
 
 
 def _fetched_at(url: str, version: ModelVersion, place: Path) -> Path:
-    return store.fetch(url, version, place).path
+    return remote_store.fetch(url, version, place).path
 
 
 @pytest.mark.usefixtures("files")
@@ -278,7 +278,7 @@ def test_a_place_that_can_not_be_made_is_told(version, tmp_path):
     (tmp_path / "file").write_text("in the way")
     place = bundle_path(tmp_path / "file", "tiny", version.digest)
     with pytest.raises(BundleInvalid, match=r"Not a directory|File exists"):
-        store.fetch(URL, version, place)
+        remote_store.fetch(URL, version, place)
 
 
 @pytest.mark.parametrize(
@@ -291,19 +291,19 @@ def test_a_place_that_can_not_be_made_is_told(version, tmp_path):
 )
 def test_what_is_not_installed_or_known_is_told_in_one_line(url, told, version, place):
     with pytest.raises(SettingsInvalid, match=told) as caught:
-        store.fetch(url, version, place)
+        remote_store.fetch(url, version, place)
     assert len(caught.value.faults) == 1
     assert "\n" not in str(caught.value)
     with pytest.raises(SettingsInvalid):
-        store.check(url)
+        remote_store.check(url)
 
 
 def test_a_store_is_reached_empty_or_not_or_told_to_be_away(files, monkeypatch):
-    store.reach(URL)
+    remote_store.reach(URL)
 
     def away(*_: object, **__: object) -> None:
         raise ConnectionError("refused")
 
     monkeypatch.setattr(files, "ls", away)
     with pytest.raises(StoreAway, match="refused"):
-        store.reach(URL)
+        remote_store.reach(URL)

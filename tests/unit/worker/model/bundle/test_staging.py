@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from db.errors import BundleInvalid
-from worker.lifecycle.workplace import settle, workplace
-from worker.model.bundle import Bundle, open_bundle
+from core.errors import BundleInvalid
+from worker.model.bundle.bundle import Bundle, open_bundle
+from worker.model.bundle.staging import settle, workplace
 
 
 def test_a_workplace_is_gone_afterwards_with_what_is_in_it(tmp_path: Path):

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.entities import Status, Via
+from core.domain.result import Status, Via
 from tests.unit.worker.conftest import ENTRIES
-from worker.lifecycle.linear import Bench
-from worker.model import cascade as cascades
-from worker.model import grams
-from worker.model.bundle import Bundle, hash_files
-from worker.model.cascade import Cascade
-from worker.model.confidence import Confidence, Curve
-from worker.model.knowledge import Knowledge
-from worker.model.loaded import LoadedModel
-from worker.model.opening import load
-from worker.model.text import normalise
-from worker.passes import answer_texts
+from worker.inference.passes import answer_texts
+from worker.lifecycle.build.linear_svm import Bench
+from worker.model.bundle.bundle import Bundle, hash_files
+from worker.model.cascade import classifier as cascades
+from worker.model.cascade import ngrams
+from worker.model.cascade.classifier import Cascade
+from worker.model.load import load
+from worker.model.loaded_model import LoadedModel
+from worker.model.retrieval.confidence import Confidence, Curve
+from worker.model.retrieval.knowledge_base import Knowledge
+from worker.text.normalization import normalise
 
 KNOWLEDGE = Knowledge.of(ENTRIES)
 TEXTS = [normalise(text) for text in KNOWLEDGE.phrasings]
@@ -32,7 +32,7 @@ ASKED = st.lists(st.text(alphabet="abcdefr eunmoyhi 您机器人", min_size=1, m
 @pytest.fixture(scope="module")
 def cascade() -> Cascade:
     entry_of = np.array(KNOWLEDGE.entry_of)
-    bench = Bench(grams.learn(TEXTS), TEXTS, entry_of)
+    bench = Bench(ngrams.learn(TEXTS), TEXTS, entry_of)
     return Cascade(bench.fit(np.ones(len(TEXTS), bool)), BY_LEAD, cut=0.8)
 
 

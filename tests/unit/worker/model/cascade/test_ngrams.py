@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.grams import learn
+from worker.model.cascade.ngrams import learn
 
 KNOWN = ["where is my parcel", "my parcel is late", "refund my money", "您是机器人吗", "机器人"]
 TEXTS = st.text(alphabet="abeilmnprs 您机器人", max_size=20)

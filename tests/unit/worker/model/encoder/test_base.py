@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from db.errors import BundleInvalid
-from worker.model.bundle import Bundle
-from worker.model.encoder import KINDS, Kind, first_line, open_encoder
+from core.errors import BundleInvalid
+from worker.model.bundle.bundle import Bundle
+from worker.model.encoder.base import KINDS, Kind, first_line
+from worker.model.encoder.open import open_encoder
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import stack
-from db.errors import EncoderInvalid
-from worker.lifecycle.export import export
-from worker.model.bundle import Bundle
-from worker.model.encoder import Engine, Kind, Pooling, Precision
-from worker.model.onnx_encoder import OnnxEncoder
-from worker.model.torch_encoder import TorchEncoder
+from core.errors import EncoderInvalid
+from worker.lifecycle.conversion.onnx_export import export
+from worker.model.bundle.bundle import Bundle
+from worker.model.encoder.base import Engine, Kind, Pooling, Precision
+from worker.model.encoder.onnx_encoder import OnnxEncoder
+from worker.model.encoder.torch_encoder import TorchEncoder
 
 TEXTS = ["refund", "where is my order 12345?", "您是机器人吗", "a" * 30, "?", "track"]
 FP32, INT8 = Kind(Engine.ONNX, Precision.FP32), Kind(Engine.ONNX, Precision.INT8)
@@ -130,9 +130,9 @@ def test_answering_with_an_onnx_version_imports_no_torch(tiny_bundles: dict[Kind
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from worker.model.bundle import open_bundle\n"
+        "from worker.model.bundle.bundle import open_bundle\n"
         "from worker.model.registry import load_bundle\n"
-        "from worker.passes import answer_texts\n"
+        "from worker.inference.passes import answer_texts\n"
         "model = load_bundle(open_bundle(Path(sys.argv[1])), 'tiny@1', 1)\n"
         "assert answer_texts(model, ['refund'])[0].entry_id == 'refund'\n"
         "sys.exit(sorted({'torch', 'transformers', 'sklearn'} & set(sys.modules)) or 0)\n"

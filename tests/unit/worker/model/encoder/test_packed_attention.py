@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, RobertaConfig, RobertaModel
 
-from db.values import Device
-from worker.model import packed
-from worker.model.encoder import Pooling, Precision
-from worker.model.packed import Packing
-from worker.model.torch_encoder import TorchEncoder
+from core.settings.value_parsers import Device
+from worker.model.encoder import packed_attention
+from worker.model.encoder.base import Pooling, Precision
+from worker.model.encoder.packed_attention import Packing
+from worker.model.encoder.torch_encoder import TorchEncoder
 
 SIZES = {
     "vocab_size": 60,
@@ -59,7 +59,7 @@ def test_packed_embeddings_are_those_of_each_question_by_itself(make, pooling: P
 @given(tokens=QUESTIONS, data=st.data())
 def test_no_bit_depends_on_neighbours_number_or_order(tokens: list[list[int]], data):
     packing = Packing(bert(), Pooling.MEAN, longest=30, tokens=128)
-    packing.model.set_attn_implementation(packed.ATTENTION)
+    packing.model.set_attn_implementation(packed_attention.ATTENTION)
     together = packing.encode(tokens).numpy()
     order = data.draw(st.permutations(range(len(tokens))))
     np.testing.assert_array_equal(packing.encode([tokens[i] for i in order]), together[order])
@@ -93,19 +93,21 @@ def test_attention_on_a_card_is_called_as_torch_wants_it(monkeypatch: pytest.Mon
     called = []
 
     def attention(*words: object, **named: object) -> torch.Tensor:
-        bound = inspect.signature(packed.varlen_attn.__wrapped__).bind(*words, **named)
+        bound = inspect.signature(packed_attention.varlen_attn.__wrapped__).bind(*words, **named)
         called.append(bound.arguments)
         return words[0]
 
-    attention.__wrapped__ = packed.varlen_attn
-    monkeypatch.setattr(packed, "varlen_attn", attention)
+    attention.__wrapped__ = packed_attention.varlen_attn
+    monkeypatch.setattr(packed_attention, "varlen_attn", attention)
 
     class OnCard(torch.Tensor):
         is_cuda = True
 
     rows = torch.zeros(1, 4, 10, 8).as_subclass(OnCard)
     ends = torch.tensor([0, 4, 10], dtype=torch.int32)
-    found, _ = packed._attend(None, rows, rows, rows, None, ends=ends, longest=30, scaling=0.5)
+    found, _ = packed_attention._attend(
+        None, rows, rows, rows, None, ends=ends, longest=30, scaling=0.5
+    )
     assert found.shape == (1, 10, 4, 8)
     (arguments,) = called
     assert arguments["query"].shape == (10, 4, 8)
@@ -122,7 +124,7 @@ def test_on_the_cpu_nothing_is_packed(tiny_encoder: Path):
 
 
 def test_bf16_on_a_card_is_packed(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("worker.model.torch_encoder._found", lambda _: Device.CUDA)
+    monkeypatch.setattr("worker.model.encoder.torch_encoder._found", lambda _: Device.CUDA)
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_: self)
     encoder = TorchEncoder.load(
         tiny_encoder, max_tokens=20, pooling=Pooling.MEAN, precision=Precision.BF16
@@ -131,4 +133,4 @@ def test_bf16_on_a_card_is_packed(tiny_encoder: Path, monkeypatch: pytest.Monkey
     tokens = encoder.tokenize(["refund", "where is my order 12345?"])
     apart = np.concatenate([encoder.encode([ids]) for ids in tokens])
     np.testing.assert_array_equal(encoder.encode(tokens), apart)
-    assert {budget.tokens for budget in encoder.budgets} == {packed.TOKENS}
+    assert {budget.tokens for budget in encoder.budgets} == {packed_attention.TOKENS}

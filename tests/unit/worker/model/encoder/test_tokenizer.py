@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from db.errors import EncoderInvalid
-from worker.model.tokens import load_tokenizer, padded, tokenize
+from core.errors import EncoderInvalid
+from worker.model.encoder.tokenizer import load_tokenizer, padded, tokenize
 
 
 def test_texts_are_tokenised_each_by_itself_and_cut(tiny_encoder: Path):

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from db.errors import EncoderInvalid, SettingsInvalid
-from db.values import Device
-from worker.model.encoder import Pooling
-from worker.model.torch_encoder import TorchEncoder
+from core.errors import EncoderInvalid, SettingsInvalid
+from core.settings.value_parsers import Device
+from worker.model.encoder.base import Pooling
+from worker.model.encoder.torch_encoder import TorchEncoder
 
 TEXTS = ["refund", "where is my order 12345?", "您是机器人吗", "a" * 30, "?"]
 

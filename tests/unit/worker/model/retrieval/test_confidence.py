@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.confidence import UNCALIBRATED, Confidence, Curve, features
-from worker.model.retrieval import Evidence
+from worker.model.retrieval.confidence import UNCALIBRATED, Confidence, Curve, features
+from worker.model.retrieval.index import Evidence
 
 
 def evidence(score: float = 0.5, second: float = -0.5, similarity: float = 0.6) -> Evidence:

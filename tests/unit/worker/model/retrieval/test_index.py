@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.lexical import learn
-from worker.model.retrieval import NOT_A_ROW, Floats, Index, Retrieval, kernel, largest, times
-from worker.model.text import Script
+from worker.model.retrieval.index import NOT_A_ROW, Floats, Index, Retrieval, kernel, largest, times
+from worker.model.retrieval.lexicon import learn
+from worker.text.normalization import Script
 
 
 def index(entry_of: list[int], head: Floats | None = None, **parameters: object) -> Index:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from db.errors import BundleInvalid, ExtraMissing
-from worker.model.cells import Cells
-from worker.model.retrieval import Floats
+from core.errors import BundleInvalid, ExtraMissing
+from worker.model.retrieval.index import Floats
+from worker.model.retrieval.ivf import Cells
 
 ROWS, DIMENSIONS = 3_000, 32
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from worker.model.lexical import learn
-from worker.model.text import normalise
+from worker.model.retrieval.lexicon import learn
+from worker.text.normalization import normalise
 
 TEXTS = ["where is my order", "where is my refund", "thank you", "您是机器人吗", "转人工客服"]
 readable = st.text(min_size=1).map(normalise).filter(bool)

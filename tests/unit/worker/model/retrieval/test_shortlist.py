@@ -5,10 +5,10 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from worker.model.cells import Cells
-from worker.model.lexical import learn
-from worker.model.retrieval import Evidence, Floats, Index, Ints, Retrieval
-from worker.model.shortlist import Shortlist
+from worker.model.retrieval.index import Evidence, Floats, Index, Ints, Retrieval
+from worker.model.retrieval.ivf import Cells
+from worker.model.retrieval.lexicon import learn
+from worker.model.retrieval.shortlist import Shortlist
 
 ENTRIES, EACH, DIMENSIONS = 150, 20, 24
 

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from tests.labelled import answered, expecting, handed_off
-from worker.lifecycle.figures import Bin, Outcomes
-from worker.lifecycle.report.charts import (
+from worker.lifecycle.evaluation.metrics import Bin, Outcomes
+from worker.lifecycle.evaluation.report.charts import (
     HEIGHT,
     STRIP,
     WIDTH,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worker.lifecycle.report.clusters import cluster
+from worker.lifecycle.evaluation.report.clusters import cluster
 
 RENT = ["can i rent a tent", "rent a tent please", "how to rent your tents", "tent to rent"]
 PAINT = ["which paint for the wall", "paint the wall blue", "is wall paint sold", "wall paint"]

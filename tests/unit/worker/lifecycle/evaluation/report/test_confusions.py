@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tests.labelled import answered, expecting, handed_off
-from worker.lifecycle.report.confusions import Example, confusions
+from worker.lifecycle.evaluation.report.confusions import Example, confusions
 
 
 def test_the_most_frequent_comes_first_with_its_surest_examples():

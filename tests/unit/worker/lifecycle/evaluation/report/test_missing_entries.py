@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.labelled import answered, expecting, handed_off
-from worker.lifecycle.labelled import Scope
-from worker.lifecycle.report import wanted as module
-from worker.lifecycle.report.wanted import wanted
-from worker.passes import PassBudget
+from worker.inference.protocol import PassBudget
+from worker.lifecycle.evaluation.report import missing_entries as module
+from worker.lifecycle.evaluation.report.missing_entries import wanted
+from worker.lifecycle.inputs.labelled_questions import Scope
 
 
 class Model:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from db.errors import OutputInvalid
-from worker.lifecycle.report.target import check_target, write_page
+from core.errors import OutputInvalid
+from worker.lifecycle.evaluation.report.output_file import check_target, write_page
 
 
 def names(folder: Path) -> list[str]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from db.errors import ExtraMissing, OutputInvalid
+from core.errors import ExtraMissing, OutputInvalid
 from tests.labelled import answered, expecting, handed_off
-from worker.lifecycle.figures import measure
-from worker.lifecycle.labelled import Labelled, Scope
-from worker.lifecycle.report import page
-from worker.lifecycle.report.wanted import Group, Wanted
+from worker.lifecycle.evaluation.metrics import measure
+from worker.lifecycle.evaluation.report import page
+from worker.lifecycle.evaluation.report.missing_entries import Group, Wanted
+from worker.lifecycle.inputs.labelled_questions import Labelled, Scope
 
 HOSTILE = [
     "<script>alert(1)</script>",

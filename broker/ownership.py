@@ -1,0 +1,48 @@
+"""CAPTION broker.ownership."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.celery_config import _PREFIX
+from broker.lanes import _plain_client
+from core.errors import BrokerTaken
+from core.settings.settings import Settings
+from core.settings.urls import redact
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+# Whose workers use this Redis. Renewed by every sweep; a stack that is gone is soon forgotten.
+_OWNER = f"{_PREFIX}stack"
+
+
+_OWNED_SECONDS = 120
+
+
+def owner(app: Celery, settings: Settings) -> str | None:
+    """Return the identity of the database whose workers use Redis; None: there are none.
+
+    Raises:
+        BrokerAway: Redis does not answer.
+    """
+    with _plain_client(app, settings) as client:
+        found = client.get(_OWNER)
+    return found.decode() if isinstance(found, bytes) else None
+
+
+def own(app: Celery, settings: Settings, identity: str) -> None:
+    """Say for a while that Redis belongs to the workers of a database.
+
+    Raises:
+        BrokerAway: Redis does not answer.
+        BrokerTaken: it belongs to those of another one.
+    """
+    with _plain_client(app, settings) as client:
+        if client.set(_OWNER, identity, nx=True, ex=_OWNED_SECONDS):
+            return
+        found = client.get(_OWNER)
+        if isinstance(found, bytes) and found.decode() != identity:
+            raise BrokerTaken(redact(settings.broker))
+        client.expire(_OWNER, _OWNED_SECONDS)

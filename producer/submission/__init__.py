@@ -1,0 +1,1 @@
+"""CAPTION producer/submission."""

@@ -1,0 +1,1 @@
+"""CAPTION producer/web/openai."""

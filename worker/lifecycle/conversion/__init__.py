@@ -1,0 +1,1 @@
+"""CAPTION worker/lifecycle/conversion."""

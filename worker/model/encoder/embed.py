@@ -1,0 +1,25 @@
+"""CAPTION worker.model.encoder.embed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from worker.inference.passes import form_passes
+from worker.model.encoder.base import Encoder
+from worker.model.retrieval.index import Floats
+
+Progress = Callable[[int, int], None]  # texts read, texts in all
+
+
+def embed(encoder: Encoder, texts: Sequence[str], on_progress: Progress) -> Floats:
+    """Return (texts, dimensions), rows of length 1."""
+    tokens = encoder.tokenize(texts)
+    embeddings = np.empty((len(texts), encoder.dimensions), np.float32)
+    done = 0
+    for members in form_passes([len(ids) for ids in tokens], encoder.budgets[0]):
+        embeddings[members] = encoder.encode([tokens[i] for i in members])
+        done += len(members)
+        on_progress(done, len(texts))
+    return embeddings
