@@ -222,9 +222,9 @@ def _entries(settings: Settings, batch: int) -> list[str | None]:
 
 def loaded(home: Path, kind: str, threads: int) -> LoadedModel:
     """Load a version in this process, its threads limited as a worker limits them."""
-    from worker.process.cpu_threads import limit
+    from worker.process.cpu_threads import set_thread_limits
 
-    settings, threads = load(home=home), limit(threads)
+    settings, threads = load(home=home), set_thread_limits(threads)
     from worker.model.registry import load_version  # numpy and torch come after their settings
 
     number = KINDS.index(kind)

@@ -22,7 +22,7 @@ import _mill
 import _models
 
 if TYPE_CHECKING:
-    from worker.inference.protocol import Model
+    from worker.inference.protocol import AnsweringModel
 
 JOB = 128
 _AT_ONCE = (JOB, 512)
@@ -56,7 +56,7 @@ def bare_loop(kind: str, home: str, texts: list[str]) -> float:
     return max(answered(model, texts, at_once) for at_once in _AT_ONCE)
 
 
-def answered(model: Model, texts: Sequence[str], at_once: int = JOB) -> float:
+def answered(model: AnsweringModel, texts: Sequence[str], at_once: int = JOB) -> float:
     """Return questions/s of a model in a bare loop over so many questions at once."""
     from worker.inference.passes import answer_texts
 

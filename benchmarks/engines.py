@@ -53,9 +53,9 @@ def alone(what: str, home: str, texts: list[str]) -> object:
 
 def peak() -> dict[str, float]:
     """Return FLOP/s of the best of the libraries and sizes, on all cores together."""
-    from worker.process.cpu_threads import limit
+    from worker.process.cpu_threads import set_thread_limits
 
-    threads = limit()
+    threads = set_thread_limits()
     import numpy as np
     import torch
 

@@ -28,9 +28,9 @@ from end_to_end import answered
 
 from core.settings.load import load
 from db.schema import prepare
-from worker.inference.answer_cache import AnswerCache, Remembering
-from worker.inference.protocol import Model
-from worker.process.cpu_threads import limit
+from worker.inference.answer_cache import AnswerCache, CachedModel
+from worker.inference.protocol import AnsweringModel
+from worker.process.cpu_threads import set_thread_limits
 
 
 def main() -> None:
@@ -53,12 +53,12 @@ def main() -> None:
 
 
 def measure(name: str, texts: Sequence[str], rounds: int) -> None:
-    settings, threads = load(), limit()
+    settings, threads = load(), set_thread_limits()
     from worker.model.registry import load_model  # the engine comes after its settings
 
     model = load_model(settings, name, prepare(settings), threads)
-    cached = Remembering(model, AnswerCache(len(texts)))
-    ways: dict[str, Model] = {
+    cached = CachedModel(model, AnswerCache(len(texts)))
+    ways: dict[str, AnsweringModel] = {
         "without": replace(model, cascade=None),
         "cascade": model,
         "cascade_and_cache": cached,
@@ -70,14 +70,14 @@ def measure(name: str, texts: Sequence[str], rounds: int) -> None:
             rates[way].append(answered(one, texts))
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
     medians = {way: statistics.median(found) for way, found in rates.items()}
-    at_once = model.without_pass(list(texts))
+    at_once = model.answer_without_encoder(list(texts))
     spared = sum(answer is not None for answer in at_once) / len(texts)
     title = f"{len(texts)} different questions, {model.kind}, {spared:.1%} need no pass"
     rows = [(way, rate, f"{rate / medians['without']:.2f}") for way, rate in medians.items()]
     _mill.tell(title, ["", "questions/s", "times"], rows)
     figures = {f"{way}_questions_per_second": round(rate, 1) for way, rate in medians.items()}
     _mill.tell_json(
-        "less_arithmetic", questions=len(texts), without_pass=round(spared, 4), **figures
+        "less_arithmetic", questions=len(texts), answer_without_encoder=round(spared, 4), **figures
     )
 
 

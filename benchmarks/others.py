@@ -101,10 +101,10 @@ def labels(path: Path) -> dict[str, str]:
 def tell_others(folder: Path, home: Path, texts: list[str]) -> Path:
     """Write down what the others are to know: encoder, embeddings, entries, questions."""
     from worker.model.bundle.bundle import open_bundle
-    from worker.model.retrieval.knowledge_base import Knowledge
+    from worker.model.retrieval.knowledge_base import KnowledgeBase
 
     bundle = open_bundle(_models.bundle(home, "torch fp32"))
-    known = Knowledge.of(bundle.entries())
+    known = KnowledgeBase.of(bundle.entries())
     told = {
         "encoder": str(bundle.encoder),
         "embeddings": str(bundle.path / "embeddings.npy"),

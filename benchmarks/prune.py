@@ -123,7 +123,7 @@ def work(
         for message in added:
             with timed(found["claim"]), transaction(engine) as conn:
                 rules = {"owner": "prune", "lease": LEASE, "now": clock()}
-                job = claims.claim(conn, message.job, **rules)
+                job = claims.claim_job(conn, message.job, **rules)
                 asked = results.of_jobs(conn, [job])[0]
             time.sleep(PASS_SECONDS)
             with timed(found["store"]), transaction(engine) as conn:

@@ -22,7 +22,7 @@ import _models
 import psutil
 
 from db.engine import open_engine
-from producer.batches.status import standing
+from producer.batches.status import batch_status
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def start(home: Path, kind: str, text: str) -> tuple[float, float]:
         try:
             engine = open_engine(settings)
             _mill.wait(
-                lambda: process.poll() is None and standing(engine, str(batch)).finished,
+                lambda: process.poll() is None and batch_status(engine, str(batch)).finished,
                 (Path(folder) / "worker.log").read_text,
             )
             seconds = time.perf_counter() - begun

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from broker import celery_config, lanes
 from core.domain.batch import Lane
-from core.errors import BrokerAway
+from core.errors import BrokerUnavailable
 from core.settings.settings import Settings
 from core.settings.urls import redact
 
@@ -31,8 +31,10 @@ def check(app: Celery, settings: Settings) -> None:
     """Ask Redis for a sign of life.
 
     Raises:
-        BrokerAway: there is none within a few seconds.
+        BrokerUnavailable: there is none within a few seconds.
     """
     if settings.embedded_broker and not settings.redis_socket.exists():
-        raise BrokerAway(redact(settings.broker), "it isn't running; start it with `answermill up`")
+        raise BrokerUnavailable(
+            redact(settings.broker), "it isn't running; start it with `answermill up`"
+        )
     lanes.waiting(app, Lane.BULK, settings)

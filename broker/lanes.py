@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from core import tls
 from core.domain.batch import Lane
-from core.errors import BrokerAway
+from core.errors import BrokerUnavailable
 from core.messages import TASK, AnswerJob
 from core.settings.settings import Settings
 from core.settings.urls import redact
@@ -33,7 +33,7 @@ def send(app: Celery, messages: Sequence[AnswerJob], settings: Settings) -> None
     """Send the messages, pipelined.
 
     Raises:
-        BrokerAway: some or all may not have been sent; the sweep sends them again.
+        BrokerUnavailable: some or all may not have been sent; the sweep sends them again.
     """
     if not messages:
         return
@@ -58,7 +58,7 @@ def waiting(app: Celery, lane: Lane, settings: Settings) -> int:
     """Return how many messages of the lane wait in Redis.
 
     Raises:
-        BrokerAway: Redis does not answer.
+        BrokerUnavailable: Redis does not answer.
     """
     with _translated(settings), app.pool.acquire(block=True) as connection:
         return int(connection.default_channel.client.llen(lane.value))
@@ -72,22 +72,22 @@ def _plain_client(app: Celery, settings: Settings) -> Iterator[Redis]:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class RedisMemory:
     """How much memory Redis uses, in bytes."""
 
     used: int
     limit: int  # 0: none is set
 
 
-def memory(app: Celery, settings: Settings) -> Memory:
+def memory(app: Celery, settings: Settings) -> RedisMemory:
     """Return how much memory Redis uses.
 
     Raises:
-        BrokerAway: Redis does not answer, or does not tell this user.
+        BrokerUnavailable: Redis does not answer, or does not tell this user.
     """
     with _translated(settings), app.connection_for_write() as connection:
         told = connection.default_channel.client.info("memory")
-        return Memory(int(told["used_memory"]), int(told["maxmemory"]))
+        return RedisMemory(int(told["used_memory"]), int(told["maxmemory"]))
 
 
 @contextmanager
@@ -96,4 +96,4 @@ def _translated(settings: Settings) -> Iterator[None]:
         yield
     except (KombuError, OperationalError, RedisError, OSError) as error:
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BrokerAway(redact(settings.broker), tls.fault_of(error) or told) from error
+        raise BrokerUnavailable(redact(settings.broker), tls.fault_of(error) or told) from error

@@ -49,7 +49,7 @@ def call(function: Callable[..., None], *words: str) -> int:
     try:
         function(*words)
     except AnswermillError as error:
-        return _told(str(error), error.exit_status)
+        return _described(str(error), error.exit_status)
     return 0
 
 
@@ -59,9 +59,9 @@ def run(app: typer.Typer | Callable[[], typer.Typer], argv: Sequence[str] | None
         status = _invoke(app if isinstance(app, typer.Typer) else app(), argv)
         sys.stdout.flush()
     except AnswermillError as error:
-        return _told(str(error), error.exit_status)
+        return _described(str(error), error.exit_status)
     except typer.TyperException as error:
-        return _told(error.format_message().replace(": Value error, ", ": "), error.exit_code)
+        return _described(error.format_message().replace(": Value error, ", ": "), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
@@ -85,7 +85,7 @@ def _invoke(app: typer.Typer, argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _told(message: str, status: int) -> int:
+def _described(message: str, status: int) -> int:
     for line in message.strip().splitlines():
         err.print(f"answermill: {line}")
     return status

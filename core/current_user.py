@@ -14,7 +14,7 @@ def whoever_runs_this() -> str:
         return str(os.getuid())
 
 
-def user() -> str:
+def current_user() -> str:
     """Return who runs this process, for the record of changes."""
     try:
         return getpass.getuser()

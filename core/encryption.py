@@ -59,13 +59,15 @@ class Cipher:
         self.current = id_of(keys[0]) if keys and not opens_only else None
         self._head = f"{MARK}{self.current}:"
 
-    def seal(self, text: str, column: str) -> str:
+    def encrypt(self, text: str, column: str) -> str:
         """Return the text as it is stored in a column."""
         if self.current is None:
             return _PLAIN + text if text.startswith(MARK) else text
-        return self._head + b2a_base64(self._sealed(text.encode(), column), newline=False).decode()
+        return (
+            self._head + b2a_base64(self._encrypted(text.encode(), column), newline=False).decode()
+        )
 
-    def open(self, stored: str, column: str) -> str:
+    def decrypt(self, stored: str, column: str) -> str:
         """Return the text of what is stored in a column.
 
         Raises:
@@ -80,22 +82,22 @@ class Cipher:
             sealed = a2b_base64(stored[_HEAD:], strict_mode=True)
         except (Error, ValueError) as error:
             raise TextDamaged(column) from error
-        return self._opened(stored[:_HEAD], sealed, column).decode()
+        return self._decrypted(stored[:_HEAD], sealed, column).decode()
 
-    def seal_bytes(self, content: bytes, column: str) -> bytes:
+    def encrypt_bytes(self, content: bytes, column: str) -> bytes:
         """Return the bytes as they are stored in a column."""
         if self.current is None:
             return _PLAIN.encode() + content if content.startswith(MARK.encode()) else content
-        return self._head.encode() + self._sealed(content, column)
+        return self._head.encode() + self._encrypted(content, column)
 
-    def open_bytes(self, stored: bytes, column: str) -> bytes:
+    def decrypt_bytes(self, stored: bytes, column: str) -> bytes:
         """Return the bytes of what is stored in a column; raises as `open` does."""
         if not stored.startswith(MARK.encode()):
             return stored
         if stored.startswith(_PLAIN.encode()):
             return stored.removeprefix(_PLAIN.encode())
         head = stored[:_HEAD].decode(errors="replace")
-        return self._opened(head, stored[_HEAD:], column)
+        return self._decrypted(head, stored[_HEAD:], column)
 
     def is_current(self, stored: str | bytes) -> bool:
         """Tell whether it is stored as this cipher would store it now."""
@@ -105,12 +107,12 @@ class Cipher:
             return not told.startswith(MARK) or told.startswith(_PLAIN)
         return told == self._head
 
-    def _sealed(self, content: bytes, column: str) -> bytes:
+    def _encrypted(self, content: bytes, column: str) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)
         sealed: bytes = self._keys[str(self.current)].encrypt(nonce, content, column.encode())
         return nonce + sealed
 
-    def _opened(self, head: str, sealed: bytes, column: str) -> bytes:
+    def _decrypted(self, head: str, sealed: bytes, column: str) -> bytes:
         from cryptography.exceptions import InvalidTag
 
         key = self._keys.get(head[len(MARK) : -1])

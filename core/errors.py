@@ -19,27 +19,27 @@
     │   ├── HandOffTaken          a colleague holds it, or it is answered already
     │   ├── EntryUnknown          the model's knowledge base has no such entry
     │   ├── ModelUnknown          no model version has that name
-    │   │   └── NothingBefore     none of that name was in production before
+    │   │   └── NoPreviousVersion     none of that name was in production before
     │   ├── BundleInvalid         a model bundle is damaged or incomplete
     │   ├── EncoderInvalid        an encoder can't be loaded
     │   ├── PromotionRefused      a model version can't be promoted as asked
     │   │   └── GateRefused       it does worse than the one in production
     │   ├── TuningRefused         an encoder can't be tuned to that knowledge base
-    │   ├── DistillingRefused     an encoder can't be distilled on it, or to so many layers
+    │   ├── DistillationRefused   an encoder can't be distilled on it, or to so many layers
     │   ├── ConversionRefused     a model version can't be converted as asked
     │   │   └── ConversionDrifted its answers would change too much
     │   ├── KeyMissing            what is stored can be read with another key alone
     │   ├── TextDamaged           what is stored encrypted was changed since
     │   ├── BatchTooLarge         more questions than may wait at once
     │   ├── SchemaMissing         the database lacks this release's tables
-    │   ├── BrokerTaken           Redis is another stack's
+    │   ├── BrokerInUse           Redis is another stack's
     │   ├── ExtraMissing          a command needs a package that is not installed
     │   └── StackRunning          another stack runs on the same ANSWERMILL_HOME
-    ├── ServiceAway               exit status 3: try again when it is back
-    │   ├── DatabaseAway
-    │   ├── BrokerAway
-    │   ├── StoreAway             of model bundles
-    │   └── SystemFull            too many questions wait; it tells when to retry
+    ├── ServiceUnavailable        exit status 3: try again when it is back
+    │   ├── DatabaseUnavailable
+    │   ├── BrokerUnavailable
+    │   ├── StoreUnavailable      of model bundles
+    │   └── BacklogFull           too many questions wait; it tells when to retry
     ├── MessageInvalid            a message that no release of ours has written
     └── LeaseLost                 the job went to another worker: write nothing
 
@@ -208,7 +208,7 @@ class ModelUnknown(UserError):
         super().__init__(f"{what}; {hint}")
 
 
-class NothingBefore(ModelUnknown):
+class NoPreviousVersion(ModelUnknown):
     """There is nothing to roll back to."""
 
     def __init__(self, name: str) -> None:
@@ -258,7 +258,7 @@ class TuningRefused(UserError):
         super().__init__(f"the encoder can't be tuned: {problem}; build with --tune none or head")
 
 
-class DistillingRefused(UserError):
+class DistillationRefused(UserError):
     """An encoder can't be distilled on that knowledge base, or to so many layers."""
 
     def __init__(self, problem: str) -> None:
@@ -321,7 +321,7 @@ class ConversionDrifted(ConversionRefused):
         super().__init__(version, to, f"it drifts, {'; '.join(faults)}; nothing was stored")
 
 
-class BrokerTaken(UserError):
+class BrokerInUse(UserError):
     """Redis is another stack's, whose messages would go astray among ours."""
 
     def __init__(self, url: str) -> None:
@@ -350,14 +350,14 @@ class StackRunning(UserError):
         super().__init__(f"a stack is running already on {home}; stop it, or set ANSWERMILL_HOME")
 
 
-class ServiceAway(AnswermillError):
+class ServiceUnavailable(AnswermillError):
     """A service can't be reached or can't serve now."""
 
     transient = True
     exit_status = 3
 
 
-class DatabaseAway(ServiceAway):
+class DatabaseUnavailable(ServiceUnavailable):
     """The database can't be reached or can't serve now."""
 
     def __init__(self, url: str, problem: str) -> None:
@@ -365,7 +365,7 @@ class DatabaseAway(ServiceAway):
         super().__init__(f"database {url}: {problem}")
 
 
-class BrokerAway(ServiceAway):
+class BrokerUnavailable(ServiceUnavailable):
     """Redis can't be reached or can't serve now."""
 
     def __init__(self, url: str, problem: str) -> None:
@@ -373,7 +373,7 @@ class BrokerAway(ServiceAway):
         super().__init__(f"Redis {url}: {problem}")
 
 
-class StoreAway(ServiceAway):
+class StoreUnavailable(ServiceUnavailable):
     """The model store can't be reached, or refuses us."""
 
     def __init__(self, url: str, problem: str) -> None:
@@ -381,7 +381,7 @@ class StoreAway(ServiceAway):
         super().__init__(f"model store {url}: {problem}")
 
 
-class SystemFull(ServiceAway):
+class BacklogFull(ServiceUnavailable):
     """Too many questions wait already; there will be room in so many seconds."""
 
     def __init__(self, lane: str | None, waiting: int, limit: int, retry_seconds: int) -> None:

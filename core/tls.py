@@ -20,7 +20,7 @@ _EXPIRED, _NOT_YET = 10, 9
 _OTHER_HOST = (62, 64)
 _UNKNOWN_ISSUER = (2, 18, 19, 20, 21, 27)
 
-_TOLD = {
+_EXPLANATIONS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
     "RECORD_LAYER_FAILURE": "it does not speak TLS",
     "CERTIFICATE_REQUIRED": "it wants a certificate of ours, and was sent none",
@@ -72,7 +72,7 @@ def fault_of(error: BaseException) -> str | None:
             return _certificate_fault(cause)
         if isinstance(cause, ssl.SSLError):
             reason = cause.reason or "closed"
-            told = (sentence for name, sentence in _TOLD.items() if name in reason)
+            told = (sentence for name, sentence in _EXPLANATIONS.items() if name in reason)
             return next(told, f"TLS fails: {reason.lower().replace('_', ' ')}")
     return None
 

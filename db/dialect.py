@@ -23,7 +23,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.column_types import UtcDateTime
-from db.encrypted_columns import Convert, Sealed, SealedJSON, cipher_of
+from db.encrypted_columns import Convert, Encrypted, EncryptedJSON, cipher_of
 from db.tables import result_rows
 
 # The low bits number the rows of one transaction, the high bits order the transactions.
@@ -124,9 +124,9 @@ def _writers(
     cipher, found = cipher_of(conn.dialect), list[tuple[int, Convert]]()
     for i, name in enumerate(columns):
         kind = table.c[name].type
-        if isinstance(kind, Sealed):
-            found.append((i, kind.sealer(cipher)))
-        if isinstance(kind, sa.JSON | SealedJSON):
+        if isinstance(kind, Encrypted):
+            found.append((i, kind.encrypter(cipher)))
+        if isinstance(kind, sa.JSON | EncryptedJSON):
             found.append((i, _dumped))
     return found
 

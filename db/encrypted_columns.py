@@ -26,7 +26,7 @@ _ERROR = re.compile(r"((?:gave up after \d+ failed attempts: )?[\w.]{1,100}: )(.
 Convert = Callable[[Any], Any]
 
 
-def equip(engine: sa.Engine, cipher: Cipher) -> None:
+def set_cipher(engine: sa.Engine, cipher: Cipher) -> None:
     """Let everything that goes through the engine be sealed and opened by the cipher."""
     setattr(engine.dialect, _CIPHER, cipher)
 
@@ -37,7 +37,7 @@ def cipher_of(dialect: sa.Dialect) -> Cipher:
     return found
 
 
-class Sealed(sa.TypeDecorator[Any]):
+class Encrypted(sa.TypeDecorator[Any]):
     """What such columns have in common; `column` is part of what is sealed."""
 
     impl: type[sa.types.TypeEngine[Any]] = sa.Text
@@ -52,13 +52,13 @@ class Sealed(sa.TypeDecorator[Any]):
         _ = op, value
         return self.impl_instance
 
-    def sealer(self, cipher: Cipher) -> Convert:
+    def encrypter(self, cipher: Cipher) -> Convert:
         """Return what makes a value one to be stored."""
-        return lambda value: cipher.seal(value, self.column)
+        return lambda value: cipher.encrypt(value, self.column)
 
-    def opener(self, cipher: Cipher) -> Convert:
+    def decrypter(self, cipher: Cipher) -> Convert:
         """Return the way back."""
-        return lambda stored: cipher.open(stored, self.column)
+        return lambda stored: cipher.decrypt(stored, self.column)
 
     def current(self, stored: Any, cipher: Cipher) -> bool:  # noqa: ANN401 - text, bytes or JSON
         """Tell whether the cipher would store it like that."""
@@ -66,13 +66,15 @@ class Sealed(sa.TypeDecorator[Any]):
 
     def bind_processor(self, dialect: sa.Dialect) -> Convert | None:
         """Seal what is written."""
-        return _behind(self.sealer(cipher_of(dialect)), self.impl_instance.bind_processor(dialect))
+        return _behind(
+            self.encrypter(cipher_of(dialect)), self.impl_instance.bind_processor(dialect)
+        )
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Convert | None:
         """Open what is read."""
         stored = self.impl_instance.result_processor(dialect, coltype)
-        opener = self.opener(cipher_of(dialect))
-        return _behind(stored, opener) if stored else _behind(opener, None)
+        decrypter = self.decrypter(cipher_of(dialect))
+        return _behind(stored, decrypter) if stored else _behind(decrypter, None)
 
 
 def _behind(first: Convert, second: Convert | None) -> Convert:
@@ -84,14 +86,14 @@ def _behind(first: Convert, second: Convert | None) -> Convert:
     return convert
 
 
-class SealedText(Sealed):
+class EncryptedText(Encrypted):
     """A text; its ways are short for what is plain, since every question takes them."""
 
     cache_ok = True
 
-    def sealer(self, cipher: Cipher) -> Convert:
+    def encrypter(self, cipher: Cipher) -> Convert:
         """Return what makes a text one to be stored."""
-        column, seal, plain = self.column, cipher.seal, cipher.current is None
+        column, seal, plain = self.column, cipher.encrypt, cipher.current is None
 
         def convert(text: str) -> str:
             return text if plain and not text.startswith(MARK) else seal(text, column)
@@ -101,7 +103,7 @@ class SealedText(Sealed):
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Convert | None:
         """Open what is read."""
         _ = coltype  # databases hand texts over as they are
-        column, opened = self.column, cipher_of(dialect).open
+        column, opened = self.column, cipher_of(dialect).decrypt
 
         def convert(stored: str | None) -> str | None:
             if stored is None or not stored.startswith(MARK):
@@ -111,45 +113,45 @@ class SealedText(Sealed):
         return convert
 
 
-class SealedAside(Sealed):
+class LenientEncryptedText(Encrypted):
     """A text beside what is asked for: who lacks the key is given it as it is stored."""
 
     cache_ok = True
 
-    def opener(self, cipher: Cipher) -> Convert:
+    def decrypter(self, cipher: Cipher) -> Convert:
         """Return the way back."""
 
         def convert(stored: str) -> str:
             try:
-                return cipher.open(stored, self.column)
+                return cipher.decrypt(stored, self.column)
             except KeyMissing:
                 return stored
 
         return convert
 
 
-class SealedError(Sealed):
+class EncryptedError(Encrypted):
     """An error: its class stays readable, what it says is sealed."""
 
     cache_ok = True
 
-    def sealer(self, cipher: Cipher) -> Convert:
+    def encrypter(self, cipher: Cipher) -> Convert:
         """Return what seals what an error says."""
 
         def seal(error: str) -> str:
             found = _ERROR.fullmatch(error)
-            return found[1] + cipher.seal(found[2], self.column) if found else error
+            return found[1] + cipher.encrypt(found[2], self.column) if found else error
 
         return seal
 
-    def opener(self, cipher: Cipher) -> Convert:
+    def decrypter(self, cipher: Cipher) -> Convert:
         """Return what opens what an error says."""
 
         def convert(stored: str) -> str:
             found = _ERROR.fullmatch(stored) if MARK in stored else None
             if found is None or not found[2].startswith(MARK):
                 return stored
-            return found[1] + cipher.open(found[2], self.column)
+            return found[1] + cipher.decrypt(found[2], self.column)
 
         return convert
 
@@ -159,26 +161,26 @@ class SealedError(Sealed):
         return found is None or cipher.is_current(found[2])
 
 
-class SealedBytes(Sealed):
+class EncryptedBytes(Encrypted):
     """Bytes."""
 
     cache_ok = True
     impl = sa.LargeBinary
 
-    def sealer(self, cipher: Cipher) -> Convert:
+    def encrypter(self, cipher: Cipher) -> Convert:
         """Return what makes bytes ones to be stored."""
-        return lambda content: cipher.seal_bytes(content, self.column)
+        return lambda content: cipher.encrypt_bytes(content, self.column)
 
-    def opener(self, cipher: Cipher) -> Convert:
+    def decrypter(self, cipher: Cipher) -> Convert:
         """Return the way back."""
-        return lambda stored: cipher.open_bytes(bytes(stored), self.column)
+        return lambda stored: cipher.decrypt_bytes(bytes(stored), self.column)
 
     def current(self, stored: Any, cipher: Cipher) -> bool:  # noqa: ANN401 - bytes
         """Tell whether the cipher would store it like that."""
         return cipher.is_current(bytes(stored))
 
 
-class SealedJSON(Sealed):
+class EncryptedJSON(Encrypted):
     """An object in JSON; sealed, it is a JSON text."""
 
     cache_ok = True
@@ -187,19 +189,19 @@ class SealedJSON(Sealed):
     def __init__(self, column: str) -> None:
         super().__init__(column, none_as_null=True)
 
-    def sealer(self, cipher: Cipher) -> Convert:
+    def encrypter(self, cipher: Cipher) -> Convert:
         """Return what makes an object one to be stored."""
         if cipher.current is None:
             return lambda value: value
-        return lambda value: cipher.seal(json.dumps(value, ensure_ascii=False), self.column)
+        return lambda value: cipher.encrypt(json.dumps(value, ensure_ascii=False), self.column)
 
-    def opener(self, cipher: Cipher) -> Convert:
+    def decrypter(self, cipher: Cipher) -> Convert:
         """Return the way back."""
 
         def convert(stored: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
             if not isinstance(stored, str) or not stored.startswith(MARK):
                 return stored
-            return json.loads(cipher.open(stored, self.column))
+            return json.loads(cipher.decrypt(stored, self.column))
 
         return convert
 

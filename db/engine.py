@@ -13,7 +13,7 @@ from core.encryption import Cipher
 from core.errors import SettingsInvalid
 from core.settings.settings import Settings
 from db import encrypted_columns
-from db.session import _READING
+from db.session import READING
 
 # A writer waits this long for another one to finish; SQLite has one writer at a time.
 _BUSY_SECONDS = 30
@@ -56,7 +56,7 @@ def open_engine(settings: Settings, *, ping: bool = True) -> sa.Engine:
         raise SettingsInvalid(["ANSWERMILL_DATABASE_URL: not a database URL"]) from None
     sqlite = url.get_backend_name() == "sqlite"
     engine = _sqlite_engine(url) if sqlite else _postgresql_engine(url, ping)
-    encrypted_columns.equip(engine, Cipher(settings.keys))
+    encrypted_columns.set_cipher(engine, Cipher(settings.keys))
     return engine
 
 
@@ -108,5 +108,5 @@ def _switch_to_wal(raw: Any) -> None:  # noqa: ANN401 - sqlite3.Connection
 
 def _begin_sqlite(conn: sa.Connection) -> None:
     # A deferred transaction that turns into a writer may fail at once; take the lock first.
-    reading = conn.get_execution_options().get(_READING)
+    reading = conn.get_execution_options().get(READING)
     conn.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

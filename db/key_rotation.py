@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from db.encrypted_columns import Sealed, SealedBytes, cipher_of
+from db.encrypted_columns import Encrypted, EncryptedBytes, cipher_of
 from db.session import reading, transaction
 from db.tables import metadata
 
@@ -21,7 +21,7 @@ _LARGE_STEP = 4  # rows that hold up to a megabyte each
 Progress = Callable[[str, int, int], None]
 
 
-def rotate(engine: sa.Engine, *, step: int = 500, on_progress: Progress) -> int:
+def reencrypt_all(engine: sa.Engine, *, step: int = 500, on_progress: Progress) -> int:
     """Seal everything with the cipher that the engine has; return how many rows it was.
 
     `on_progress` is told a table's name, how many of its rows were looked at, and of how many.
@@ -31,13 +31,13 @@ def rotate(engine: sa.Engine, *, step: int = 500, on_progress: Progress) -> int:
     """
     return sum(
         _rotate_table(engine, table, columns, step, on_progress)
-        for table, columns in sealed_tables()
+        for table, columns in encrypted_tables()
     )
 
 
-def sealed_tables() -> list[tuple[sa.Table, list[sa.Column[Any]]]]:
+def encrypted_tables() -> list[tuple[sa.Table, list[sa.Column[Any]]]]:
     """Return the tables with sealed columns, and these."""
-    found = ((t, [c for c in t.c if isinstance(c.type, Sealed)]) for t in metadata.sorted_tables)
+    found = ((t, [c for c in t.c if isinstance(c.type, Encrypted)]) for t in metadata.sorted_tables)
     return [(table, columns) for table, columns in found if columns]
 
 
@@ -50,7 +50,7 @@ def _rotate_table(
 ) -> int:
     with reading(engine) as conn:
         total = int(conn.scalar(sa.select(sa.func.count()).select_from(table)) or 0)
-    if any(isinstance(column.type, SealedBytes) for column in columns):
+    if any(isinstance(column.type, EncryptedBytes) for column in columns):
         step = min(step, _LARGE_STEP)
     keys = len(table.primary_key)
     query = _query(table, columns).limit(step)
@@ -60,7 +60,7 @@ def _rotate_table(
         behind = sa.true() if last is None else _behind(table, last)
         with transaction(engine) as conn:
             rows = list(conn.execute(query.where(behind)))
-            changed += sum(_seal(conn, table, columns, row) for row in rows)
+            changed += sum(_encrypt_row(conn, table, columns, row) for row in rows)
         seen += len(rows)
         if rows:
             on_progress(table.name, seen, max(total, seen))
@@ -70,7 +70,10 @@ def _rotate_table(
 
 
 def _query(table: sa.Table, columns: Sequence[sa.Column[Any]]) -> sa.Select[Any]:
-    raw = (sa.type_coerce(c, _sealed(c).impl_instance).label(f"raw_{c.name}") for c in columns)
+    raw = (
+        sa.type_coerce(c, _encrypted_columns(c).impl_instance).label(f"raw_{c.name}")
+        for c in columns
+    )
     keys = table.primary_key
     return sa.select(*keys, *raw).order_by(*keys).with_for_update()
 
@@ -79,18 +82,18 @@ def _behind(table: sa.Table, last: Sequence[Any]) -> sa.ColumnElement[bool]:
     return sa.tuple_(*table.primary_key) > sa.tuple_(*map(sa.literal, last))
 
 
-def _sealed(column: sa.Column[Any]) -> Sealed:
-    return cast("Sealed", column.type)
+def _encrypted_columns(column: sa.Column[Any]) -> Encrypted:
+    return cast("Encrypted", column.type)
 
 
-def _seal(
+def _encrypt_row(
     conn: sa.Connection, table: sa.Table, columns: Sequence[sa.Column[Any]], row: sa.Row[Any]
 ) -> bool:
     cipher, keys = cipher_of(conn.dialect), list(table.primary_key)
     values = {
-        column.name: _sealed(column).opener(cipher)(raw)
+        column.name: _encrypted_columns(column).decrypter(cipher)(raw)
         for column, raw in zip(columns, row[len(keys) :], strict=True)
-        if raw is not None and not _sealed(column).current(raw, cipher)
+        if raw is not None and not _encrypted_columns(column).current(raw, cipher)
     }
     if values:
         here = (key == value for key, value in zip(keys, row, strict=False))

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from core.errors import SchemaMissing, SettingsInvalid
 from core.settings.settings import Settings
 from db.engine import open_engine
-from db.session import _address, reading
+from db.session import database_address, reading
 from db.tables import REVISION
 
 
@@ -36,7 +36,7 @@ def check_schema(engine: sa.Engine) -> None:
     """
     found = revision(engine)
     if found is None or found < REVISION:
-        raise SchemaMissing(_address(engine), found, REVISION)
+        raise SchemaMissing(database_address(engine), found, REVISION)
 
 
 def prepare(settings: Settings) -> sa.Engine:
@@ -44,7 +44,7 @@ def prepare(settings: Settings) -> sa.Engine:
 
     Raises:
         SchemaMissing: a database that is not ours to upgrade is behind.
-        DatabaseAway: it can't be reached.
+        DatabaseUnavailable: it can't be reached.
     """
     engine = open_engine(settings)
     try:

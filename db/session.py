@@ -1,6 +1,6 @@
 """The engine, and `transaction()`: the only place that commits.
 
-Faults of the database come out of here as `DatabaseAway` or `SchemaMissing`, its address
+Faults of the database come out of here as `DatabaseUnavailable` or `SchemaMissing`, its address
 without the password; whatever else SQLAlchemy raises is our bug and passes through.
 """
 
@@ -13,12 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from core.errors import DatabaseAway, SchemaMissing
+from core.errors import DatabaseUnavailable, SchemaMissing
 from core.settings.urls import redact
 from db import tls_diagnosis
 from db.tables import REVISION
 
-_READING = "answermill_reading"
+READING = "answermill_reading"
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Run the block in one transaction; commit it, or roll it back when it raises.
 
     Raises:
-        DatabaseAway: the database can't be reached, or does not serve.
+        DatabaseUnavailable: the database can't be reached, or does not serve.
         SchemaMissing: it lacks our tables.
     """
     with _translated(engine), engine.begin() as conn:
@@ -36,7 +36,7 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Run the block on one snapshot, without taking the writer's lock."""
-    options: dict[str, Any] = {_READING: True}
+    options: dict[str, Any] = {READING: True}
     if engine.dialect.name == "postgresql":
         options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with _translated(engine), engine.connect() as conn:
@@ -50,17 +50,17 @@ def _translated(engine: sa.Engine) -> Iterator[None]:
     except exc.DBAPIError as error:
         cause = str(error.orig).strip()
         if "no such table" in cause or "UndefinedTable" in type(error.orig).__name__:
-            raise SchemaMissing(_address(engine), None, REVISION) from error
-        if not _is_away(error):
+            raise SchemaMissing(database_address(engine), None, REVISION) from error
+        if not _is_unavailable(error):
             raise
         told = cause.splitlines()[0] if cause else "no answer"
         problem = tls_diagnosis.postgres_fault(engine.url, cause) or told
-        raise DatabaseAway(_address(engine), problem) from error
+        raise DatabaseUnavailable(database_address(engine), problem) from error
     except exc.TimeoutError as error:
-        raise DatabaseAway(_address(engine), str(error).splitlines()[0]) from error
+        raise DatabaseUnavailable(database_address(engine), str(error).splitlines()[0]) from error
 
 
-def _is_away(error: exc.DBAPIError) -> bool:
+def _is_unavailable(error: exc.DBAPIError) -> bool:
     if isinstance(error, exc.OperationalError | exc.InterfaceError):
         return True
     if type(error) is exc.DatabaseError:  # SQLite: the file is damaged, or no database
@@ -68,5 +68,5 @@ def _is_away(error: exc.DBAPIError) -> bool:
     return error.statement is None  # it came to no statement: there is no connecting
 
 
-def _address(engine: sa.Engine) -> str:
+def database_address(engine: sa.Engine) -> str:
     return redact(engine.url.render_as_string(hide_password=True))

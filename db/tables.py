@@ -12,7 +12,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from db.column_types import BigId, UtcDateTime
-from db.encrypted_columns import SealedAside, SealedBytes, SealedError, SealedJSON, SealedText
+from db.encrypted_columns import (
+    EncryptedBytes,
+    EncryptedError,
+    EncryptedJSON,
+    EncryptedText,
+    LenientEncryptedText,
+)
 
 # The Alembic revision that these tables are; a test holds the two together.
 REVISION = "0007"
@@ -37,12 +43,12 @@ def _result_columns() -> list[sa.Column[Any]]:
         sa.Column("position", BigId, primary_key=True, autoincrement=False),
         sa.Column("key", sa.Text, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
-        sa.Column("answer", SealedText("results.answer")),
+        sa.Column("answer", EncryptedText("results.answer")),
         sa.Column("entry_id", sa.Text),
         sa.Column("matched", sa.Text),
         sa.Column("confidence", sa.Float),
         sa.Column("reason", sa.Text),
-        sa.Column("error", SealedError("results.error")),
+        sa.Column("error", EncryptedError("results.error")),
         sa.Column("model_version", sa.Text),
         sa.Column("answered_at", UtcDateTime, nullable=False),
         sa.Column("cursor", sa.BigInteger, nullable=False),
@@ -57,7 +63,7 @@ batches = sa.Table(
     sa.Column("id", BigId, primary_key=True),
     sa.Column("name", sa.Text, nullable=False, unique=True),
     # A digest of the questions, by which whoever guesses them could be sure.
-    sa.Column("idempotency_key", SealedAside("batches.idempotency_key"), nullable=False),
+    sa.Column("idempotency_key", LenientEncryptedText("batches.idempotency_key"), nullable=False),
     sa.Column("lane", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("deadline", UtcDateTime),
@@ -66,7 +72,7 @@ batches = sa.Table(
     sa.Column("model", sa.Text),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("finished_at", UtcDateTime),
-    sa.Column("webhook", SealedAside("batches.webhook")),  # addresses may hold secrets
+    sa.Column("webhook", LenientEncryptedText("batches.webhook")),  # addresses may hold secrets
 )
 sa.Index(
     "ix_batches_unfinished",
@@ -91,7 +97,7 @@ jobs = sa.Table(
     sa.Column("sent_at", UtcDateTime),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("finished_at", UtcDateTime),
-    sa.Column("error", SealedError("jobs.error")),
+    sa.Column("error", EncryptedError("jobs.error")),
     _count("answered"),
     _count("handed_off"),
     _count("failed"),
@@ -133,9 +139,9 @@ questions = sa.Table(
     sa.Column("batch_id", BigId, primary_key=True, autoincrement=False),
     sa.Column("position", BigId, primary_key=True, autoincrement=False),
     sa.Column("key", sa.Text, nullable=False),
-    sa.Column("text", SealedText("questions.text"), nullable=False),
+    sa.Column("text", EncryptedText("questions.text"), nullable=False),
     sa.Column("language", sa.Text),
-    sa.Column("metadata", SealedJSON("questions.metadata")),
+    sa.Column("metadata", EncryptedJSON("questions.metadata")),
     sa.UniqueConstraint("batch_id", "key"),
 )
 
@@ -251,7 +257,7 @@ file_parts = sa.Table(
     metadata,
     sa.Column("file_id", sa.Text, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("content", SealedBytes("file_parts.content"), nullable=False),
+    sa.Column("content", EncryptedBytes("file_parts.content"), nullable=False),
 )
 
 openai_batches = sa.Table(
@@ -260,7 +266,7 @@ openai_batches = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("file_id", sa.Text, nullable=False),
     sa.Column("endpoint", sa.Text, nullable=False),
-    sa.Column("metadata", SealedJSON("openai_batches.metadata")),
+    sa.Column("metadata", EncryptedJSON("openai_batches.metadata")),
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
 sa.Index("ix_openai_batches_created_at", openai_batches.c.created_at, openai_batches.c.name)
@@ -290,7 +296,7 @@ desk_answers = sa.Table(
     metadata,
     sa.Column("batch_id", BigId, primary_key=True, autoincrement=False),
     sa.Column("position", BigId, primary_key=True, autoincrement=False),
-    sa.Column("answer", SealedText("desk_answers.answer"), nullable=False),
+    sa.Column("answer", EncryptedText("desk_answers.answer"), nullable=False),
     sa.Column("entry_id", sa.Text),
     sa.Column("model", sa.Text),
     sa.Column("by", sa.Text, nullable=False),

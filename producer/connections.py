@@ -20,7 +20,7 @@ def database(settings: Settings) -> Iterator[sa.Engine]:
     """Open the database; the embedded one is made when there is none.
 
     Raises:
-        DatabaseAway: it can't be reached.
+        DatabaseUnavailable: it can't be reached.
         SchemaMissing: it is not ours to upgrade and lacks our tables.
     """
     engine = prepare(settings)

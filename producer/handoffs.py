@@ -12,10 +12,10 @@ from core.errors import SourceInvalid
 from core.settings.settings import Settings
 from db.clock import DatabaseClock
 from db.queries import handoffs, knowledge_entries
-from db.queries.handoffs import Place
+from db.queries.handoffs import QuestionRef
 from db.queries.knowledge_entries import KnownEntry
 from db.session import reading, transaction
-from producer.question_files.validation import unstorable
+from producer.question_files.validation import storage_fault
 
 LONGEST_ANSWER = 20_000  # characters
 FOUND = 20  # entries of one search
@@ -34,7 +34,7 @@ _DOCUMENT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class HandOffDetail:
     """A hand-off, as whoever answers it sees it."""
 
     hand_off: sa.Row[Any]
@@ -50,7 +50,7 @@ def document(row: sa.Row[Any]) -> dict[str, Any]:
 
 
 def waiting(
-    engine: sa.Engine, clock: DatabaseClock, *, after: Place, limit: int, batch_id: int | None
+    engine: sa.Engine, clock: DatabaseClock, *, after: QuestionRef, limit: int, batch_id: int | None
 ) -> list[sa.Row[Any]]:
     """Return the next hand-offs that nobody has answered."""
     now = clock()
@@ -58,8 +58,8 @@ def waiting(
         return handoffs.waiting(conn, now=now, after=after, limit=limit, batch_id=batch_id)
 
 
-def take(
-    engine: sa.Engine, clock: DatabaseClock, settings: Settings, place: Place, by: str
+def claim(
+    engine: sa.Engine, clock: DatabaseClock, settings: Settings, place: QuestionRef, by: str
 ) -> sa.Row[Any]:
     """Hold a hand-off, so that nobody else is given it for a while; return it.
 
@@ -74,7 +74,9 @@ def take(
         return handoffs.hand_off(conn, place, now)
 
 
-def take_next(engine: sa.Engine, clock: DatabaseClock, settings: Settings, by: str) -> Place | None:
+def claim_next(
+    engine: sa.Engine, clock: DatabaseClock, settings: Settings, by: str
+) -> QuestionRef | None:
     """Hold the hand-off that waits longest and that nobody else holds; None: there is none."""
     now = clock()
     until = now + timedelta(seconds=settings.desk_seconds)
@@ -85,7 +87,9 @@ def take_next(engine: sa.Engine, clock: DatabaseClock, settings: Settings, by: s
         return place
 
 
-def work(engine: sa.Engine, clock: DatabaseClock, place: Place, words: str) -> Work:
+def detail(
+    engine: sa.Engine, clock: DatabaseClock, place: QuestionRef, words: str
+) -> HandOffDetail:
     """Return a hand-off with the entries that may answer it.
 
     Raises:
@@ -100,13 +104,13 @@ def work(engine: sa.Engine, clock: DatabaseClock, place: Place, words: str) -> W
         found = (
             knowledge_entries.search(conn, words, model=model, limit=FOUND) if words.strip() else []
         )
-        return Work(row, handoffs.answered(conn, place), nearest, found)
+        return HandOffDetail(row, handoffs.answered(conn, place), nearest, found)
 
 
 def answer(
     engine: sa.Engine,
     clock: DatabaseClock,
-    place: Place,
+    place: QuestionRef,
     text: str,
     *,
     entry_id: str | None,
@@ -151,7 +155,7 @@ def _fault(text: str, entry_id: str | None) -> str | None:
         return "write one, or pick an entry"
     if len(text) > LONGEST_ANSWER:
         return f"it has {len(text):,} characters, more than {LONGEST_ANSWER:,}"
-    return unstorable(text) or unstorable(entry_id or "")
+    return storage_fault(text) or storage_fault(entry_id or "")
 
 
 def _model(row: sa.Row[Any]) -> str | None:

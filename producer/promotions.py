@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from core.domain.model_version import InForce, ModelVersion, Move, MoveKind, Note, VersionState
+from core.domain.model_version import (
+    ActiveVersions,
+    ModelVersion,
+    PromotionEvent,
+    PromotionKind,
+    PromotionNote,
+    VersionState,
+)
 from core.errors import ModelUnknown, PromotionRefused
 from core.settings.settings import Settings
 from db.clock import DatabaseClock
@@ -23,7 +30,7 @@ _LATEST_MOVES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
+class OfferedVersion:
     """A version, and what may be done with it here."""
 
     version: ModelVersion
@@ -31,30 +38,30 @@ class Offered:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelOverview:
     """A name with its versions, the newest first."""
 
     name: str
-    offered: list[Offered]
+    offered: list[OfferedVersion]
     canary: ModelVersion | None
     earlier: ModelVersion | None  # what a rollback would bring back
-    moves: list[Move]  # the newest first
+    moves: list[PromotionEvent]  # the newest first
 
 
-def models(engine: sa.Engine) -> list[Model]:
+def model_overviews(engine: sa.Engine) -> list[ModelOverview]:
     """Return every model, by name."""
     with reading(engine) as conn:
         names = dict.fromkeys(version.name for version in model_versions.listed(conn))
         return [_model(conn, name) for name in names]
 
 
-def _model(conn: sa.Connection, name: str) -> Model:
-    listed, held = model_versions.listed(conn, name), model_versions.held(conn, name)
+def _model(conn: sa.Connection, name: str) -> ModelOverview:
+    listed, held = model_versions.listed(conn, name), model_versions.active_by_state(conn, name)
     production = held.get(VersionState.PRODUCTION)
     histories = {v.version: promotion_log.history(conn, v) for v in listed}
-    offered = [Offered(v, _passed(v, histories[v.version], production)) for v in listed]
+    offered = [OfferedVersion(v, _passed(v, histories[v.version], production)) for v in listed]
     moves = {move.id: move for found in histories.values() for move in found}
-    return Model(
+    return ModelOverview(
         name,
         offered[::-1],
         held.get(VersionState.CANARY),
@@ -65,18 +72,20 @@ def _model(conn: sa.Connection, name: str) -> Model:
 
 def _earlier(conn: sa.Connection, name: str) -> ModelVersion | None:
     try:
-        return model_versions.before_production(conn, name)
+        return model_versions.previous_production(conn, name)
     except ModelUnknown:
         return None
 
 
-def _passed(version: ModelVersion, moves: list[Move], production: ModelVersion | None) -> bool:
+def _passed(
+    version: ModelVersion, moves: list[PromotionEvent], production: ModelVersion | None
+) -> bool:
     """Tell whether a gate has compared it with what is in production now, and found it no worse."""
     if production is None or version.version == production.version:
         return False
     return any(
         move.version == version.version
-        and move.kind in (MoveKind.PROMOTED, MoveKind.CANARY)
+        and move.kind in (PromotionKind.PROMOTED, PromotionKind.CANARY)
         and move.gate is not None
         and move.gate.get("production") == str(production)
         and bool(move.gate.get("compared"))
@@ -95,14 +104,14 @@ def promote(engine: sa.Engine, spec: str, *, by: str, reason: str | None) -> Mod
     now = DatabaseClock(engine)()
     with transaction(engine) as conn:
         version = model_versions.find(conn, spec)
-        production = model_versions.locked(conn, version.name).get(VersionState.PRODUCTION)
+        production = model_versions.lock_active(conn, version.name).get(VersionState.PRODUCTION)
         moves = promotion_log.history(conn, version)
         if not _passed(version, moves, production):
             problem = f"no gate has let it pass beside {production or 'anything in production'}"
             told = f"{problem}; run `answermill model promote {version}`"
             raise PromotionRefused(str(version), told)
         gate = next(move.gate for move in reversed(moves) if move.gate is not None)
-        note = Note(reason=reason, gate=gate)
+        note = PromotionNote(reason=reason, gate=gate)
         model_versions.promote(conn, version, by=by, now=now, note=note)
         return model_versions.find(conn, str(version))
 
@@ -114,20 +123,20 @@ def roll_back(engine: sa.Engine, name: str, *, by: str, reason: str) -> ModelVer
     production before; a worker that can't load it goes on with what it has.
 
     Raises:
-        NothingBefore: no earlier version of it was in production.
+        NoPreviousVersion: no earlier version of it was in production.
     """
-    now, note = DatabaseClock(engine)(), Note(reason=reason)
+    now, note = DatabaseClock(engine)(), PromotionNote(reason=reason)
     with transaction(engine) as conn:
         if model_versions.withdraw_canary(conn, name, by=by, now=now, note=note) is None:
             model_versions.roll_back(conn, name, by=by, now=now, note=note)
         return model_versions.find(conn, name)
 
 
-def active_versions(settings: Settings) -> InForce:
+def active_versions(settings: Settings) -> ActiveVersions:
     """Return what workers will answer with.
 
     Raises:
         ModelUnknown: nothing is built or chosen yet.
     """
     with opened(settings) as engine, reading(engine) as conn:
-        return model_versions.in_force(conn, settings.model)
+        return model_versions.active(conn, settings.model)

@@ -94,11 +94,11 @@ def _import(name: str) -> Any:  # noqa: ANN401 - a module with an `app`
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        _tell_missing_extra(error)
+        _raise_missing_extra(error)
         raise
 
 
-def _tell_missing_extra(error: ModuleNotFoundError) -> None:
+def _raise_missing_extra(error: ModuleNotFoundError) -> None:
     package = (error.name or "").partition(".")[0]
     if package in _EXTRAS:
         raise ExtraMissing(package, _EXTRAS[package]) from error

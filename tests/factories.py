@@ -108,7 +108,7 @@ def claimed(
 ) -> Job | None:
     """Claim a job."""
     with transaction(engine) as conn:
-        return claims.claim(conn, job_id, owner=owner, lease=LEASE, now=now)
+        return claims.claim_job(conn, job_id, owner=owner, lease=LEASE, now=now)
 
 
 def running_job(engine: sa.Engine, batch: Batch) -> Job:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from core.domain.result import Answer, Status
-from worker.lifecycle.inputs.labelled_questions import Labelled, Scope
+from worker.lifecycle.inputs.labelled_questions import Labelled, QuestionScope
 
 
-def expecting(*ids: str, text: str = "question", scope: Scope | None = None) -> Labelled:
+def expecting(*ids: str, text: str = "question", scope: QuestionScope | None = None) -> Labelled:
     """Return a question that those entries would answer."""
     return Labelled(text, frozenset(ids), scope)
 

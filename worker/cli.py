@@ -40,9 +40,9 @@ def worker(
 
 
 def _tell_health() -> NoReturn:
-    from worker.monitoring.health_check import fault_here
+    from worker.monitoring.health_check import find_fault_here
 
-    fault = fault_here(load())
+    fault = find_fault_here(load())
     out.print(fault or "healthy")
     raise typer.Exit(1 if fault else 0)
 

@@ -17,7 +17,7 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ApiKey:
     """One secret of a name, without the secret."""
 
     id: int

@@ -28,7 +28,7 @@ class BatchState(StrEnum):
     PRUNED = "pruned"  # its rows are being deleted; nobody finds it any more
 
 
-BATCH_MOVES: dict[BatchState, frozenset[BatchState]] = {
+BATCH_TRANSITIONS: dict[BatchState, frozenset[BatchState]] = {
     BatchState.OPEN: frozenset({BatchState.SEALED, BatchState.CANCELLED, BatchState.EXPIRED}),
     BatchState.SEALED: frozenset({BatchState.DONE, BatchState.CANCELLED, BatchState.EXPIRED}),
     BatchState.DONE: frozenset({BatchState.SEALED, BatchState.PRUNED}),  # retry, prune
@@ -67,7 +67,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class BatchProgress:
     """Questions of a batch by where they stand."""
 
     queued: int

@@ -22,7 +22,7 @@ class JobState(StrEnum):
 
 
 # The legal moves. What is not listed does not happen; the store's WHERE clauses keep to it.
-JOB_MOVES: dict[JobState, frozenset[JobState]] = {
+JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.EXPIRED}),
     JobState.RUNNING: frozenset(
         {
@@ -62,7 +62,7 @@ class Job:
     created_at: datetime | None = field(default=None, compare=False)
 
     @property
-    def fresh(self) -> bool:
+    def is_first_attempt(self) -> bool:
         """Whether this is its first attempt, so that no question of it has a result."""
         return self.attempt == 1 and self.failures == 0
 

@@ -18,7 +18,7 @@ class VersionState(StrEnum):
     WITHDRAWN = "withdrawn"  # was in production or a canary until it was rolled back
 
 
-class MoveKind(StrEnum):
+class PromotionKind(StrEnum):
     """What was done with a model version."""
 
     PROMOTED = "promoted"
@@ -48,7 +48,7 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class ActiveVersions:
     """What workers answer with at one moment."""
 
     version: ModelVersion
@@ -56,7 +56,7 @@ class InForce:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class PromotionNote:
     """What is kept about why a version was moved."""
 
     forced: bool = False  # the gate was not to be heard
@@ -65,14 +65,14 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class PromotionEvent:
     """One move of a model's pointers, as it is kept for good."""
 
     id: int
     name: str
     version: int  # what came into production, or the canary
     previous_version: int | None  # in production before
-    kind: MoveKind
+    kind: PromotionKind
     share: float | None  # of a canary
     at: datetime
     by: str

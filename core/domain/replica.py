@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 
-class WorkerState(StrEnum):
+class ReplicaState(StrEnum):
     """Whether a worker takes work."""
 
     READY = "ready"
@@ -15,13 +15,13 @@ class WorkerState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class ReplicaStatus:
     """One replica of a worker at a moment."""
 
     name: str
     host: str
     lanes: str  # comma-separated
-    state: WorkerState
+    state: ReplicaState
     job_id: int | None
     model_version: str
     failures: int  # attempts in a row that failed

@@ -17,7 +17,7 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
-class Via(StrEnum):
+class AnswerSource(StrEnum):
     """How an answer came about."""
 
     PHRASING = "phrasing"  # the question equals a known one
@@ -49,7 +49,7 @@ class Answer:
     url: str | None = None  # where the entry can be read
     runners_up: tuple[RunnerUp, ...] | None = None  # the best first; None: not asked for
     scope: float | None = None  # 0 to 1: the chance that any entry fits; not stored
-    via: Via | None = field(default=None, compare=False)  # not stored
+    via: AnswerSource | None = field(default=None, compare=False)  # not stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ def load(**flags: Any) -> Settings:  # noqa: ANN401 - each flag has its field's 
     faults: list[str] = []
     given = {name: value for name, value in flags.items() if value not in (None, "")}
     try:
-        faults += _misspelt()
+        faults += _misspelled()
         settings = Settings(
             _secrets_dir=SECRETS if SECRETS.is_dir() else None,  # type: ignore[call-arg]  # mypy knows the fields alone
             **given,
@@ -38,7 +38,7 @@ def load(**flags: Any) -> Settings:  # noqa: ANN401 - each flag has its field's 
     return settings
 
 
-def _misspelt() -> list[str]:
+def _misspelled() -> list[str]:
     names = {PREFIX + name.upper() for name in Settings.model_fields}
     given = set(os.environ) | set(dotenv_values(".env", interpolate=False))
     faults = []

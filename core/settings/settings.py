@@ -496,7 +496,7 @@ class Settings(BaseSettings):
         return [] if self.oidc_scopes is None else value_parsers.groups(self.oidc_scopes)
 
     @property
-    def redacted(self) -> frozenset[value_parsers.Redacted]:
+    def redacted(self) -> frozenset[value_parsers.RedactionKind]:
         """What is taken out of questions before they are stored."""
         return frozenset() if self.redact is None else value_parsers.kinds(self.redact)
 

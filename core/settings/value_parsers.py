@@ -28,7 +28,7 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-class Redacted(StrEnum):
+class RedactionKind(StrEnum):
     """What can be taken out of questions before they are stored."""
 
     EMAIL = "email"
@@ -36,14 +36,14 @@ class Redacted(StrEnum):
     CARD = "card"
 
 
-def kinds(told: str) -> frozenset[Redacted]:
+def kinds(told: str) -> frozenset[RedactionKind]:
     """Read kinds, separated by commas or blanks."""
     found = []
     for word in filter(None, re.split(r"[,\s]+", told.strip().lower())):
-        if word not in tuple(Redacted):
-            msg = f"{word[:20]!r} is none of {', '.join(Redacted)}"
+        if word not in tuple(RedactionKind):
+            msg = f"{word[:20]!r} is none of {', '.join(RedactionKind)}"
             raise ValueError(msg)
-        found.append(Redacted(word))
+        found.append(RedactionKind(word))
     return frozenset(found)
 
 

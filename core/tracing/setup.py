@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from core.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from core.tracing.spans import Traces
+    from core.tracing.spans import Tracer
 
 
-def open_traces(settings: Settings, service: str, identity: str) -> Traces | None:
+def open_tracer(settings: Settings, service: str, identity: str) -> Tracer | None:
     """Return what tells this process's spans; None when nobody wants them.
 
     Args:
@@ -20,6 +20,6 @@ def open_traces(settings: Settings, service: str, identity: str) -> Traces | Non
     """
     if settings.traces_url is None:
         return None
-    from core.tracing.spans import Traces
+    from core.tracing.spans import Tracer
 
-    return Traces(str(settings.traces_url), service, identity)
+    return Tracer(str(settings.traces_url), service, identity)

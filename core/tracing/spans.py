@@ -60,7 +60,7 @@ class _Ids(RandomIdGenerator):
         return getattr(self._here, "known", None)
 
 
-class Traces:
+class Tracer:
     """Tells spans of one process."""
 
     def __init__(self, url: str, service: str, identity: str) -> None:

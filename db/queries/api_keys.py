@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.domain.api_key import Key, Scope
+from core.domain.api_key import ApiKey, Scope
 from core.errors import KeyInvalid
 from db.tables import api_keys as k
 
@@ -42,7 +42,7 @@ def create(
     *,
     expires_at: datetime | None,
     now: datetime,
-) -> Key:
+) -> ApiKey:
     """Add a name's first secret.
 
     Raises:
@@ -61,7 +61,7 @@ def sign_in(
     *,
     expires_at: datetime,
     now: datetime,
-) -> Key | None:
+) -> ApiKey | None:
     """Give somebody whom an issuer names a key whose secret nobody has; earlier ones end.
 
     None: one of theirs was revoked, so they stay out.
@@ -91,7 +91,7 @@ def rotate(
     expires_at: datetime | None,
     others_until: datetime,
     now: datetime,
-) -> Key:
+) -> ApiKey:
     """Add a secret to a name, with the same scopes; its live ones end at the given moment.
 
     Raises:
@@ -119,17 +119,17 @@ def revoke(conn: sa.Connection, name: str, now: datetime) -> int:
     return len(live)
 
 
-def find(conn: sa.Connection, secret: str, now: datetime) -> Key | None:
+def find(conn: sa.Connection, secret: str, now: datetime) -> ApiKey | None:
     """Return the live key of a secret."""
     return _one_live(conn, k.c.digest == digest_of(secret), now)
 
 
-def live(conn: sa.Connection, key_id: int, now: datetime) -> Key | None:
+def live(conn: sa.Connection, key_id: int, now: datetime) -> ApiKey | None:
     """Return the key of this id, if it opens anything now."""
     return _one_live(conn, k.c.id == key_id, now)
 
 
-def listed(conn: sa.Connection) -> list[Key]:
+def listed(conn: sa.Connection) -> list[ApiKey]:
     """Return every key there ever was, by name."""
     return [_entity(row) for row in conn.execute(sa.select(k).order_by(k.c.name, k.c.serial))]
 
@@ -139,18 +139,18 @@ def _check_name(name: str) -> None:
         raise KeyInvalid(name, f"a name has 1 to {_LONGEST_NAME} characters that can be shown")
 
 
-def _of(conn: sa.Connection, name: str) -> list[Key]:
+def _of(conn: sa.Connection, name: str) -> list[ApiKey]:
     query = sa.select(k).where(k.c.name == name).order_by(k.c.serial)
     return [_entity(row) for row in conn.execute(query)]
 
 
-def _one_live(conn: sa.Connection, which: sa.ColumnElement[bool], now: datetime) -> Key | None:
+def _one_live(conn: sa.Connection, which: sa.ColumnElement[bool], now: datetime) -> ApiKey | None:
     row = conn.execute(sa.select(k).where(which)).first()
     key = None if row is None else _entity(row)
     return key if key is not None and key.live(now) else None
 
 
-def _live(conn: sa.Connection, name: str, now: datetime) -> list[Key]:
+def _live(conn: sa.Connection, name: str, now: datetime) -> list[ApiKey]:
     live = [key for key in _of(conn, name) if key.live(now)] if name.isprintable() else []
     if not live:
         raise KeyInvalid(name, "no live key has that name; `answermill keys list` shows them")
@@ -166,7 +166,7 @@ def _insert(
     *,
     expires_at: datetime | None,
     now: datetime,
-) -> Key:
+) -> ApiKey:
     row = conn.execute(
         k.insert()
         .values(
@@ -182,8 +182,8 @@ def _insert(
     return _entity(row)
 
 
-def _entity(row: Any) -> Key:  # noqa: ANN401 - a Row of the table
-    return Key(
+def _entity(row: Any) -> ApiKey:  # noqa: ANN401 - a Row of the table
+    return ApiKey(
         id=row.id,
         name=row.name,
         serial=row.serial,

@@ -23,6 +23,6 @@ def record(
     return int(conn.execute(a.insert().values(values).returning(a.c.id)).scalar_one())
 
 
-def note_end(conn: sa.Connection, note: int, status: int) -> None:
+def record_outcome(conn: sa.Connection, note: int, status: int) -> None:
     """Add how it ended to the note of a change."""
     conn.execute(a.update().where(a.c.id == note).values(status=status))

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.domain.batch import Batch, BatchState, Lane, Progress
+from core.domain.batch import Batch, BatchProgress, BatchState, Lane
 from core.domain.job import JobState
 from core.domain.result import Status
 from core.encryption import require_open
@@ -144,11 +144,11 @@ def close_finished(conn: sa.Connection, now: datetime, batch_id: int | None = No
     # The address itself: for IS NOT NULL of a column that came later, SQLite returns true.
     ended = conn.execute(update.returning(b.c.id, b.c.state, b.c.webhook)).all()
     told = [(row.id, row.state) for row in ended if row.webhook is not None]
-    webhook_deliveries.note(conn, told, now)
+    webhook_deliveries.add(conn, told, now)
     return len(ended)
 
 
-def stop(conn: sa.Connection, batch_id: int, state: BatchState) -> bool:
+def end_early(conn: sa.Connection, batch_id: int, state: BatchState) -> bool:
     """Cancel or expire a batch: none of its jobs can be claimed from here on."""
     moved = conn.execute(
         b.update()
@@ -158,7 +158,7 @@ def stop(conn: sa.Connection, batch_id: int, state: BatchState) -> bool:
     return moved.rowcount == 1
 
 
-def hold(conn: sa.Connection, batch_id: int, wanted: str) -> None:
+def lock_open_or_done(conn: sa.Connection, batch_id: int, wanted: str) -> None:
     """Keep a batch from being stopped, closed or pruned until the transaction ends.
 
     Raises:
@@ -198,7 +198,7 @@ def stopped_with_queued_jobs(conn: sa.Connection) -> list[Batch]:
     return [_entity(row) for row in conn.execute(query)]
 
 
-def progress(conn: sa.Connection, batch_id: int, now: datetime) -> Progress:
+def progress(conn: sa.Connection, batch_id: int, now: datetime) -> BatchProgress:
     """Count a batch's questions by where they stand: an aggregate over its jobs."""
     waiting = sa.func.coalesce(sa.func.sum(LEFT), 0)
     rows = conn.execute(
@@ -217,7 +217,7 @@ def progress(conn: sa.Connection, batch_id: int, now: datetime) -> Progress:
     by_state = {row.state: row for row in rows}
     queued = by_state.get(JobState.QUEUED)
     running = by_state.get(JobState.RUNNING)
-    return Progress(
+    return BatchProgress(
         queued=int(queued.waiting) if queued else 0,
         running=int(running.waiting) if running else 0,
         by_status={s: int(sum(getattr(row, s.value) for row in rows)) for s in Status},

@@ -60,7 +60,7 @@ _CLAIM = _taking(sa.and_(j.c.id == sa.bindparam("wanted"), j.c.state == JobState
 _CLAIM_NEXT = _taking(j.c.id.in_(sa.select(_next_queued().cte("chosen").c.id)))
 
 
-def claim(
+def claim_job(
     conn: sa.Connection, job_id: int, *, owner: str, lease: timedelta, now: datetime
 ) -> Job | None:
     """Take a queued job of a live batch; None when there is nothing to take."""

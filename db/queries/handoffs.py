@@ -21,7 +21,7 @@ from db.tables import desk_claims as c
 from db.tables import questions as q
 from db.tables import result_rows as r
 
-Place = tuple[int, int]  # a question's batch and position
+QuestionRef = tuple[int, int]  # a question's batch and position
 
 _TEXT = (
     sa.select(q.c.text)
@@ -34,7 +34,7 @@ def waiting(
     conn: sa.Connection,
     *,
     now: datetime,
-    after: Place = (0, 0),
+    after: QuestionRef = (0, 0),
     limit: int,
     batch_id: int | None = None,
 ) -> list[sa.Row[Any]]:
@@ -53,7 +53,7 @@ def waiting(
     return list(conn.execute(query))
 
 
-def next_free(conn: sa.Connection, *, by: str, now: datetime) -> Place | None:
+def next_free(conn: sa.Connection, *, by: str, now: datetime) -> QuestionRef | None:
     """Return the hand-off that waits longest and that nobody else holds; their own first."""
     held = sa.exists().where(
         c.c.batch_id == r.c.batch_id, c.c.position == r.c.position, c.c.until > now
@@ -80,7 +80,7 @@ def waiting_count(conn: sa.Connection, most: int) -> int:
     return conn.scalar(sa.select(sa.func.count()).select_from(found)) or 0
 
 
-def hand_off(conn: sa.Connection, place: Place, now: datetime) -> sa.Row[Any]:
+def hand_off(conn: sa.Connection, place: QuestionRef, now: datetime) -> sa.Row[Any]:
     """Return one hand-off, as `waiting` does, answered or not.
 
     Raises:
@@ -93,7 +93,9 @@ def hand_off(conn: sa.Connection, place: Place, now: datetime) -> sa.Row[Any]:
     return row
 
 
-def claim(conn: sa.Connection, place: Place, *, by: str, until: datetime, now: datetime) -> None:
+def claim(
+    conn: sa.Connection, place: QuestionRef, *, by: str, until: datetime, now: datetime
+) -> None:
     """Hold a hand-off for so long, or for longer if they hold it already.
 
     Raises:
@@ -111,14 +113,14 @@ def claim(conn: sa.Connection, place: Place, *, by: str, until: datetime, now: d
         raise HandOffTaken(*place, "is held by somebody else")
 
 
-def release(conn: sa.Connection, place: Place, by: str) -> None:
+def release(conn: sa.Connection, place: QuestionRef, by: str) -> None:
     """Let a hand-off go, if they hold it."""
     conn.execute(c.delete().where(_at(c, place), c.c.by == by))
 
 
 def answer(
     conn: sa.Connection,
-    place: Place,
+    place: QuestionRef,
     text: str,
     *,
     entry_id: str | None,
@@ -158,7 +160,7 @@ def answer(
     release(conn, place, by)
 
 
-def answered(conn: sa.Connection, place: Place) -> sa.Row[Any] | None:
+def answered(conn: sa.Connection, place: QuestionRef) -> sa.Row[Any] | None:
     """Return what a person answered to a question."""
     return conn.execute(sa.select(d).where(_at(d, place))).first()
 
@@ -193,7 +195,9 @@ def proposal_counts(conn: sa.Connection) -> dict[Proposal, int]:
     return {state: found.get(state, 0) for state in Proposal}
 
 
-def decide(conn: sa.Connection, place: Place, state: Proposal, *, by: str, now: datetime) -> None:
+def decide(
+    conn: sa.Connection, place: QuestionRef, state: Proposal, *, by: str, now: datetime
+) -> None:
     """Accept or reject a proposal, or take that back; a build asks for it when it runs.
 
     Raises:
@@ -226,11 +230,11 @@ def _answered() -> sa.ColumnElement[bool]:
     return sa.exists().where(d.c.batch_id == r.c.batch_id, d.c.position == r.c.position)
 
 
-def _at(table: sa.Table, place: Place) -> sa.ColumnElement[bool]:
+def _at(table: sa.Table, place: QuestionRef) -> sa.ColumnElement[bool]:
     return sa.and_(table.c.batch_id == place[0], table.c.position == place[1])
 
 
-def _check_free(conn: sa.Connection, place: Place, held_by: str | None, by: str) -> None:
+def _check_free(conn: sa.Connection, place: QuestionRef, held_by: str | None, by: str) -> None:
     if answered(conn, place) is not None:
         raise HandOffTaken(*place, "is answered already")
     if held_by is not None and held_by != by:

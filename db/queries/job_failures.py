@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from core.domain.job import Job, JobState
 from core.domain.result import Answer, Status
 from db.queries import results
-from db.queries.jobs import _FREE, _move
+from db.queries.jobs import FREED, transition
 from db.queries.retries import GAVE_UP
 from db.tables import jobs as j
 
@@ -39,14 +39,14 @@ def fail(conn: sa.Connection, job: Job, *, error: str, attempts: int, now: datet
     if job.size == 1 and failures >= attempts:
         return _give_up(conn, job, failures, error, now)
     state = JobState.QUEUED
-    _move(conn, job, state=state, sent_at=None, failures=failures, error=error, **_FREE)
+    transition(conn, job, state=state, sent_at=None, failures=failures, error=error, **FREED)
     return state
 
 
 def _split(conn: sa.Connection, job: Job, error: str, now: datetime) -> JobState:
     # After a retry some questions have results: the halves count them, not the whole any more.
     none = {s.value: 0 for s in Status}
-    _move(conn, job, state=JobState.SPLIT, error=error, finished_at=now, **_FREE, **none)
+    transition(conn, job, state=JobState.SPLIT, error=error, finished_at=now, **FREED, **none)
     middle = job.first_position + job.size // 2
     halves = ((job.first_position, middle - 1), (middle, job.last_position))
     conn.execute(
@@ -69,14 +69,14 @@ def _split(conn: sa.Connection, job: Job, error: str, now: datetime) -> JobState
 
 
 def _give_up(conn: sa.Connection, job: Job, failures: int, error: str, now: datetime) -> JobState:
-    _move(
+    transition(
         conn,
         job,
         state=JobState.DEAD,
         failures=failures,
         error=error,
         finished_at=now,
-        **_FREE,
+        **FREED,
     )
     failed = Answer(Status.FAILED, error=GAVE_UP.format(failures=failures, error=error))
     ended = results.end_unanswered(

@@ -30,7 +30,7 @@ COLUMNS = (
     j.c.first_position,
     j.c.last_position,
 )
-_FREE = {"owner": None, "lease_until": None}
+FREED = {"owner": None, "lease_until": None}
 
 # Built once: to build such a statement takes longer than to run it.
 _FINISH = (
@@ -42,7 +42,7 @@ _FINISH = (
     )
     .values(
         {"state": JobState.DONE, "finished_at": sa.bindparam("now"), "error": None}
-        | _FREE
+        | FREED
         | {s.value: j.c[s.value] + sa.bindparam(f"more_{s.value}") for s in Status}
     )
 )
@@ -54,7 +54,7 @@ def renew(conn: sa.Connection, job: Job, *, lease: timedelta, now: datetime) -> 
     Raises:
         LeaseLost: it is not ours any more.
     """
-    _move(conn, job, lease_until=now + lease)
+    transition(conn, job, lease_until=now + lease)
 
 
 def finish(conn: sa.Connection, job: Job, answers: Sequence[Result], *, now: datetime) -> None:
@@ -100,7 +100,7 @@ def give_back(conn: sa.Connection, job: Job) -> None:
     Raises:
         LeaseLost: it is not ours any more.
     """
-    _move(conn, job, state=JobState.QUEUED, sent_at=None, **_FREE)
+    transition(conn, job, state=JobState.QUEUED, sent_at=None, **FREED)
 
 
 def expired_leases(conn: sa.Connection, now: datetime, limit: int) -> list[Job]:
@@ -167,12 +167,12 @@ def _close(conn: sa.Connection, job: Job, status: Status, now: datetime) -> None
         .where(j.c.id == job.id)
         .values(
             {"state": status.value, "finished_at": now, status.value: j.c[status.value] + ended}
-            | _FREE
+            | FREED
         )
     )
 
 
-def _move(conn: sa.Connection, job: Job, **values: Any) -> None:  # noqa: ANN401 - columns' values
+def transition(conn: sa.Connection, job: Job, **values: Any) -> None:  # noqa: ANN401 - columns' values
     moved = conn.execute(
         j.update()
         .where(j.c.id == job.id, j.c.attempt == job.attempt, j.c.state == JobState.RUNNING)

@@ -7,16 +7,22 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.domain.model_version import InForce, ModelVersion, MoveKind, Note, VersionState
-from core.errors import ModelUnknown, NothingBefore, PromotionRefused
+from core.domain.model_version import (
+    ActiveVersions,
+    ModelVersion,
+    PromotionKind,
+    PromotionNote,
+    VersionState,
+)
+from core.errors import ModelUnknown, NoPreviousVersion, PromotionRefused
 from db.queries import promotion_log
 from db.tables import model_versions as t
 
 # More do not fit the column.
 _VERSION_DIGITS = 9
-_NO_NOTE = Note()
+_NO_NOTE = PromotionNote()
 
-Held = dict[VersionState, ModelVersion]
+ActiveByState = dict[VersionState, ModelVersion]
 
 
 def register(
@@ -82,7 +88,7 @@ def only_production(conn: sa.Connection) -> ModelVersion:
     )
 
 
-def in_force(conn: sa.Connection, spec: str | None) -> InForce:
+def active(conn: sa.Connection, spec: str | None) -> ActiveVersions:
     """Return what workers answer with that were told NAME, or nothing; NAME@3 has no canary.
 
     Raises:
@@ -90,31 +96,36 @@ def in_force(conn: sa.Connection, spec: str | None) -> InForce:
     """
     version = find(conn, spec) if spec else only_production(conn)
     if spec and "@" in spec:
-        return InForce(version)
-    return InForce(version, _first(listed(conn, version.name), VersionState.CANARY))
+        return ActiveVersions(version)
+    return ActiveVersions(version, _first(listed(conn, version.name), VersionState.CANARY))
 
 
-def held(conn: sa.Connection, name: str) -> Held:
+def active_by_state(conn: sa.Connection, name: str) -> ActiveByState:
     """Return a name's production version and its canary, as far as there are such."""
     states = (VersionState.PRODUCTION, VersionState.CANARY)
     return {version.state: version for version in listed(conn, name) if version.state in states}
 
 
-def locked(conn: sa.Connection, name: str) -> Held:
+def lock_active(conn: sa.Connection, name: str) -> ActiveByState:
     """The same, and keep others from moving them until the transaction ends."""
     conn.execute(sa.select(t.c.version).where(t.c.name == name).with_for_update())
-    return held(conn, name)
+    return active_by_state(conn, name)
 
 
 def promote(
-    conn: sa.Connection, version: ModelVersion, *, by: str, now: datetime, note: Note = _NO_NOTE
+    conn: sa.Connection,
+    version: ModelVersion,
+    *,
+    by: str,
+    now: datetime,
+    note: PromotionNote = _NO_NOTE,
 ) -> None:
     """Make it its name's production version; the one before retires, its canary stays."""
-    before = locked(conn, version.name).get(VersionState.PRODUCTION)
+    before = lock_active(conn, version.name).get(VersionState.PRODUCTION)
     if before:
         _leave(conn, before, VersionState.RETIRED, now)
     _enter_production(conn, version, by, now)
-    promotion_log.record(conn, MoveKind.PROMOTED, version, before, by=by, now=now, note=note)
+    promotion_log.record(conn, PromotionKind.PROMOTED, version, before, by=by, now=now, note=note)
 
 
 def begin_canary(
@@ -124,23 +135,23 @@ def begin_canary(
     *,
     by: str,
     now: datetime,
-    note: Note = _NO_NOTE,
+    note: PromotionNote = _NO_NOTE,
 ) -> None:
     """Let it answer a share of the jobs beside the production version.
 
     Raises:
         PromotionRefused: see `check_canary`.
     """
-    before = locked(conn, version.name)
+    before = lock_active(conn, version.name)
     check_canary(version, before)
     production = before[VersionState.PRODUCTION]
     _set(conn, version, state=VersionState.CANARY, canary_share=share)
     promotion_log.record(
-        conn, MoveKind.CANARY, version, production, by=by, now=now, note=note, share=share
+        conn, PromotionKind.CANARY, version, production, by=by, now=now, note=note, share=share
     )
 
 
-def check_canary(version: ModelVersion, held: Held) -> None:
+def check_canary(version: ModelVersion, held: ActiveByState) -> None:
     """Check that it can be a canary beside what is there.
 
     Raises:
@@ -159,46 +170,48 @@ def check_canary(version: ModelVersion, held: Held) -> None:
 
 
 def withdraw_canary(
-    conn: sa.Connection, name: str, *, by: str, now: datetime, note: Note = _NO_NOTE
+    conn: sa.Connection, name: str, *, by: str, now: datetime, note: PromotionNote = _NO_NOTE
 ) -> ModelVersion | None:
     """Withdraw the name's canary, if it has one; return it."""
-    before = locked(conn, name)
+    before = lock_active(conn, name)
     canary = before.get(VersionState.CANARY)
     if canary is None:
         return None
     _leave(conn, canary, VersionState.WITHDRAWN, now)
-    kind, production = MoveKind.CANARY_WITHDRAWN, before.get(VersionState.PRODUCTION)
+    kind, production = PromotionKind.CANARY_WITHDRAWN, before.get(VersionState.PRODUCTION)
     share = canary.canary_share
     promotion_log.record(conn, kind, canary, production, by=by, now=now, note=note, share=share)
     return canary
 
 
 def roll_back(
-    conn: sa.Connection, name: str, *, by: str, now: datetime, note: Note = _NO_NOTE
+    conn: sa.Connection, name: str, *, by: str, now: datetime, note: PromotionNote = _NO_NOTE
 ) -> ModelVersion:
     """Withdraw the production version; the one that retired last takes its place.
 
     Raises:
-        NothingBefore: none was in production before.
+        NoPreviousVersion: none was in production before.
     """
-    production = locked(conn, name).get(VersionState.PRODUCTION)
-    before = before_production(conn, name)
+    production = lock_active(conn, name).get(VersionState.PRODUCTION)
+    before = previous_production(conn, name)
     if production:
         _leave(conn, production, VersionState.WITHDRAWN, now)
     _enter_production(conn, before, by, now)
-    promotion_log.record(conn, MoveKind.ROLLED_BACK, before, production, by=by, now=now, note=note)
+    promotion_log.record(
+        conn, PromotionKind.ROLLED_BACK, before, production, by=by, now=now, note=note
+    )
     return find(conn, name)
 
 
-def before_production(conn: sa.Connection, name: str) -> ModelVersion:
+def previous_production(conn: sa.Connection, name: str) -> ModelVersion:
     """Return the version that was in production before the one that is.
 
     Raises:
-        NothingBefore: none was.
+        NoPreviousVersion: none was.
     """
     retired = [v for v in listed(conn, name) if v.state is VersionState.RETIRED]
     if not retired:
-        raise NothingBefore(name)
+        raise NoPreviousVersion(name)
     return max(retired, key=lambda v: (v.retired_at, v.version))
 
 

@@ -6,19 +6,19 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from core.domain.model_version import ModelVersion, Move, MoveKind, Note
+from core.domain.model_version import ModelVersion, PromotionEvent, PromotionKind, PromotionNote
 from db.tables import promotions as t
 
 
 def record(
     conn: sa.Connection,
-    kind: MoveKind,
+    kind: PromotionKind,
     version: ModelVersion,
     previous: ModelVersion | None,
     *,
     by: str,
     now: datetime,
-    note: Note,
+    note: PromotionNote,
     share: float | None = None,
 ) -> None:
     """Note a move for good.
@@ -49,11 +49,11 @@ def record(
     )
 
 
-def history(conn: sa.Connection, version: ModelVersion) -> list[Move]:
+def history(conn: sa.Connection, version: ModelVersion) -> list[PromotionEvent]:
     """Return every move that brought the version or took it away, oldest first."""
     concerns = sa.or_(t.c.version == version.version, t.c.previous_version == version.version)
     query = sa.select(t).where(t.c.name == version.name, concerns).order_by(t.c.id)
     return [
-        Move(**{**row._mapping, "kind": MoveKind(row.kind)})  # noqa: SLF001 - Row's public mapping
+        PromotionEvent(**{**row._mapping, "kind": PromotionKind(row.kind)})  # noqa: SLF001 - Row's public mapping
         for row in conn.execute(query)
     ]

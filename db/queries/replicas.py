@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from core.domain.batch import Lane
 from core.domain.job import JobState
-from core.domain.replica import Worker, WorkerState
+from core.domain.replica import ReplicaState, ReplicaStatus
 from db.queries.batches import live
 from db.tables import batches as b
 from db.tables import jobs as j
@@ -20,7 +20,7 @@ from db.tables import workers as w
 FORGOTTEN_AFTER = timedelta(hours=1)
 
 
-def report(conn: sa.Connection, worker: Worker) -> None:
+def report(conn: sa.Connection, worker: ReplicaStatus) -> None:
     """Store how a replica is; it alone writes its row."""
     values = asdict(worker)
     known = conn.execute(w.update().where(w.c.name == worker.name).values(**values))
@@ -38,13 +38,13 @@ def forget_silent(conn: sa.Connection, now: datetime) -> int:
     return conn.execute(w.delete().where(w.c.seen_at < now - FORGOTTEN_AFTER)).rowcount
 
 
-def on_host(conn: sa.Connection, host: str) -> list[Worker]:
+def on_host(conn: sa.Connection, host: str) -> list[ReplicaStatus]:
     """Return the replicas of a host, by name."""
     query = sa.select(w).where(w.c.host == host).order_by(w.c.name)
     return [_entity(row) for row in conn.execute(query)]
 
 
-def listed(conn: sa.Connection) -> list[Worker]:
+def listed(conn: sa.Connection) -> list[ReplicaStatus]:
     """Return every replica that was heard of within the last hour, by name."""
     return [_entity(row) for row in conn.execute(sa.select(w).order_by(w.c.name))]
 
@@ -63,6 +63,6 @@ def waiting_since(conn: sa.Connection, lanes: Sequence[Lane], now: datetime) -> 
     return since
 
 
-def _entity(row: sa.Row[tuple[object, ...]]) -> Worker:
+def _entity(row: sa.Row[tuple[object, ...]]) -> ReplicaStatus:
     values = dict(row._mapping)  # noqa: SLF001 - Row's public mapping
-    return Worker(**values | {"state": WorkerState(row.state)})
+    return ReplicaStatus(**values | {"state": ReplicaState(row.state)})

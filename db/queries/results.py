@@ -80,7 +80,7 @@ def of_jobs(conn: sa.Connection, jobs: Sequence[Job]) -> list[list[tuple[int, st
     """Return position, key and text of the questions of each job that have no result."""
     found: list[list[tuple[int, str, str]]] = []
     for run in _adjacent(jobs):
-        query = _ASKED if run[0].fresh else _UNANSWERED
+        query = _ASKED if run[0].is_first_attempt else _UNANSWERED
         rows = _read(conn, query, run[0].batch_id, run[0].first_position, run[-1].last_position)
         starts = [bisect_left(rows, (job.first_position,)) for job in run]
         found += [rows[i:k] for i, k in pairwise([*starts, len(rows)])]
@@ -95,8 +95,8 @@ def _adjacent(jobs: Sequence[Job]) -> list[list[Job]]:
         if (
             last is not None
             and (last.batch_id, last.last_position + 1) == (job.batch_id, job.first_position)
-            and last.fresh
-            and job.fresh
+            and last.is_first_attempt
+            and job.is_first_attempt
         ):
             runs[-1].append(job)
         else:

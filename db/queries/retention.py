@@ -37,7 +37,7 @@ _ORDERED = sa.exists().where(o.c.file_id == f.c.id)
 
 
 @dataclass(frozen=True, slots=True)
-class Amount:
+class PrunableAmount:
     """How much there is to prune."""
 
     batches: int
@@ -46,14 +46,14 @@ class Amount:
 
 
 @dataclass(frozen=True, slots=True)
-class Prunable:
+class PrunableBatch:
     """A batch to be pruned, and how many questions it had."""
 
     id: int
     questions: int
 
 
-def amount(conn: sa.Connection, before: datetime, uploaded: datetime) -> Amount:
+def amount(conn: sa.Connection, before: datetime, uploaded: datetime) -> PrunableAmount:
     """Count what is to be pruned, what an earlier prune has begun included.
 
     Args:
@@ -65,21 +65,23 @@ def amount(conn: sa.Connection, before: datetime, uploaded: datetime) -> Amount:
     questions = sa.func.coalesce(sa.func.sum(b.c.question_count), 0)
     query = sa.select(sa.func.count(), questions).where(sa.or_(begun, _old(before)))
     count, total = conn.execute(query).one()
-    old = sa.select(sa.func.count()).select_from(f).where(_useless(before, uploaded))
-    return Amount(count, int(total), int(conn.scalar(old) or 0))
+    old = sa.select(sa.func.count()).select_from(f).where(_unreferenced(before, uploaded))
+    return PrunableAmount(count, int(total), int(conn.scalar(old) or 0))
 
 
 def _old(before: datetime) -> sa.ColumnElement[bool]:
     return sa.and_(b.c.finished_at < before, b.c.state != BatchState.PRUNED)
 
 
-def begun(conn: sa.Connection) -> list[Prunable]:
+def begun(conn: sa.Connection) -> list[PrunableBatch]:
     """Return the batches that an earlier prune has marked and not deleted to the end."""
     query = sa.select(b.c.id, b.c.question_count).where(_MARKED).order_by(b.c.id)
-    return [Prunable(*row) for row in conn.execute(query)]
+    return [PrunableBatch(*row) for row in conn.execute(query)]
 
 
-def finished(conn: sa.Connection, before: datetime, *, after: int, limit: int) -> list[Prunable]:
+def finished(
+    conn: sa.Connection, before: datetime, *, after: int, limit: int
+) -> list[PrunableBatch]:
     """Return the next batches behind an id that finished before a time."""
     query = (
         sa.select(b.c.id, b.c.question_count)
@@ -87,7 +89,7 @@ def finished(conn: sa.Connection, before: datetime, *, after: int, limit: int) -
         .order_by(b.c.id)
         .limit(limit)
     )
-    return [Prunable(*row) for row in conn.execute(query)]
+    return [PrunableBatch(*row) for row in conn.execute(query)]
 
 
 def mark(conn: sa.Connection, ids: Sequence[int], before: datetime) -> list[int]:
@@ -152,20 +154,20 @@ def _delete_jobs(conn: sa.Connection, *chosen: sa.ColumnElement[bool]) -> None:
     conn.execute(j.delete().where(*chosen, j.c.id < newest))
 
 
-def _useless(before: datetime, uploaded: datetime) -> sa.ColumnElement[bool]:
+def _unreferenced(before: datetime, uploaded: datetime) -> sa.ColumnElement[bool]:
     dead = sa.and_(f.c.bytes == INCOMPLETE, f.c.created_at < uploaded)
     old = sa.and_(COMPLETE, f.c.created_at < before, ~_ORDERED)
     return sa.or_(f.c.bytes == DOOMED, dead, old)
 
 
-def useless_files(conn: sa.Connection, before: datetime, uploaded: datetime) -> list[str]:
+def unreferenced_files(conn: sa.Connection, before: datetime, uploaded: datetime) -> list[str]:
     """Return old files that no batch names, and what dead uploads left."""
-    return list(conn.scalars(sa.select(f.c.id).where(_useless(before, uploaded))))
+    return list(conn.scalars(sa.select(f.c.id).where(_unreferenced(before, uploaded))))
 
 
-def doom_file(conn: sa.Connection, file_id: str, before: datetime, uploaded: datetime) -> bool:
+def hide_file(conn: sa.Connection, file_id: str, before: datetime, uploaded: datetime) -> bool:
     """Put a file out of everybody's sight for good, if it is still of no use."""
-    useless = _useless(before, uploaded)
+    useless = _unreferenced(before, uploaded)
     doomed = f.update().where(f.c.id == file_id, useless).values(bytes=DOOMED)
     return conn.execute(doomed).rowcount == 1
 

@@ -100,7 +100,7 @@ def retry(
     Raises:
         BatchClosed: the batch was cancelled or has expired.
     """
-    batches.hold(conn, batch.id, "run again")
+    batches.lock_open_or_done(conn, batch.id, "run again")
     again = sa.and_(r.c.batch_id == batch.id, r.c.status.in_(statuses), _of_class(only))
     wanted = sa.select(sa.func.count()).where(again, _within()).scalar_subquery()
     found = conn.execute(

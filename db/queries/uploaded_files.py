@@ -23,7 +23,7 @@ COMPLETE = f.c.bytes >= 0
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class UploadedFile:
     """An uploaded file, without its contents."""
 
     id: str
@@ -33,7 +33,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class OpenAIBatch:
     """A batch that was asked for by naming a file."""
 
     name: str  # the batch's
@@ -43,13 +43,13 @@ class Order:
     created_at: datetime
 
 
-def begin(conn: sa.Connection, file: File) -> None:
+def begin(conn: sa.Connection, file: UploadedFile) -> None:
     """Note that the parts of a file will come; until it is complete nobody finds it."""
     known = {"id": file.id, "name": file.name, "created_at": file.created_at}
     conn.execute(f.insert().values(known | {"bytes": INCOMPLETE}))
 
 
-def complete(conn: sa.Connection, file: File) -> None:
+def complete(conn: sa.Connection, file: UploadedFile) -> None:
     """Make a file known whose parts are stored.
 
     Raises:
@@ -72,7 +72,7 @@ def part(conn: sa.Connection, file_id: str, number: int) -> bytes | None:
     return found
 
 
-def find(conn: sa.Connection, file_id: str) -> File:
+def find(conn: sa.Connection, file_id: str) -> UploadedFile:
     """Return a file.
 
     Raises:
@@ -81,13 +81,13 @@ def find(conn: sa.Connection, file_id: str) -> File:
     row = _one(conn, f, f.c.id, file_id)
     if row is None or row.bytes < 0:
         raise FileUnknown(file_id)
-    return File(**row._mapping)  # noqa: SLF001 - Row's public mapping
+    return UploadedFile(**row._mapping)  # noqa: SLF001 - Row's public mapping
 
 
-def newest(conn: sa.Connection, limit: int, after: str | None = None) -> list[File]:
+def newest(conn: sa.Connection, limit: int, after: str | None = None) -> list[UploadedFile]:
     """Return the files that were stored last, newest first; those behind a file, if given."""
     found = conn.execute(_newest(f, f.c.id, limit, after).where(COMPLETE))
-    return [File(**row._mapping) for row in found]  # noqa: SLF001 - Row's public mapping
+    return [UploadedFile(**row._mapping) for row in found]  # noqa: SLF001 - Row's public mapping
 
 
 def delete(conn: sa.Connection, file_id: str) -> None:
@@ -96,7 +96,7 @@ def delete(conn: sa.Connection, file_id: str) -> None:
     conn.execute(p.delete().where(p.c.file_id == file_id))
 
 
-def order(conn: sa.Connection, ordered: Order) -> None:
+def add_openai_batch(conn: sa.Connection, ordered: OpenAIBatch) -> None:
     """Note which file a batch is made of."""
     conn.execute(
         o.insert().values(
@@ -109,12 +109,12 @@ def order(conn: sa.Connection, ordered: Order) -> None:
     )
 
 
-def withdraw(conn: sa.Connection, name: str) -> None:
+def remove_openai_batch(conn: sa.Connection, name: str) -> None:
     """Forget an order whose batch did not come about."""
     conn.execute(o.delete().where(o.c.name == name))
 
 
-def ordered(conn: sa.Connection, name: str) -> Order:
+def find_openai_batch(conn: sa.Connection, name: str) -> OpenAIBatch:
     """Return what a batch was made of.
 
     Raises:
@@ -123,13 +123,15 @@ def ordered(conn: sa.Connection, name: str) -> Order:
     row = _one(conn, o, o.c.name, name)
     if row is None:
         raise FileUnknown(name)
-    return Order(**row._mapping)  # noqa: SLF001 - Row's public mapping
+    return OpenAIBatch(**row._mapping)  # noqa: SLF001 - Row's public mapping
 
 
-def newest_orders(conn: sa.Connection, limit: int, after: str | None = None) -> list[Order]:
+def newest_openai_batches(
+    conn: sa.Connection, limit: int, after: str | None = None
+) -> list[OpenAIBatch]:
     """Return the orders that came last, newest first; those behind an order, if given."""
     found = conn.execute(_newest(o, o.c.name, limit, after))
-    return [Order(**row._mapping) for row in found]  # noqa: SLF001 - Row's public mapping
+    return [OpenAIBatch(**row._mapping) for row in found]  # noqa: SLF001 - Row's public mapping
 
 
 def _one(

@@ -64,7 +64,7 @@ class Delivery:
         }
 
 
-def note(conn: sa.Connection, ended: Sequence[tuple[int, str]], now: datetime) -> None:
+def add(conn: sa.Connection, ended: Sequence[tuple[int, str]], now: datetime) -> None:
     """Let the ends of these batches be told: each with how it ended."""
     if ended:
         values = [
@@ -106,13 +106,13 @@ def _claimed(
     return _entity(row), row.address
 
 
-def note_delivered(conn: sa.Connection, delivery_id: int, status: int, now: datetime) -> None:
+def mark_delivered(conn: sa.Connection, delivery_id: int, status: int, now: datetime) -> None:
     """Note that the receiver has taken it."""
     values = {"status": status, "error": None, "delivered_at": now, "next_at": None}
     conn.execute(d.update().where(d.c.id == delivery_id).values(values))
 
 
-def note_failed(
+def mark_failed(
     conn: sa.Connection, delivery: Delivery, *, status: int | None, error: str, final: bool
 ) -> None:
     """Note that an attempt failed; the last one, or a final one, gives it up."""

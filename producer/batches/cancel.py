@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from core.domain.batch import Batch, BatchState, Progress
+from core.domain.batch import Batch, BatchProgress, BatchState
 from core.domain.result import Status
 from core.errors import BatchClosed
 from db.clock import DatabaseClock
@@ -17,14 +17,14 @@ _JOBS = 50  # closed in one transaction: long ones keep workers from writing
 
 
 @dataclass(frozen=True, slots=True)
-class Cancelled:
+class CancelResult:
     """A cancelled batch, and where its questions stand."""
 
     batch: Batch
-    progress: Progress
+    progress: BatchProgress
 
 
-def cancel(engine: sa.Engine, ref: str) -> Cancelled:
+def cancel(engine: sa.Engine, ref: str) -> CancelResult:
     """Cancel what has not started; one that was interrupted at it is carried on with.
 
     Raises:
@@ -34,7 +34,7 @@ def cancel(engine: sa.Engine, ref: str) -> Cancelled:
     clock = DatabaseClock(engine)
     with transaction(engine) as conn:
         batch = batches.find(conn, ref)
-        stopped = batches.stop(conn, batch.id, BatchState.CANCELLED)
+        stopped = batches.end_early(conn, batch.id, BatchState.CANCELLED)
     unfinished = batch.state is BatchState.CANCELLED and batch.finished_at is None
     if not stopped and not unfinished:
         raise BatchClosed(batch.id, batch.state, "cancelled")
@@ -44,7 +44,9 @@ def cancel(engine: sa.Engine, ref: str) -> Cancelled:
     with transaction(engine) as conn:
         batches.close_finished(conn, now, batch.id)
     with reading(engine) as conn:
-        return Cancelled(batches.find(conn, str(batch.id)), batches.progress(conn, batch.id, now))
+        return CancelResult(
+            batches.find(conn, str(batch.id)), batches.progress(conn, batch.id, now)
+        )
 
 
 def _close_some(engine: sa.Engine, batch: Batch, clock: DatabaseClock) -> int:

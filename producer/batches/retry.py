@@ -17,8 +17,8 @@ from core.settings.settings import Settings
 from db.clock import DatabaseClock
 from db.queries import batches, jobs, retries
 from db.session import reading, transaction
-from producer.submission.admission import Room
-from producer.submission.dispatch import Sender
+from producer.submission.admission import AdmissionControl
+from producer.submission.dispatch import JobDispatcher
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -27,7 +27,7 @@ _JOBS = 50  # queued in one transaction: long ones keep workers from writing
 
 
 @dataclass(frozen=True, slots=True)
-class Retried:
+class RetryResult:
     """A batch, and how many of its questions run again, or would."""
 
     batch: Batch
@@ -43,7 +43,7 @@ def retry(
     statuses: Sequence[Status],
     *,
     only: str | None = None,
-) -> Retried:
+) -> RetryResult:
     """Forget the results of these statuses and queue their questions again.
 
     `only`: of those that failed, the ones with this class of error.
@@ -51,17 +51,17 @@ def retry(
     Raises:
         BatchUnknown: there is no such batch.
         BatchClosed: it was cancelled or has expired.
-        ServiceAway: the database or Redis can't be reached, or too many questions wait; what
+        ServiceUnavailable: the database or Redis can't be reached, or too many questions wait; what
             runs again already stays so.
     """
-    found = would_retry(engine, ref, statuses, only=only)
+    found = count_retry(engine, ref, statuses, only=only)
     check(app, settings)
     batch, clock = found.batch, DatabaseClock(engine)
-    room = Room(engine, settings, batch.lane, clock)
+    room = AdmissionControl(engine, settings, batch.lane, clock)
     since = clock()
     total = 0
     while total < found.questions:
-        room.take(min(found.questions - total, _JOBS * settings.job_size, room.most))
+        room.reserve(min(found.questions - total, _JOBS * settings.job_size, room.limit))
         now = clock()
         with transaction(engine) as conn:
             count = retries.retry(
@@ -70,13 +70,13 @@ def retry(
         if not count:
             break  # somebody else retries them, too
         total += count
-    _send(engine, Sender(app, settings), batch, clock())
+    _send(engine, JobDispatcher(app, settings), batch, clock())
     return replace(found, questions=total, dry_run=False)
 
 
-def would_retry(
+def count_retry(
     engine: sa.Engine, ref: str, statuses: Sequence[Status], *, only: str | None = None
-) -> Retried:
+) -> RetryResult:
     """Tell how many questions `retry` would run again.
 
     Raises:
@@ -88,10 +88,10 @@ def would_retry(
         if batch.state in batches.STOPPED:
             raise BatchClosed(batch.id, batch.state, "run again")
         count = retries.count(conn, batch.id, statuses, only)
-    return Retried(batch, count, dry_run=True)
+    return RetryResult(batch, count, dry_run=True)
 
 
-def _send(engine: sa.Engine, sender: Sender, batch: Batch, now: datetime) -> None:
+def _send(engine: sa.Engine, sender: JobDispatcher, batch: Batch, now: datetime) -> None:
     room = sender.room(batch.lane)
     if not room:
         return

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.domain.batch import Batch, Progress
+from core.domain.batch import Batch, BatchProgress
 from db.clock import DatabaseClock
 from db.queries import batches, retries
 from db.session import reading
@@ -19,11 +19,11 @@ _POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BatchStatus:
     """A batch at a moment."""
 
     batch: Batch
-    progress: Progress
+    progress: BatchProgress
     now: datetime
 
     @property
@@ -77,7 +77,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def standing(engine: sa.Engine, ref: str, clock: DatabaseClock | None = None) -> Standing:
+def batch_status(engine: sa.Engine, ref: str, clock: DatabaseClock | None = None) -> BatchStatus:
     """Tell where a batch stands.
 
     Raises:
@@ -85,29 +85,29 @@ def standing(engine: sa.Engine, ref: str, clock: DatabaseClock | None = None) ->
     """
     now = (clock or DatabaseClock(engine))()
     with reading(engine) as conn:
-        return standing_in(conn, ref, now)
+        return batch_status_in(conn, ref, now)
 
 
-def standing_in(conn: sa.Connection, ref: str, now: datetime) -> Standing:
+def batch_status_in(conn: sa.Connection, ref: str, now: datetime) -> BatchStatus:
     """Tell where a batch stands in a transaction.
 
     Raises:
         BatchUnknown: there is no such batch.
     """
     batch = batches.find(conn, ref)
-    return Standing(batch, batches.progress(conn, batch.id, now), now)
+    return BatchStatus(batch, batches.progress(conn, batch.id, now), now)
 
 
-def newest(engine: sa.Engine, limit: int, before: int | None = None) -> list[Standing]:
+def newest(engine: sa.Engine, limit: int, before: int | None = None) -> list[BatchStatus]:
     """Tell where the batches stand that were made last (before an id, if given), newest first."""
     now = DatabaseClock(engine)()
     with reading(engine) as conn:
         found = batches.newest(conn, limit, before)
-        return [Standing(batch, batches.progress(conn, batch.id, now), now) for batch in found]
+        return [BatchStatus(batch, batches.progress(conn, batch.id, now), now) for batch in found]
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class BatchFailures:
     """What failed of a batch."""
 
     batch: Batch
@@ -123,7 +123,7 @@ class Failed:
         }
 
 
-def failed(engine: sa.Engine, ref: str) -> Failed:
+def batch_failures(engine: sa.Engine, ref: str) -> BatchFailures:
     """Tell what failed of a batch, by class of error.
 
     Raises:
@@ -131,19 +131,20 @@ def failed(engine: sa.Engine, ref: str) -> Failed:
     """
     with reading(engine) as conn:
         batch = batches.find(conn, ref)
-        return Failed(batch, retries.classes(conn, batch.id))
+        return BatchFailures(batch, retries.classes(conn, batch.id))
 
 
-def newest_failed(engine: sa.Engine, limit: int) -> list[Failed]:
+def newest_failed(engine: sa.Engine, limit: int) -> list[BatchFailures]:
     """Tell what failed of the batches that were made last, newest first, if anything did."""
     with reading(engine) as conn:
         found = [
-            Failed(batch, retries.classes(conn, batch.id)) for batch in batches.newest(conn, limit)
+            BatchFailures(batch, retries.classes(conn, batch.id))
+            for batch in batches.newest(conn, limit)
         ]
     return [one for one in found if one.errors]
 
 
-def watch(engine: sa.Engine, ref: str, on_change: Callable[[Standing], None]) -> Standing:
+def watch(engine: sa.Engine, ref: str, on_change: Callable[[BatchStatus], None]) -> BatchStatus:
     """Tell where a batch stands again and again until it is finished; return the end.
 
     Raises:
@@ -151,7 +152,7 @@ def watch(engine: sa.Engine, ref: str, on_change: Callable[[Standing], None]) ->
     """
     clock = DatabaseClock(engine)
     while True:
-        found = standing(engine, ref, clock)
+        found = batch_status(engine, ref, clock)
         on_change(found)
         if found.finished:
             return found

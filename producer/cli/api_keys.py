@@ -12,8 +12,8 @@ import typer
 from rich.table import Table
 
 from core.console import err, out, parse_duration, print_json
-from core.current_user import user
-from core.domain.api_key import Key, Scope
+from core.current_user import current_user
+from core.domain.api_key import ApiKey, Scope
 from core.settings.load import load
 from db.clock import DatabaseClock
 from db.queries import api_keys, audit_log
@@ -101,7 +101,9 @@ def _changing(action: str, name: str) -> Iterator[tuple[sa.Connection, datetime]
         now = DatabaseClock(engine)()
         with transaction(engine) as conn:
             yield conn, now
-            audit_log.record(conn, actor=f"user {user()}", action=action, target=name, now=now)
+            audit_log.record(
+                conn, actor=f"user {current_user()}", action=action, target=name, now=now
+            )
 
 
 def _after(now: datetime, text: str | None) -> datetime | None:
@@ -113,7 +115,7 @@ def _after(now: datetime, text: str | None) -> datetime | None:
     return now + span
 
 
-def _document(key: Key, now: datetime) -> dict[str, Any]:
+def _document(key: ApiKey, now: datetime) -> dict[str, Any]:
     state = "live" if key.live(now) else "revoked" if key.revoked_at else "expired"
     return {
         "name": key.name,
@@ -126,7 +128,7 @@ def _document(key: Key, now: datetime) -> dict[str, Any]:
     }
 
 
-def _show(key: Key, secret: str, *, as_json: bool) -> None:
+def _show(key: ApiKey, secret: str, *, as_json: bool) -> None:
     if as_json:
         print_json({**_document(key, key.created_at), "key": secret})
         return

@@ -133,7 +133,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show where a batch stands, or the newest batches."""
-    from producer.batches.status import newest, standing
+    from producer.batches.status import batch_status, newest
 
     if failed:
         _show_failed(batch, as_json=as_json)
@@ -144,22 +144,22 @@ def status(
     if watch:
         raise typer.BadParameter("--watch wants a BATCH")
     with database(load()) as engine:
-        found = newest(engine, _BATCHES_SHOWN) if batch is None else [standing(engine, batch)]
+        found = newest(engine, _BATCHES_SHOWN) if batch is None else [batch_status(engine, batch)]
     if batch is None and as_json:
         print_json({"batches": [one.document() for one in found]})
     elif as_json:
         print_json(found[0].document())
     else:
-        display.standings(out, found, as_list=batch is None)
+        display.show_statuses(out, found, as_list=batch is None)
 
 
 def _show_failed(batch: str | None, *, as_json: bool) -> None:
-    from producer.batches.status import failed, newest_failed
+    from producer.batches.status import batch_failures, newest_failed
 
     with database(load()) as engine:
-        found = [failed(engine, batch)] if batch else newest_failed(engine, _BATCHES_SHOWN)
+        found = [batch_failures(engine, batch)] if batch else newest_failed(engine, _BATCHES_SHOWN)
     if not as_json:
-        display.failures(out, found)
+        display.show_failures(out, found)
     elif batch is None:
         print_json({"batches": [one.document() for one in found]})
     else:
@@ -174,7 +174,7 @@ def _watch(batch: str, *, show_end: bool, as_json: bool = False) -> None:
     if as_json:
         print_json(end.document())
     elif show_end:
-        display.standings(out, [end])
+        display.show_statuses(out, [end])
 
 
 @app.command()
@@ -200,12 +200,10 @@ def results(
 
     On standard error it says which CURSOR to go on from next time.
     """
-    from producer.cli.results_command import download
+    from producer.cli.results_command import run
 
     with database(load()) as engine:
-        last = download(
-            engine, batch, output, export_format, since=since, status=status, follow=follow
-        )
+        last = run(engine, batch, output, export_format, since=since, status=status, follow=follow)
     if last is not None:
         err.print(f"next: --since {last}")
 
@@ -234,8 +232,8 @@ def retry(
     ] = False,
 ) -> None:
     """Let questions of a batch run again."""
+    from producer.batches.retry import count_retry
     from producer.batches.retry import retry as run
-    from producer.batches.retry import would_retry
 
     if error is not None and handed_off:
         raise typer.BadParameter("--error is of what failed, not of what was handed off")
@@ -245,7 +243,7 @@ def retry(
     settings = load()
     if dry_run:
         with database(settings) as engine:
-            out.print(display.retried(would_retry(engine, batch, statuses, only=error)))
+            out.print(display.retried(count_retry(engine, batch, statuses, only=error)))
         return
     with both(settings) as (engine, client):
         done = run(engine, client, settings, batch, statuses, only=error)

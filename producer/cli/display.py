@@ -16,11 +16,11 @@ from core.console import one_line
 from core.domain.result import Status
 
 if TYPE_CHECKING:
-    from producer.batches.cancel import Cancelled
-    from producer.batches.retry import Retried
-    from producer.batches.status import Failed, Standing
-    from producer.submission.ask import Asked
-    from producer.submission.submit import Submitted
+    from producer.batches.cancel import CancelResult
+    from producer.batches.retry import RetryResult
+    from producer.batches.status import BatchFailures, BatchStatus
+    from producer.submission.ask import SingleQuestion
+    from producer.submission.submit import SubmitResult
 
 # What is shown, how many questions are done, how many there are if that is known.
 Show = Callable[[str, int, int | None], None]
@@ -66,11 +66,11 @@ def bar(console: Console) -> Iterator[Show]:
 
 
 @contextmanager
-def progress_of(console: Console) -> Iterator[Callable[[Standing], None]]:
+def progress_of(console: Console) -> Iterator[Callable[[BatchStatus], None]]:
     """Show where a batch stands as it changes: a bar on a terminal, else a line each time."""
     last = ""
 
-    def line(standing: Standing) -> None:
+    def line(standing: BatchStatus) -> None:
         nonlocal last
         told = _sentence(standing)
         if told != last:
@@ -86,14 +86,14 @@ def progress_of(console: Console) -> Iterator[Callable[[Standing], None]]:
         )
 
 
-def _sentence(standing: Standing) -> str:
+def _sentence(standing: BatchStatus) -> str:
     progress, batch = standing.progress, standing.batch
     counts = ", ".join(f"{n:,} {status}" for status, n in progress.by_status.items() if n)
     told = f"batch {batch.id}: {progress.final:,} of {batch.question_count:,} final"
     return f"{told} ({counts})" if counts else told
 
 
-def submitted(done: Submitted) -> str:
+def submitted(done: SubmitResult) -> str:
     """Return the sentence that ends `submit`."""
     batch = done.batch
     if done.already:
@@ -102,7 +102,7 @@ def submitted(done: Submitted) -> str:
     return f"batch {batch.id} ({batch.name}): {_questions(done.questions)} submitted{behind}"
 
 
-def retried(done: Retried) -> str:
+def retried(done: RetryResult) -> str:
     """Return the sentence that ends `retry`."""
     if not done.questions:
         return f"batch {done.batch.id}: it has no such results, so nothing runs again"
@@ -114,7 +114,7 @@ def _questions(count: int) -> str:
     return "1 question" if count == 1 else f"{count:,} questions"
 
 
-def cancelled(done: Cancelled) -> str:
+def cancelled(done: CancelResult) -> str:
     """Return the sentence that ends `cancel`."""
     progress = done.progress
     stopped = progress.by_status[Status.CANCELLED]
@@ -124,7 +124,7 @@ def cancelled(done: Cancelled) -> str:
     )
 
 
-def asked(done: Asked) -> str:
+def asked(done: SingleQuestion) -> str:
     """Return the answer with where it comes from, or how to look it up later."""
     found = done.result
     if found is None:
@@ -140,7 +140,7 @@ def asked(done: Asked) -> str:
     return f"{found.status.replace('_', ' ')}: {why}{nearest}"
 
 
-def failures(console: Console, found: list[Failed]) -> None:
+def show_failures(console: Console, found: list[BatchFailures]) -> None:
     """Print what failed, a line for each class of error."""
     if not any(one.errors for one in found):
         console.print("nothing has failed")
@@ -156,7 +156,7 @@ def failures(console: Console, found: list[Failed]) -> None:
     console.print(table, soft_wrap=False)
 
 
-def standings(console: Console, found: list[Standing], *, as_list: bool = False) -> None:
+def show_statuses(console: Console, found: list[BatchStatus], *, as_list: bool = False) -> None:
     """Print where batches stand."""
     if not found:
         console.print("no batches yet; `answermill submit FILE` makes one")
@@ -165,7 +165,7 @@ def standings(console: Console, found: list[Standing], *, as_list: bool = False)
     console.print(table, soft_wrap=False)
 
 
-def _one(standing: Standing) -> Table:
+def _one(standing: BatchStatus) -> Table:
     batch, progress = standing.batch, standing.progress
     table = Table(box=None, show_header=False, pad_edge=False)
     rows = {
@@ -185,7 +185,7 @@ def _one(standing: Standing) -> Table:
     return table
 
 
-def _list(standings: list[Standing]) -> Table:
+def _list(standings: list[BatchStatus]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("batch", "name", "state", "questions", "final", "rate", "ETA"):
         right = heading in ("batch", "questions", "final", "rate", "ETA")

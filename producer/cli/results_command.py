@@ -27,7 +27,7 @@ _SUFFIXES = {
 }
 
 
-def download(
+def run(
     engine: sa.Engine,
     ref: str,
     output: Path | None,

@@ -19,10 +19,10 @@ from db.session import reading
 from producer.cli.display import bar
 from producer.connections import both
 from producer.question_files.formats import FileFormat
-from producer.question_files.question_file import Checked, check, opened
+from producer.question_files.question_file import CheckedFile, check, opened
 from producer.submission.admission import WhenFull
 from producer.submission.batch_name import name_of
-from producer.submission.submit import Submitted, submit
+from producer.submission.submit import SubmitResult, submit
 
 _AWAY = (
     "answermill: Redis is away; the questions are stored all the same,"
@@ -46,13 +46,13 @@ def run(
     deadline: timedelta | datetime | None,
     webhook: str | None,
     when_full: WhenFull,
-) -> Submitted:
+) -> SubmitResult:
     """Submit the file; Ctrl-C ends it with a line that says how to go on.
 
     Raises:
         UserError: the file, or a row of it, is not as it should be: nothing was stored.
-        ServiceAway: nothing was stored, or as much as `status` tells.
-        SystemFull: the same, and it is not to wait.
+        ServiceUnavailable: nothing was stored, or as much as `status` tells.
+        BacklogFull: the same, and it is not to wait.
     """
     opening = opened(file, text=text, key=key, file_format=file_format)
     with bar(err) as show, ExitStack() as held:
@@ -88,7 +88,7 @@ def _nothing_is_stored() -> Iterator[None]:
 
 
 @contextmanager
-def _way_to_go_on(engine: sa.Engine, source: Checked, name: str | None) -> Iterator[None]:
+def _way_to_go_on(engine: sa.Engine, source: CheckedFile, name: str | None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from core.console import out, print_json
-from core.current_user import user
+from core.current_user import current_user
 from core.settings.load import load
 from producer.connections import database
 from producer.webhooks import delivery as deliver
@@ -41,5 +41,5 @@ def list_deliveries(batch: Ref, *, as_json: Json = False) -> None:
 def replay(batch: Ref, delivery: Annotated[int, typer.Argument(metavar="DELIVERY", min=0)]) -> None:
     """Let the HTTP front send a message again, however it stands."""
     with database(load()) as engine:
-        again = deliver.replay(engine, batch, delivery, by=f"user {user()}")
+        again = deliver.replay(engine, batch, delivery, by=f"user {current_user()}")
     out.print(f"{again.event} of batch {again.batch_id} is sent again as {again.message_id}")

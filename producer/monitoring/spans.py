@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from core.settings.settings import Settings
-from core.tracing.setup import open_traces
+from core.tracing.setup import open_tracer
 from db import dialect
 from db.session import reading
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from core.domain.batch import Batch
-    from core.tracing.spans import Traces
+    from core.tracing.spans import Tracer
 
 _SERVICE = "answermill-producer"
-_opened: dict[tuple[str, sa.URL], Traces] = {}
+_opened: dict[tuple[str, sa.URL], Tracer] = {}
 
 
-def told(
+def record_submission(
     engine: sa.Engine,
     settings: Settings,
     batch: Batch,
@@ -47,12 +47,12 @@ def flush() -> None:
         traces.flush()
 
 
-def _traces(engine: sa.Engine, settings: Settings) -> Traces | None:
+def _traces(engine: sa.Engine, settings: Settings) -> Tracer | None:
     url = settings.traces_url
     if url is None:
         return None
     # One for each database: opening it starts a thread.
     key = (str(url), engine.url)
-    if key not in _opened and (made := open_traces(settings, _SERVICE, identity(engine))):
+    if key not in _opened and (made := open_tracer(settings, _SERVICE, identity(engine))):
         _opened[key] = made
     return _opened[key]

@@ -20,8 +20,8 @@ from prometheus_client.registry import Collector
 from broker import lanes as queues
 from core.domain.batch import Lane
 from core.domain.model_version import ModelVersion, VersionState
-from core.domain.replica import Worker
-from core.errors import BrokerAway, DatabaseAway
+from core.domain.replica import ReplicaStatus
+from core.errors import BrokerUnavailable, DatabaseUnavailable
 from core.settings.settings import Settings
 from db.clock import DatabaseClock
 from db.queries import backlog, model_versions, replicas
@@ -67,7 +67,7 @@ class SystemCollector(Collector):
                 lanes = backlog.by_lane(conn, now)
                 heard_of = replicas.listed(conn)
                 models = [m for m in model_versions.listed(conn) if m.state in _IN_FORCE]
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             log.warning("database not read", error=str(error))
             return []
         return [*_of_lanes(lanes, now), *_of_workers(heard_of, now), _of_models(models)]
@@ -76,7 +76,7 @@ class SystemCollector(Collector):
         try:
             used = queues.memory(self._client, self._settings)
             waiting = {lane: queues.waiting(self._client, lane, self._settings) for lane in Lane}
-        except BrokerAway as error:
+        except BrokerUnavailable as error:
             log.warning("Redis not read", error=str(error))
             return []
         messages = _gauge("redis_messages", "Messages that wait in Redis.", "lane")
@@ -109,7 +109,7 @@ def _of_lanes(lanes: list[Backlog], now: datetime) -> list[Metric]:
     return [batches, jobs, waiting, running, oldest]
 
 
-def _of_workers(heard_of: list[Worker], now: datetime) -> list[Metric]:
+def _of_workers(heard_of: list[ReplicaStatus], now: datetime) -> list[Metric]:
     info = _gauge("worker_info", "Replicas: always 1.", "worker", "state", "model_version")
     seen = _gauge("worker_silent_seconds", "Since it was last heard of.", "worker")
     progress = _gauge("worker_still_seconds", "Since it last got on with its work.", "worker")

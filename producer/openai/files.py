@@ -25,12 +25,12 @@ from core.errors import FileUnknown, SourceInvalid
 from core.settings.settings import Settings
 from db.clock import DatabaseClock
 from db.queries import batches, uploaded_files
-from db.queries.uploaded_files import File, Order
+from db.queries.uploaded_files import OpenAIBatch, UploadedFile
 from db.session import reading, transaction
 from producer.openai.jsonl import errors, output, requests
 from producer.question_files import rows
 from producer.question_files.formats import FileFormat
-from producer.question_files.question_file import Checked, check, opened
+from producer.question_files.question_file import CheckedFile, check, opened
 from producer.results.pages import pages
 from producer.submission.admission import WhenFull
 from producer.submission.redaction import redact_all
@@ -46,7 +46,7 @@ _PART = 1 << 20  # bytes
 _CALLED = "the file"
 
 
-def keep(engine: sa.Engine, settings: Settings, name: str, content: IO[bytes]) -> File:
+def keep(engine: sa.Engine, settings: Settings, name: str, content: IO[bytes]) -> UploadedFile:
     """Check a file of requests and keep it, its bodies redacted if that is set.
 
     Raises:
@@ -56,12 +56,12 @@ def keep(engine: sa.Engine, settings: Settings, name: str, content: IO[bytes]) -
         _copy(iter(partial(content.read, _PART), b""), copy)
         with _checked(Path(copy.name), None), _redacted(Path(copy.name), settings) as kept:
             size = kept.stat().st_size
-            file = File(_INPUT + uuid.uuid4().hex, name, size, DatabaseClock(engine)())
+            file = UploadedFile(_INPUT + uuid.uuid4().hex, name, size, DatabaseClock(engine)())
             _keep_parts(engine, file, kept)
     return file
 
 
-def _keep_parts(engine: sa.Engine, file: File, kept: Path) -> None:
+def _keep_parts(engine: sa.Engine, file: UploadedFile, kept: Path) -> None:
     try:
         with transaction(engine) as conn:
             uploaded_files.begin(conn, file)
@@ -99,7 +99,7 @@ def is_made(file_id: str) -> bool:
     return file_id.startswith((OUTPUT, ERRORS))
 
 
-def find(engine: sa.Engine, file_id: str) -> File:
+def find(engine: sa.Engine, file_id: str) -> UploadedFile:
     """Return a file, a batch's own ones included.
 
     Raises:
@@ -108,7 +108,9 @@ def find(engine: sa.Engine, file_id: str) -> File:
     if is_made(file_id):
         _, batch = _origin(engine, file_id)
         size = sum(map(len, content(engine, file_id)))
-        return File(file_id, f"{file_id}.jsonl", size, batch.finished_at or batch.created_at)
+        return UploadedFile(
+            file_id, f"{file_id}.jsonl", size, batch.finished_at or batch.created_at
+        )
     with reading(engine) as conn:
         return uploaded_files.find(conn, file_id)
 
@@ -130,16 +132,16 @@ def content(engine: sa.Engine, file_id: str) -> Iterator[bytes]:
     return _kept(engine, file)
 
 
-def _origin(engine: sa.Engine, file_id: str) -> tuple[Order, Batch]:
+def _origin(engine: sa.Engine, file_id: str) -> tuple[OpenAIBatch, Batch]:
     name = file_id.removeprefix(OUTPUT).removeprefix(ERRORS)
     with reading(engine) as conn:
-        order, batch = uploaded_files.ordered(conn, name), batches.named(conn, name)
+        order, batch = uploaded_files.find_openai_batch(conn, name), batches.named(conn, name)
     if batch is None or batch.finished_at is None:
         raise FileUnknown(file_id)
     return order, batch
 
 
-def _kept(engine: sa.Engine, file: File) -> Iterator[bytes]:
+def _kept(engine: sa.Engine, file: UploadedFile) -> Iterator[bytes]:
     left = file.bytes
     for number in count():
         if left <= 0:
@@ -152,21 +154,23 @@ def _kept(engine: sa.Engine, file: File) -> Iterator[bytes]:
         left -= len(part)
 
 
-def make_batch(engine: sa.Engine, app: Celery, settings: Settings, order: Order, by: str) -> None:
+def make_batch(
+    engine: sa.Engine, app: Celery, settings: Settings, order: OpenAIBatch, by: str
+) -> None:
     """Submit a kept file's requests under the order's name.
 
     Raises:
         FileUnknown: there is no such file.
         SourceInvalid: its requests are for another endpoint.
-        ServiceAway: the database or Redis can't be reached.
-        SystemFull: too many questions wait already.
+        ServiceUnavailable: the database or Redis can't be reached.
+        BacklogFull: too many questions wait already.
     """
     kept = content(engine, order.file_id)
     with tempfile.NamedTemporaryFile(prefix="answermill-") as copy:
         _copy(kept, copy)
         with _checked(Path(copy.name), order.endpoint) as checked:
             with transaction(engine) as conn:
-                uploaded_files.order(conn, order)
+                uploaded_files.add_openai_batch(conn, order)
             try:
                 submit(
                     engine,
@@ -181,7 +185,7 @@ def make_batch(engine: sa.Engine, app: Celery, settings: Settings, order: Order,
             except BaseException:
                 with transaction(engine) as conn:
                     if batches.named(conn, order.name) is None:
-                        uploaded_files.withdraw(conn, order.name)
+                        uploaded_files.remove_openai_batch(conn, order.name)
                 raise
 
 
@@ -192,7 +196,7 @@ def _copy(parts: Iterator[bytes], copy: IO[bytes]) -> int:
 
 
 @contextmanager
-def _checked(path: Path, endpoint: str | None) -> Iterator[Checked]:
+def _checked(path: Path, endpoint: str | None) -> Iterator[CheckedFile]:
     """Check a file of requests, for an endpoint if one is given."""
     with tempfile.NamedTemporaryFile("w", prefix="answermill-", encoding="utf-8") as lines:
         for row, wanted, asked in requests(path, _CALLED):

@@ -46,10 +46,10 @@ _TOLD_EVERY = 10_000  # questions
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class QuestionFile:
     """A file, and how it is to be read."""
 
-    shown: str  # as the caller named it
+    display_name: str  # as the caller named it
     stem: str  # what a batch made of it is named after
     path: Path  # the file, or the copy of what can be read only once
     layout: Layout
@@ -58,21 +58,21 @@ class Source:
     @property
     def copied(self) -> bool:
         """Whether it can be read only once, so that the path is a copy's."""
-        return self.path != Path(self.shown)
+        return self.path != Path(self.display_name)
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedFile:
     """A source whose every row is known to be good."""
 
-    source: Source
+    source: QuestionFile
     digest: str  # of its bytes and of how they are read
     count: int
 
     def questions(self, behind: int = 0) -> Iterator[Question]:
         """Read the questions behind a position."""
         source = self.source
-        found = formats.questions(source.path, source.shown, source.layout)
+        found = formats.questions(source.path, source.display_name, source.layout)
         for _, question in islice(found, behind, None):
             yield question
 
@@ -93,7 +93,7 @@ def opened(
     key: str | None = None,
     file_format: FileFormat | None = None,
     called: str | None = None,
-) -> Iterator[Source]:
+) -> Iterator[QuestionFile]:
     """Find the file, its format and its columns; `-` is standard input.
 
     `called` is what the caller knows it by, if that is no path.
@@ -106,41 +106,41 @@ def opened(
         try:
             form = file_format or _format(path, ref, shown)
             layout = _layout(path, shown, form, text, key)
-            source = Source(shown, stem, path, layout, _stamp(path))
+            source = QuestionFile(shown, stem, path, layout, _stamp(path))
         except OSError as error:
             raise SourceInvalid(shown, reason(error)) from error
         yield source
 
 
-def check(source: Source, on_count: Callable[[int], None] = lambda _: None) -> Checked:
+def check(source: QuestionFile, on_count: Callable[[int], None] = lambda _: None) -> CheckedFile:
     """Read every row.
 
     Raises:
         SourceInvalid: with the row of the first fault.
     """
     digest = _digest(source)
-    found = formats.questions(source.path, source.shown, source.layout)
+    found = formats.questions(source.path, source.display_name, source.layout)
     if source.layout.key is not None:
-        found = refuse_duplicates(found, source.shown)
+        found = refuse_duplicates(found, source.display_name)
     count = 0
     for count, _ in enumerate(found, 1):
         if count % _TOLD_EVERY == 0:
             on_count(count)
-    checked = Checked(source, digest, count)
+    checked = CheckedFile(source, digest, count)
     if count == 0:
-        raise SourceInvalid(source.shown, "there are no questions in it")
+        raise SourceInvalid(source.display_name, "there are no questions in it")
     if checked.changed:
-        raise SourceInvalid(source.shown, "it changed while it was read")
+        raise SourceInvalid(source.display_name, "it changed while it was read")
     return checked
 
 
-def _digest(source: Source) -> str:
+def _digest(source: QuestionFile) -> str:
     layout = source.layout
     try:
         with source.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
     except OSError as error:
-        raise SourceInvalid(source.shown, reason(error)) from error
+        raise SourceInvalid(source.display_name, reason(error)) from error
     digest.update(repr((str(layout.format), layout.text, layout.key)).encode())
     return digest.hexdigest()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from core.errors import ExtraMissing, SourceInvalid
-from producer.question_files.validation import LONGEST_QUESTION, unstorable
+from producer.question_files.validation import LONGEST_QUESTION, storage_fault
 
 _LONGEST_LINE = 16 << 20  # characters; a question may be all escapes
 _BLOCK = 1 << 16  # characters
@@ -43,7 +43,7 @@ def _lines(stream: TextIO, shown: str) -> Iterator[str]:
     number = 1
     for lines in _blocks(stream):
         longest = max(map(len, lines))
-        if longest >= _LONGEST_LINE or unstorable("".join(lines)) is not None:
+        if longest >= _LONGEST_LINE or storage_fault("".join(lines)) is not None:
             yield from _checked(lines, number, shown)
         else:
             yield from lines
@@ -65,7 +65,7 @@ def _blocks(stream: TextIO) -> Iterator[list[str]]:
 
 def _checked(lines: list[str], first: int, shown: str) -> Iterator[str]:
     for number, line in enumerate(lines, first):
-        problem = unstorable(line)
+        problem = storage_fault(line)
         if len(line) >= _LONGEST_LINE:
             problem = f"the line has {_LONGEST_LINE:,} characters or more"
         if problem is not None:

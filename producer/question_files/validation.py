@@ -15,7 +15,7 @@ _FIRST_ESCAPED, _LAST_ESCAPED = "\udc80", "\udcff"
 _KINDS = {bool: "true or false", int: "a number", float: "a number", dict: "an object"}
 
 
-def unstorable(text: str) -> str | None:
+def storage_fault(text: str) -> str | None:
     """Say what is in the text that can't be stored, None when nothing is."""
     if text.isascii() and "\0" not in text:
         return None
@@ -37,7 +37,7 @@ def question_fault(value: object) -> str | None:
         return "there is no question" if value is None else f"the question is {_kind(value)}"
     if len(value) > LONGEST_QUESTION:
         return f"the question has {len(value):,} characters, more than {LONGEST_QUESTION:,}"
-    return unstorable(value)
+    return storage_fault(value)
 
 
 def key_of(value: object) -> tuple[str, str | None]:
@@ -50,7 +50,7 @@ def key_of(value: object) -> tuple[str, str | None]:
         return "", "the key is empty"
     if len(value) > LONGEST_KEY:
         return "", f"the key has {len(value):,} characters, more than {LONGEST_KEY}"
-    return value, unstorable(value)
+    return value, storage_fault(value)
 
 
 def extras_fault(language: object, metadata: object) -> str | None:
@@ -58,7 +58,7 @@ def extras_fault(language: object, metadata: object) -> str | None:
     if language is not None and not isinstance(language, str):
         return f"the language is {_kind(language)}"
     known = json.dumps(metadata, ensure_ascii=False) if metadata else ""
-    return unstorable(f"{language or ''}{known}")
+    return storage_fault(f"{language or ''}{known}")
 
 
 def _kind(value: object) -> str:

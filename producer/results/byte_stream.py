@@ -11,14 +11,14 @@ from producer.results.export import ExportFormat, writer
 from producer.results.pages import Page
 
 
-def parts(pages: Iterable[Page], export_format: ExportFormat) -> Iterator[bytes]:
+def stream_bytes(pages: Iterable[Page], export_format: ExportFormat) -> Iterator[bytes]:
     """Write the pages; yield what was written, page by page, in bounded memory."""
     sink = _Sink()
     with writer(sink, export_format, out) as write:
         for page in pages:
             write(page)
-            yield sink.taken()
-    yield sink.taken()
+            yield sink.drain()
+    yield sink.drain()
 
 
 class _Sink(io.BytesIO):
@@ -34,7 +34,7 @@ class _Sink(io.BytesIO):
     def write(self, data: Any) -> int:  # noqa: ANN401 - whatever has bytes
         return super().write(data)
 
-    def taken(self) -> bytes:
+    def drain(self) -> bytes:
         """Return what was written since the last time."""
         held = self.getvalue()
         self._before += len(held)

@@ -17,7 +17,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from core.domain.batch import Lane
-from core.errors import BatchTooLarge, SystemFull
+from core.errors import BacklogFull, BatchTooLarge
 from core.settings.settings import Settings
 from db.queries import backlog
 from db.session import reading
@@ -35,7 +35,7 @@ class WhenFull(StrEnum):
     STOP = "stop"  # say when to retry
 
 
-class Room:
+class AdmissionControl:
     """The room that one producer has in one lane."""
 
     def __init__(
@@ -54,28 +54,28 @@ class Room:
         self._measured = float("-inf")
 
     @property
-    def most(self) -> int:
+    def limit(self) -> int:
         """Return how many questions may wait when nothing else does."""
         return min(limit for limit, _ in self._limits)
 
-    def require(self, count: int) -> None:
+    def check_capacity(self, count: int) -> None:
         """Refuse so many questions unless there is room for all of them now.
 
         Raises:
             BatchTooLarge: there never is.
-            SystemFull: there is not now.
+            BacklogFull: there is not now.
         """
-        if count > self.most:
-            raise BatchTooLarge(count, self.most)
+        if count > self.limit:
+            raise BatchTooLarge(count, self.limit)
         full = self._measure(count)
         if full is not None:
             raise full
 
-    def take(
+    def reserve(
         self,
         count: int,
         when_full: WhenFull = WhenFull.STOP,
-        on_full: Callable[[SystemFull], None] = lambda _: None,
+        on_full: Callable[[BacklogFull], None] = lambda _: None,
     ) -> None:
         """Have room for so many questions, no more than `most`, which are about to be stored.
 
@@ -85,7 +85,7 @@ class Room:
             on_full: told once, when it begins to wait.
 
         Raises:
-            SystemFull: there is no room, and it is not to wait.
+            BacklogFull: there is no room, and it is not to wait.
         """
         fresh = time.monotonic() - self._measured < _MEASURED_EVERY
         full = None if fresh and count <= self._left else self._measure(count)
@@ -98,7 +98,7 @@ class Room:
             full = self._measure(count)
         self._left -= count
 
-    def _measure(self, count: int) -> SystemFull | None:
+    def _measure(self, count: int) -> BacklogFull | None:
         """Look how much room there is; return what is wrong if it is less than so many."""
         since = self._clock() - _WINDOW
         with reading(self._engine) as conn:
@@ -113,7 +113,7 @@ class Room:
             limit, lanes = left[self._left]
             rate = backlog.drained(conn, lanes, since) / _WINDOW.total_seconds()
         lane = None if len(lanes) > 1 else lanes[0].value
-        return SystemFull(lane, limit - self._left, limit, _retry_in(count - self._left, rate))
+        return BacklogFull(lane, limit - self._left, limit, _retry_in(count - self._left, rate))
 
 
 def _retry_in(excess: int, rate: float) -> int:

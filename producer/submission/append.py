@@ -20,9 +20,9 @@ from db.clock import DatabaseClock
 from db.queries import batches
 from db.session import reading, transaction
 from producer.monitoring import spans
-from producer.submission.admission import Room
-from producer.submission.dispatch import Sender
-from producer.submission.insert import accept
+from producer.submission.admission import AdmissionControl
+from producer.submission.dispatch import JobDispatcher
+from producer.submission.insert import insert_questions
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -92,8 +92,8 @@ def append(
         BatchClosed: it takes no more questions.
         CountDiffers: it has another number of questions than `after`.
         SourceInvalid: it has one of the keys already.
-        ServiceAway: the database or Redis can't be reached.
-        SystemFull: too many questions wait already.
+        ServiceUnavailable: the database or Redis can't be reached.
+        BacklogFull: too many questions wait already.
         BatchTooLarge: so many may never wait.
     """
     check(app, settings)
@@ -104,11 +104,11 @@ def append(
         raise BatchClosed(batch.id, batch.state, "added to")
     if after is not None and batch.question_count != after:
         raise CountDiffers(batch.id, batch.question_count, after)
-    Room(engine, settings, batch.lane, clock).require(len(asked))
-    sender = Sender(app, settings)
+    AdmissionControl(engine, settings, batch.lane, clock).check_capacity(len(asked))
+    sender = JobDispatcher(app, settings)
     now = clock()
     _store(engine, settings, batch, asked, sender=sender, now=now)
-    spans.told(engine, settings, batch, start=now, end=clock(), questions=len(asked))
+    spans.record_submission(engine, settings, batch, start=now, end=clock(), questions=len(asked))
     with reading(engine) as conn:
         return batches.find(conn, str(batch.id))
 
@@ -119,14 +119,14 @@ def _store(
     batch: Batch,
     asked: Sequence[Question],
     *,
-    sender: Sender,
+    sender: JobDispatcher,
     now: datetime,
 ) -> None:
-    placed = [_placed(question, batch.question_count) for question in asked]
+    placed = [_positioned(question, batch.question_count) for question in asked]
     sent = sender.room(batch.lane) > 0
     try:
         with transaction(engine) as conn:
-            messages = accept(conn, settings, batch, placed, sent=sent, now=now)
+            messages = insert_questions(conn, settings, batch, placed, sent=sent, now=now)
     except IntegrityError as error:
         problem = "a key comes twice, or is in the batch already"
         raise SourceInvalid("the questions", problem) from error
@@ -134,7 +134,7 @@ def _store(
         sender.send(messages)
 
 
-def _placed(question: Question, before: int) -> Question:
+def _positioned(question: Question, before: int) -> Question:
     position = before + question.position
     return question._replace(position=position, key=question.key or str(position))
 

@@ -21,9 +21,9 @@ from db.queries import batches, results
 from db.session import reading, transaction
 from producer.monitoring import spans
 from producer.question_files.validation import question_fault
-from producer.submission.admission import Room
-from producer.submission.dispatch import Sender
-from producer.submission.insert import accept
+from producer.submission.admission import AdmissionControl
+from producer.submission.dispatch import JobDispatcher
+from producer.submission.insert import insert_questions
 from producer.submission.redaction import redact
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ _SHORTEST_POLL, _LONGEST_POLL, _SLOWER = 0.01, 0.1, 1.3  # seconds, seconds, fac
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SingleQuestion:
     """The batch of one question, and its result if there is one yet."""
 
     batch: Batch
@@ -60,20 +60,22 @@ class Asked:
         return {"batch": self.batch.id, "name": self.batch.name, **values}
 
 
-def ask(engine: sa.Engine, app: Celery, settings: Settings, text: str, *, wait: timedelta) -> Asked:
+def ask(
+    engine: sa.Engine, app: Celery, settings: Settings, text: str, *, wait: timedelta
+) -> SingleQuestion:
     """Submit the question; return as soon as it is final, or when the time is up.
 
     Raises:
         SourceInvalid: it is blank or can't be stored.
-        ServiceAway: the database or Redis can't be reached.
-        SystemFull: too many questions wait already.
+        ServiceUnavailable: the database or Redis can't be reached.
+        BacklogFull: too many questions wait already.
     """
     until = time.monotonic() + wait.total_seconds()
-    batch = put(engine, app, settings, text)
-    return Asked(batch, _wait(engine, batch, until))
+    batch = submit_question(engine, app, settings, text)
+    return SingleQuestion(batch, _wait(engine, batch, until))
 
 
-def put(
+def submit_question(
     engine: sa.Engine,
     app: Celery,
     settings: Settings,
@@ -90,8 +92,8 @@ def put(
     Raises:
         SourceInvalid: it is blank or can't be stored.
         SourceChanged: the token came with another question before.
-        ServiceAway: the database or Redis can't be reached.
-        SystemFull: too many questions wait already.
+        ServiceUnavailable: the database or Redis can't be reached.
+        BacklogFull: too many questions wait already.
     """
     problem = "it is blank" if not text.strip() else question_fault(text)
     if problem:
@@ -103,8 +105,8 @@ def put(
     if token is not None and (before := _again(engine, name, digest)) is not None:
         return before
     clock = clock or DatabaseClock(engine)
-    Room(engine, settings, Lane.INTERACTIVE, clock).take(1)
-    now, sender = clock(), Sender(app, settings)
+    AdmissionControl(engine, settings, Lane.INTERACTIVE, clock).reserve(1)
+    now, sender = clock(), JobDispatcher(app, settings)
     try:
         batch = _submit(
             engine,
@@ -121,7 +123,7 @@ def put(
         if found is None:
             raise
         return found
-    spans.told(engine, settings, batch, start=now, end=clock(), questions=1)
+    spans.record_submission(engine, settings, batch, start=now, end=clock(), questions=1)
     return batch
 
 
@@ -133,7 +135,7 @@ def _again(engine: sa.Engine, name: str, digest: str) -> Batch | None:
     return found
 
 
-def answered(engine: sa.Engine, name: str) -> Asked:
+def answered(engine: sa.Engine, name: str) -> SingleQuestion:
     """Look up a question by the name of its batch.
 
     Raises:
@@ -145,10 +147,10 @@ def answered(engine: sa.Engine, name: str) -> Asked:
         batch = batches.find(conn, name)
         if (batch.lane, batch.question_count) != (Lane.INTERACTIVE, 1):
             raise BatchUnknown(name)
-        return Asked(batch, results.one(conn, batch.id, 1))
+        return SingleQuestion(batch, results.one(conn, batch.id, 1))
 
 
-def looked_up(engine: sa.Engine, name: str) -> tuple[Asked, str]:
+def looked_up(engine: sa.Engine, name: str) -> tuple[SingleQuestion, str]:
     """Look up a question by the name of its batch; return its text as well.
 
     Raises:
@@ -163,7 +165,7 @@ def looked_up(engine: sa.Engine, name: str) -> tuple[Asked, str]:
 def _submit(
     engine: sa.Engine,
     settings: Settings,
-    sender: Sender,
+    sender: JobDispatcher,
     text: str,
     *,
     name: str,
@@ -182,7 +184,7 @@ def _submit(
             source=source,
             now=now,
         )
-        messages = accept(conn, settings, batch, [question], sent=sent, now=now)
+        messages = insert_questions(conn, settings, batch, [question], sent=sent, now=now)
         batches.seal(conn, batch, now)
     if sent:
         sender.send(messages)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.errors import NameInvalid
-from producer.question_files.question_file import Checked
+from producer.question_files.question_file import CheckedFile
 
 LONGEST_NAME = 200  # characters
 
@@ -11,7 +11,7 @@ LONGEST_NAME = 200  # characters
 _DIGEST_SHOWN = 8  # characters of the digest in a batch's name
 
 
-def name_of(source: Checked, wanted: str | None = None) -> str:
+def name_of(source: CheckedFile, wanted: str | None = None) -> str:
     """Return the batch's name: the wanted one, or the file's with the digest's beginning.
 
     Raises:

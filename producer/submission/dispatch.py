@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from broker import lanes
 from core.domain.batch import Lane
-from core.errors import BrokerAway
+from core.errors import BrokerUnavailable
 from core.messages import AnswerJob
 from core.settings.settings import Settings
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 
-class Sender:
+class JobDispatcher:
     """Sends jobs while Redis has room for them; what it doesn't send, a worker's sweep does.
 
     Redis going away stops nothing: `on_away` is told once, and nothing is sent any more.
@@ -33,7 +33,7 @@ class Sender:
             return 0
         try:
             waiting = lanes.waiting(self._app, lane, self._settings)
-        except BrokerAway:
+        except BrokerUnavailable:
             self._leave()
             return 0
         return max(0, self._settings.high_water - waiting)
@@ -42,7 +42,7 @@ class Sender:
         """Send jobs that are committed."""
         try:
             lanes.send(self._app, messages, self._settings)
-        except BrokerAway:
+        except BrokerUnavailable:
             self._leave()
 
     def _leave(self) -> None:

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from core.domain.batch import Batch, Question
 from core.messages import AnswerJob
 from core.settings.settings import Settings
-from db.queries.questions import append
+from db.queries import questions as question_rows
 from producer.submission.redaction import redactor
 
 
-def accept(
+def insert_questions(
     conn: sa.Connection,
     settings: Settings,
     batch: Batch,
@@ -41,4 +41,4 @@ def accept(
     """
     take_out = redactor(settings.redacted)
     taken = questions if take_out is None else [take_out(question) for question in questions]
-    return append(conn, batch, taken, job_size=settings.job_size, sent=sent, now=now)
+    return question_rows.append(conn, batch, taken, job_size=settings.job_size, sent=sent, now=now)

@@ -23,7 +23,7 @@ class _End:
         self.error = error
 
 
-def read_ahead(items: Iterator[T]) -> Iterator[T]:
+def prefetch(items: Iterator[T]) -> Iterator[T]:
     """Pass the items on; whatever is raised among them is raised here, in its place."""
     found: queue.Queue[T | _End] = queue.Queue(_HELD)
     left = threading.Event()

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from core.domain.batch import Question
-from core.settings.value_parsers import Redacted
+from core.settings.value_parsers import RedactionKind
 
 # Of payment cards: https://en.wikipedia.org/wiki/Payment_card_number
 _CARD_DIGITS, _CARD_GROUPS = range(13, 20), 7
 _CARD = re.compile(r"[3-6]|2[2-7]|81|9558")
 _CARD_STARTS = "2345689"
-_MARKS = {kind: f"[{kind}]" for kind in Redacted}
+_MARKS = {kind: f"[{kind}]" for kind in RedactionKind}
 
 # Full width, a few dashes and a few spaces as ASCII; each character has one for one.
 _NARROW = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}
@@ -51,7 +51,7 @@ _PHONE = re.compile(
 )
 
 
-def redactor(kinds: Iterable[Redacted]) -> Callable[[Question], Question] | None:
+def redactor(kinds: Iterable[RedactionKind]) -> Callable[[Question], Question] | None:
     """Return what takes these kinds out of a question; None: there is nothing to take out."""
     wanted = frozenset(kinds)
     if not wanted:
@@ -64,7 +64,7 @@ def redactor(kinds: Iterable[Redacted]) -> Callable[[Question], Question] | None
     return redacted
 
 
-def redact(text: str, kinds: frozenset[Redacted]) -> str:
+def redact(text: str, kinds: frozenset[RedactionKind]) -> str:
     """Return the text without what is of these kinds."""
     # What is taken out may leave something behind that only now stands for itself.
     while (told := _once(text, kinds)) != text:
@@ -72,17 +72,17 @@ def redact(text: str, kinds: frozenset[Redacted]) -> str:
     return text
 
 
-def _once(text: str, kinds: frozenset[Redacted]) -> str:
-    if Redacted.EMAIL in kinds:
-        text = _without(text, _EMAIL, Redacted.EMAIL)
-    if Redacted.CARD in kinds:
+def _once(text: str, kinds: frozenset[RedactionKind]) -> str:
+    if RedactionKind.EMAIL in kinds:
+        text = _without(text, _EMAIL, RedactionKind.EMAIL)
+    if RedactionKind.CARD in kinds:
         text = _without_cards(text)
-    if Redacted.PHONE in kinds:
-        text = _without(text, _PHONE, Redacted.PHONE)
+    if RedactionKind.PHONE in kinds:
+        text = _without(text, _PHONE, RedactionKind.PHONE)
     return text
 
 
-def redact_all(value: Any, kinds: frozenset[Redacted]) -> Any:  # noqa: ANN401 - whatever JSON holds
+def redact_all(value: Any, kinds: frozenset[RedactionKind]) -> Any:  # noqa: ANN401 - whatever JSON holds
     """Return what JSON holds with every text in it redacted; names stay."""
     if isinstance(value, str):
         return redact(value, kinds)
@@ -97,13 +97,13 @@ def _narrow(text: str) -> str:
     return text if text.isascii() else text.translate(_NARROW)
 
 
-def _without(text: str, pattern: re.Pattern[str], kind: Redacted) -> str:
+def _without(text: str, pattern: re.Pattern[str], kind: RedactionKind) -> str:
     return _cut(text, [found.span() for found in pattern.finditer(_narrow(text))], _MARKS[kind])
 
 
 def _without_cards(text: str) -> str:
     spans = [span for run in _GROUPS.finditer(_narrow(text)) for span in _cards(run)]
-    return _cut(text, spans, _MARKS[Redacted.CARD])
+    return _cut(text, spans, _MARKS[RedactionKind.CARD])
 
 
 def _cut(text: str, spans: list[tuple[int, int]], mark: str) -> str:

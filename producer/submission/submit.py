@@ -17,18 +17,18 @@ from sqlalchemy.exc import IntegrityError
 
 from broker.client import check
 from core.domain.batch import Batch, BatchState, Lane, Question
-from core.errors import SourceChanged, SourceInvalid, SystemFull
+from core.errors import BacklogFull, SourceChanged, SourceInvalid
 from core.settings.settings import Settings
 from db.clock import DatabaseClock
 from db.queries import batches
 from db.session import reading, transaction
 from producer.monitoring import spans
-from producer.question_files.question_file import Checked
-from producer.submission.admission import Room, WhenFull
+from producer.question_files.question_file import CheckedFile
+from producer.submission.admission import AdmissionControl, WhenFull
 from producer.submission.batch_name import name_of
-from producer.submission.dispatch import Sender
-from producer.submission.insert import accept
-from producer.submission.prefetch import read_ahead
+from producer.submission.dispatch import JobDispatcher
+from producer.submission.insert import insert_questions
+from producer.submission.prefetch import prefetch
 from producer.webhooks.signed_post import target_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _SLICE_CHARS = 1 << 20  # ends a slice of long questions early: memory stays bou
 
 
 @dataclass(frozen=True, slots=True)
-class Submitted:
+class SubmitResult:
     """What became of a submission."""
 
     batch: Batch  # as it was found or made
@@ -61,7 +61,7 @@ def submit(
     engine: sa.Engine,
     app: Celery,
     settings: Settings,
-    source: Checked,
+    source: CheckedFile,
     *,
     name: str | None = None,
     lane: Lane = Lane.BULK,
@@ -72,8 +72,8 @@ def submit(
     when_full: WhenFull = WhenFull.WAIT,
     on_progress: Callable[[int], None] = lambda _: None,
     on_away: Callable[[], None] = lambda: None,
-    on_full: Callable[[SystemFull], None] = lambda _: None,
-) -> Submitted:
+    on_full: Callable[[BacklogFull], None] = lambda _: None,
+) -> SubmitResult:
     """Store and send what is not stored yet.
 
     Lane, deadline, model, origin and webhook are a new batch's. `origin` is told as its source;
@@ -82,8 +82,8 @@ def submit(
     `on_full` when it begins to wait for room.
 
     Raises:
-        ServiceAway: the database, or Redis at the start, can't be reached.
-        SystemFull: too many questions wait, and it is not to wait. Nothing was stored, unless
+        ServiceUnavailable: the database, or Redis at the start, can't be reached.
+        BacklogFull: too many questions wait, and it is not to wait. Nothing was stored, unless
             others filled the system meanwhile: then slices, which the same call goes on behind.
         UserError: the name or the webhook can't be had, or another process submits the same.
     """
@@ -93,22 +93,22 @@ def submit(
     check(app, settings)
     clock = DatabaseClock(engine)
     left, lane = _left_to_store(engine, source, named, lane)
-    room = Room(engine, settings, lane, clock)
+    room = AdmissionControl(engine, settings, lane, clock)
     if left and when_full is WhenFull.STOP:
-        room.require(left)
+        room.check_capacity(left)
     due = clock() + deadline if isinstance(deadline, timedelta) else deadline
     told = {"deadline": due, "model": model, "webhook": webhook}
     batch, made = _find_or_create(
         engine, source, named, lane=lane, origin=origin, now=clock(), **told
     )
     if batch.state is not BatchState.OPEN:
-        return Submitted(batch, batch.question_count, resumed=False, already=True)
-    sender = Sender(app, settings, on_away)
+        return SubmitResult(batch, batch.question_count, resumed=False, already=True)
+    sender = JobDispatcher(app, settings, on_away)
 
     def make_room(count: int) -> None:
-        room.take(count, when_full, on_full)
+        room.reserve(count, when_full, on_full)
 
-    size = min(room.most, settings.slice_jobs * settings.job_size)
+    size = min(room.limit, settings.slice_jobs * settings.job_size)
     began = clock()
     _store(
         engine,
@@ -121,11 +121,13 @@ def submit(
         clock=clock,
         on_progress=on_progress,
     )
-    spans.told(engine, settings, batch, start=began, end=clock(), questions=left)
-    return Submitted(batch, source.count, resumed=not made, already=False)
+    spans.record_submission(engine, settings, batch, start=began, end=clock(), questions=left)
+    return SubmitResult(batch, source.count, resumed=not made, already=False)
 
 
-def _left_to_store(engine: sa.Engine, source: Checked, name: str, lane: Lane) -> tuple[int, Lane]:
+def _left_to_store(
+    engine: sa.Engine, source: CheckedFile, name: str, lane: Lane
+) -> tuple[int, Lane]:
     """Return how many questions are not stored, and the lane in which they will wait."""
     with reading(engine) as conn:
         found = batches.named(conn, name)
@@ -137,7 +139,7 @@ def _left_to_store(engine: sa.Engine, source: Checked, name: str, lane: Lane) ->
 
 def _find_or_create(
     engine: sa.Engine,
-    source: Checked,
+    source: CheckedFile,
     name: str,
     *,
     lane: Lane,
@@ -149,7 +151,7 @@ def _find_or_create(
         with transaction(engine) as conn:
             found = batches.named(conn, name)
             if found is None:
-                told = origin or source.source.shown
+                told = origin or source.source.display_name
                 shown = "".join(c if c.isprintable() else "?" for c in told)
                 made = batches.create(
                     conn,
@@ -173,12 +175,12 @@ def _find_or_create(
 def _store(
     engine: sa.Engine,
     settings: Settings,
-    source: Checked,
+    source: CheckedFile,
     batch: Batch,
     *,
     size: int,
     make_room: Callable[[int], None],
-    sender: Sender,
+    sender: JobDispatcher,
     clock: DatabaseClock,
     on_progress: Callable[[int], None],
 ) -> None:
@@ -187,7 +189,7 @@ def _store(
         make_room(len(questions))
         sent, now = sender.room(batch.lane) > 0, clock()
         with transaction(engine) as conn:
-            messages = accept(conn, settings, batch, questions, sent=sent, now=now)
+            messages = insert_questions(conn, settings, batch, questions, sent=sent, now=now)
         on_progress(questions[-1].position)
         if sent:
             sender.send(messages)
@@ -196,12 +198,12 @@ def _store(
         batches.seal(conn, batch, now)
 
 
-def _unchanged(source: Checked, batch: Batch, size: int) -> Iterator[list[Question]]:
+def _unchanged(source: CheckedFile, batch: Batch, size: int) -> Iterator[list[Question]]:
     hint = f"`answermill cancel {batch.id}` drops what is stored"
-    change = SourceInvalid(source.source.shown, f"it changed while it was read; {hint}")
+    change = SourceInvalid(source.source.display_name, f"it changed while it was read; {hint}")
     last = batch.question_count
     try:
-        for questions in read_ahead(_slices(source.questions(behind=last), size)):
+        for questions in prefetch(_slices(source.questions(behind=last), size)):
             if source.changed:
                 break
             last = questions[-1].position

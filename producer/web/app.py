@@ -21,8 +21,8 @@ from db.session import reading
 from producer.web import problems
 from producer.web.api import batches, handoffs, questions, results, schemas, webhook_deliveries
 from producer.web.auth import authorization, sessions
-from producer.web.auth.authorization import SCHEME, needs
-from producer.web.context import Surroundings, here
+from producer.web.auth.authorization import SCHEME, requires_scope
+from producer.web.context import RequestContext, current_context
 from producer.web.openai import batches as openai_batches
 from producer.web.openai import files
 from producer.web.pages import page
@@ -51,7 +51,7 @@ class Health(BaseModel):
     status: str
 
 
-def create_app(surroundings: Surroundings) -> OpenAPI:
+def create_app(surroundings: RequestContext) -> OpenAPI:
     """Build the app around an open database and a client of Redis."""
     app = OpenAPI(
         __name__,
@@ -91,7 +91,7 @@ def create_app(surroundings: Surroundings) -> OpenAPI:
     return app
 
 
-def _let_sign_in(app: OpenAPI, surroundings: Surroundings) -> None:
+def _let_sign_in(app: OpenAPI, surroundings: RequestContext) -> None:
     try:
         from producer.web.pages import oidc  # few have an issuer, and it takes long to import
     except ModuleNotFoundError as error:
@@ -99,10 +99,10 @@ def _let_sign_in(app: OpenAPI, surroundings: Surroundings) -> None:
     oidc.install(app, surroundings.settings)
 
 
-@needs(None)
+@requires_scope(None)
 def health() -> dict[str, str]:
     """Tell whether requests that need them would succeed."""
-    s = here()
+    s = current_context()
     check(s.client, s.settings)
     with reading(s.engine) as conn:
         conn.execute(sa.select(1))
@@ -112,7 +112,7 @@ def health() -> dict[str, str]:
 def _harden(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    if here().settings.web_cert is not None:
+    if current_context().settings.web_cert is not None:
         response.headers["Strict-Transport-Security"] = _TLS_ONLY
     policy = _document_policy(response) if request.blueprint in authorization.PUBLIC else _NO_PAGE
     response.headers.setdefault("Content-Security-Policy", policy)

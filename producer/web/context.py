@@ -11,41 +11,41 @@ from flask import current_app
 
 from core.settings.settings import Settings
 from db.clock import DatabaseClock
-from producer.web.live.long_polling import Waiting
-from producer.web.live.server_sent_events import Followers
-from producer.web.rate_limits import Rates
+from producer.web.live.long_polling import ResultWaiter
+from producer.web.live.server_sent_events import EventStreams
+from producer.web.rate_limits import RateLimits
 
 if TYPE_CHECKING:
     from celery import Celery
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class RequestContext:
     """What the app was built around."""
 
     settings: Settings
     engine: sa.Engine
     client: Celery
     clock: DatabaseClock
-    rates: Rates
-    waiting: Waiting
-    followers: Followers
+    rates: RateLimits
+    waiter: ResultWaiter
+    streams: EventStreams
 
 
-def surround(settings: Settings, engine: sa.Engine, client: Celery) -> Surroundings:
+def install_context(settings: Settings, engine: sa.Engine, client: Celery) -> RequestContext:
     """Return the surroundings of an app around an open database and a client of Redis."""
     places = threading.BoundedSemaphore(settings.web_threads * 3 // 4)
-    return Surroundings(
+    return RequestContext(
         settings,
         engine,
         client,
         DatabaseClock(engine),
-        Rates(settings),
-        Waiting(engine, places),
-        Followers(engine, places),
+        RateLimits(settings),
+        ResultWaiter(engine, places),
+        EventStreams(engine, places),
     )
 
 
-def here() -> Surroundings:
+def current_context() -> RequestContext:
     """Return those of the app that serves this request."""
-    return cast("Surroundings", current_app.extensions["answermill"])
+    return cast("RequestContext", current_app.extensions["answermill"])

@@ -20,6 +20,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllo
 
 from core.errors import (
     AnswermillError,
+    BacklogFull,
     BatchClosed,
     BatchTooLarge,
     BatchUnknown,
@@ -34,10 +35,9 @@ from core.errors import (
     ModelUnknown,
     NameInvalid,
     PromotionRefused,
-    ServiceAway,
+    ServiceUnavailable,
     SourceChanged,
     SourceInvalid,
-    SystemFull,
     WebhookInvalid,
 )
 
@@ -68,7 +68,7 @@ _KINDS: dict[type[AnswermillError], tuple[int, str | None, str | None]] = {
     SourceChanged: (409, "name", "give other questions another name or Idempotency-Key"),
     SourceInvalid: (422, "body", "nothing was stored; mend it and send it again"),
     WebhookInvalid: (422, "webhook", "nothing was stored; give one that others can reach"),
-    ServiceAway: (503, None, None),
+    ServiceUnavailable: (503, None, None),
 }
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _CODES = (400, 401, 403, 404, 405, 409, 411, 413, 415, 422, 429, 500, 503)
@@ -143,9 +143,9 @@ def _ours(error: AnswermillError) -> Response:
     if kind is None:
         return _bug(error)
     status, field, hint = kind
-    if isinstance(error, SystemFull):
+    if isinstance(error, BacklogFull):
         return _later(429, str(error), error.retry_seconds)
-    if isinstance(error, ServiceAway):
+    if isinstance(error, ServiceUnavailable):
         # What it says names an address: that is for the log.
         log.warning("request put off", route=route(), error=str(error))
         return _later(status, "a service that this needs is away", AWAY_SECONDS)

@@ -14,13 +14,13 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from redis.exceptions import RedisError
 
 from broker import tls_options
-from core.domain.api_key import Key
+from core.domain.api_key import ApiKey
 from core.settings.settings import Settings
 
 _SECONDS = 1.0  # for Redis to answer in
 
 
-class Rates:
+class RateLimits:
     """Counts requests; nothing is connected to before the first one."""
 
     def __init__(self, settings: Settings) -> None:
@@ -34,7 +34,7 @@ class Rates:
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
 
-    def wait_seconds(self, key: Key) -> int:
+    def wait_seconds(self, key: ApiKey) -> int:
         """Count a request; return after how many seconds it may come again, 0: it is taken."""
         name = key.name  # all secrets of a name count together
         try:

@@ -27,8 +27,8 @@ from db.session import reading
 from producer.connections import both
 from producer.web import problems
 from producer.web.app import create_app
-from producer.web.context import surround
-from producer.webhooks.delivery import Deliverer, Sender
+from producer.web.context import install_context
+from producer.webhooks.delivery import WebhookContext, WebhookDeliveryLoop
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -46,7 +46,7 @@ def serve(settings: Settings, host: str) -> None:
     Raises:
         SettingsInvalid: the port can't be had.
         SchemaMissing: the database lacks our tables.
-        DatabaseAway: it can't be reached.
+        DatabaseUnavailable: it can't be reached.
         KeyMissing: what it holds is encrypted with a key that is not here.
     """
     _check_pair(settings)
@@ -140,9 +140,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """Build the app in the process that serves it."""
         settings = self._settings
         engine = open_engine(settings)
-        app = create_app(surround(settings, engine, open_broker(settings)))
+        app = create_app(install_context(settings, engine, open_broker(settings)))
         if settings.signing_keys:
-            Deliverer(Sender(engine, settings, DatabaseClock(engine))).start()
+            WebhookDeliveryLoop(WebhookContext(engine, settings, DatabaseClock(engine))).start()
         for broken in (ParseException, NoMoreData):
             app.register_error_handler(broken, problems.cut_off)
         return app

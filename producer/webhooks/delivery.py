@@ -21,7 +21,7 @@ import sqlalchemy as sa
 import structlog
 
 from core import tls
-from core.errors import ServiceAway, WebhookInvalid
+from core.errors import ServiceUnavailable, WebhookInvalid
 from core.settings.settings import Settings
 from db.clock import DatabaseClock
 from db.queries import audit_log, batches, webhook_deliveries
@@ -36,7 +36,7 @@ _PAUSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class WebhookContext:
     """What messages are sent with."""
 
     engine: sa.Engine
@@ -45,11 +45,11 @@ class Sender:
     context: ssl.SSLContext | None = None  # None: the system's CAs
 
 
-def deliver_due(sender: Sender) -> int:
+def deliver_due(sender: WebhookContext) -> int:
     """Try once what is to be tried now; return how many messages that was.
 
     Raises:
-        DatabaseAway: it can't be reached; what was not noted is sent again.
+        DatabaseUnavailable: it can't be reached; what was not noted is sent again.
     """
     now = sender.clock()
     with transaction(sender.engine) as conn:
@@ -60,23 +60,23 @@ def deliver_due(sender: Sender) -> int:
     return len(due)
 
 
-def _deliver(sender: Sender, delivery: Delivery, url: str) -> None:
+def _deliver(sender: WebhookContext, delivery: Delivery, url: str) -> None:
     body = _body(sender.engine, delivery, sender.clock())
-    status, error = _sent(sender, delivery, url, body)
+    status, error = _send(sender, delivery, url, body)
     facts = {"delivery": delivery.id, "batch": delivery.batch_id, "attempt": delivery.attempts}
     now = sender.clock()
     with transaction(sender.engine) as conn:
         if status is not None and error is None:
-            webhook_deliveries.note_delivered(conn, delivery.id, status, now)
+            webhook_deliveries.mark_delivered(conn, delivery.id, status, now)
             log.info("webhook delivered", status=status, **facts)
             return
         told, final = str(error), status == HTTPStatus.GONE
-        webhook_deliveries.note_failed(conn, delivery, status=status, error=told, final=final)
+        webhook_deliveries.mark_failed(conn, delivery, status=status, error=told, final=final)
     log.warning("webhook not delivered", error=told, **facts)
 
 
-def _sent(
-    sender: Sender, delivery: Delivery, url: str, body: bytes
+def _send(
+    sender: WebhookContext, delivery: Delivery, url: str, body: bytes
 ) -> tuple[int | None, str | None]:
     """Send it; return the response's status, and what went wrong."""
     settings, timestamp = sender.settings, int(time.time())
@@ -145,10 +145,10 @@ def listed(engine: sa.Engine, ref: str) -> list[Delivery]:
         return webhook_deliveries.of_batch(conn, batches.find(conn, ref).id)
 
 
-class Deliverer:
+class WebhookDeliveryLoop:
     """Delivers in a thread of its own until the process ends."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: WebhookContext) -> None:
         self._sender = sender
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
 
@@ -160,7 +160,7 @@ class Deliverer:
         while True:
             try:
                 sent = deliver_due(self._sender)
-            except ServiceAway as error:
+            except ServiceUnavailable as error:
                 log.warning("webhooks put off", error=str(error))
                 sent = 0
             except Exception as error:  # noqa: BLE001 - the next one may be well

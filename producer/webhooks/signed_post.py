@@ -38,7 +38,7 @@ Address = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class WebhookTarget:
     """Where a message goes."""
 
     host: str
@@ -47,7 +47,7 @@ class Target:
     encrypted: bool
 
 
-def target_of(url: str, *, private: bool) -> Target:
+def target_of(url: str, *, private: bool) -> WebhookTarget:
     """Read an address.
 
     Args:
@@ -70,7 +70,7 @@ def target_of(url: str, *, private: bool) -> Target:
         raise WebhookInvalid("there is a user name or a password in it")
     encrypted = parts.scheme == "https"
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    found = Target(host, port or (443 if encrypted else 80), path, encrypted)
+    found = WebhookTarget(host, port or (443 if encrypted else 80), path, encrypted)
     literal = _literal(host)
     if literal is not None and not private and not is_public(literal):
         raise WebhookInvalid("it is an address inside a network")
@@ -100,7 +100,7 @@ def is_public(address: Address) -> bool:
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 
-def address_of(target: Target, *, private: bool) -> str:
+def address_of(target: WebhookTarget, *, private: bool) -> str:
     """Resolve the host's name, once.
 
     Raises:
@@ -125,7 +125,7 @@ def signatures(keys: Sequence[bytes], message_id: str, timestamp: int, body: byt
 class _Pinned(http.client.HTTPConnection):
     """A connection to the address that was looked at, in the host's name."""
 
-    def __init__(self, target: Target, address: str, context: ssl.SSLContext) -> None:
+    def __init__(self, target: WebhookTarget, address: str, context: ssl.SSLContext) -> None:
         super().__init__(target.host, target.port, timeout=_SECONDS)
         self._target, self._address, self._context = target, address, context
 

@@ -11,8 +11,8 @@ import typer
 
 from broker import ownership
 from core.console import out
-from core.domain.model_version import InForce
-from core.errors import AnswermillError, BrokerTaken
+from core.domain.model_version import ActiveVersions
+from core.errors import AnswermillError, BrokerInUse
 from core.settings.load import load
 from core.settings.settings import Settings
 from core.settings.urls import redact
@@ -63,8 +63,8 @@ def _check_owner(client: Celery, settings: Settings) -> None:
     ours = None
     with contextlib.suppress(AnswermillError), opened(settings) as engine, reading(engine) as conn:
         ours = dialect.database_identity(conn)
-    if ours is not None and ownership.owner(client, settings) not in (None, ours):
-        raise BrokerTaken(redact(settings.broker))
+    if ours is not None and ownership.broker_owner(client, settings) not in (None, ours):
+        raise BrokerInUse(redact(settings.broker))
 
 
 def _check_model(settings: Settings) -> str:
@@ -76,7 +76,7 @@ def _check_model(settings: Settings) -> str:
     return f"{told}, {found.canary.canary_share:.1%} of the jobs with {found.canary}"
 
 
-def _check_bundles(settings: Settings, found: InForce) -> None:
+def _check_bundles(settings: Settings, found: ActiveVersions) -> None:
     """Look into the store where there may be a worker; a producer needs none."""
     if importlib.util.find_spec("safetensors") is None:
         return
@@ -92,7 +92,7 @@ def _check_store(settings: Settings) -> str:
     )
 
     url = settings.store_url or ""
-    remote_store.reach(url)
+    remote_store.check_reachable(url)
     return f"{redact(url)} answers"
 
 

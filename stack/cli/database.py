@@ -102,8 +102,8 @@ def rotate_key(
         raise SettingsInvalid([f"ANSWERMILL_ENCRYPTION_KEYS: {fault}"])
     with opened(settings) as engine, bar(err) as show:
         told = encryption.Cipher(settings.keys, opens_only=decrypt)
-        encrypted_columns.equip(engine, told)
-        rows = key_rotation.rotate(engine, on_progress=show)
+        encrypted_columns.set_cipher(engine, told)
+        rows = key_rotation.reencrypt_all(engine, on_progress=show)
     how = f"encrypted with the key {told.current}" if told.current else "decrypted"
     out.print(f"{rows:,} rows {how}; the rest was so already")
 

@@ -78,7 +78,7 @@ class Service:
         elif now >= self._restart_at:
             self.start()
 
-    def ask_to_stop(self) -> None:
+    def terminate(self) -> None:
         """Send SIGTERM; what it has in work it may finish."""
         if self.pid is not None and self._process:
             self._process.terminate()
@@ -87,7 +87,7 @@ class Service:
         """Wait for the process to end, and end it and its children when it does not in time."""
         if self._process is None:
             return
-        self.ask_to_stop()
+        self.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(self._grace_seconds)
         with contextlib.suppress(ProcessLookupError):

@@ -22,12 +22,12 @@ from db.clock import DatabaseClock
 from db.queries import results
 from db.schema import prepare
 from db.session import reading
-from producer.batches.status import Standing, standing
+from producer.batches.status import BatchStatus, batch_status
 from producer.cli.display import progress_of
 from producer.connections import both, database
 from producer.question_files.question_file import check, opened
 from producer.submission.submit import submit
-from stack.local.supervisor import Stack, running
+from stack.local.supervisor import LocalStack, running
 
 MODEL = "demo"
 PRECISION_TARGET = "0.9"  # a shop that would rather answer than hand off
@@ -85,8 +85,8 @@ def _build(sample: Path) -> str:
 
 
 def _answer(
-    settings: Settings, stack: Stack, questions: Path, stop: threading.Event
-) -> Standing | None:
+    settings: Settings, stack: LocalStack, questions: Path, stop: threading.Event
+) -> BatchStatus | None:
     name = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     with both(settings) as (engine, client):
         with opened(str(questions)) as source:
@@ -97,14 +97,14 @@ def _answer(
         with progress_of(err) as show:
             while not stop.wait(_WATCH_SECONDS):
                 stack.watch(err.print)
-                found = standing(engine, str(done.batch.id), clock)
+                found = batch_status(engine, str(done.batch.id), clock)
                 show(found)
                 if found.finished:
                     return found
     return None
 
 
-def _show(settings: Settings, stack: Stack, end: Standing) -> None:
+def _show(settings: Settings, stack: LocalStack, end: BatchStatus) -> None:
     with database(settings) as engine, reading(engine) as conn:
         rows = results.page(conn, end.batch.id, limit=end.batch.question_count)
     _list("Answered", _sample(rows, Status.ANSWERED, _ANSWERED_SHOWN))
@@ -152,7 +152,7 @@ def _rate(rows: list[sa.Row[Any]]) -> float:
     return float(later / max((last - first).total_seconds(), 1e-3))
 
 
-def _next_steps(settings: Settings, stack: Stack, batch: int) -> None:
+def _next_steps(settings: Settings, stack: LocalStack, batch: int) -> None:
     out.print("Poll the results with any SQL client:")
     if settings.embedded_database:
         out.print(f"  sqlite3 {settings.home / 'answermill.db'}")

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import redis
 
-from core.errors import BrokerAway, SettingsInvalid, StackRunning, UserError
+from core.errors import BrokerUnavailable, SettingsInvalid, StackRunning, UserError
 from core.settings.settings import Settings
 from db.schema import make_home, prepare
 from stack.local.child_process import Service
-from worker.process.cpu_threads import share
+from worker.process.cpu_threads import per_replica
 
 # The longest job plus a margin: a worker that is asked to stop finishes what it has.
 _WORKER_GRACE = 30.0
@@ -30,7 +30,7 @@ _START_SECONDS = 30.0
 _LOOPBACK = "127.0.0.1"
 
 
-class Stack:
+class LocalStack:
     """Everything that was started, in the order of its start."""
 
     def __init__(self, settings: Settings, services: list[Service], flower_url: str) -> None:
@@ -43,7 +43,7 @@ class Stack:
 
 
 @contextmanager
-def running(settings: Settings, workers: int, model: str | None = None) -> Iterator[Stack]:
+def running(settings: Settings, workers: int, model: str | None = None) -> Iterator[LocalStack]:
     """Start everything, hand it over, stop everything: workers first, Redis last.
 
     Args:
@@ -53,7 +53,7 @@ def running(settings: Settings, workers: int, model: str | None = None) -> Itera
 
     Raises:
         StackRunning: another one runs on the same home.
-        ServiceAway: something that is not ours to start does not answer.
+        ServiceUnavailable: something that is not ours to start does not answer.
     """
     with ExitStack() as at_exit:
         make_home(settings)
@@ -71,17 +71,17 @@ def running(settings: Settings, workers: int, model: str | None = None) -> Itera
         at_exit.callback(_stop_all, rest)
         for service in rest:
             service.start()
-        yield Stack(settings, [*services, *rest], f"http://{_LOOPBACK}:{port}")
+        yield LocalStack(settings, [*services, *rest], f"http://{_LOOPBACK}:{port}")
 
 
 def _threads(settings: Settings, workers: int) -> int:
     # A worker does not know of the others.
-    return settings.threads or share(workers * settings.replicas)
+    return settings.threads or per_replica(workers * settings.replicas)
 
 
 def _stop_all(services: list[Service]) -> None:
     for service in services:
-        service.ask_to_stop()
+        service.terminate()
     for service in services:
         service.stop()
 
@@ -179,7 +179,7 @@ def _start_redis(service: Service, settings: Settings) -> None:
         give_up = time.monotonic() + _START_SECONDS
         while not _answers(client):
             if service.pid is None or time.monotonic() > give_up:
-                raise BrokerAway(settings.broker, f"did not start; its log: {service.log}")
+                raise BrokerUnavailable(settings.broker, f"did not start; its log: {service.log}")
             time.sleep(0.02)
     finally:
         client.close()

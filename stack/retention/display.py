@@ -9,32 +9,32 @@ import typer
 
 from core.console import INTERRUPTED, err, out, print_json
 from core.settings.settings import Settings
-from db.queries.retention import Amount
+from db.queries.retention import PrunableAmount
 from producer.cli.display import bar
 from producer.connections import database
-from stack.retention.prune import Pruned, prune, would_prune
+from stack.retention.prune import PruneResult, count_prunable, prune
 
 
 def run(settings: Settings, age: timedelta, *, dry_run: bool, as_json: bool) -> None:
     """Prune, or tell what would be pruned.
 
     Raises:
-        ServiceAway: the database is away; the same command goes on.
+        ServiceUnavailable: the database is away; the same command goes on.
     """
     with database(settings) as engine:
-        pruned = would_prune(engine, age) if dry_run else _shown(engine, age)
+        pruned = count_prunable(engine, age) if dry_run else _shown(engine, age)
     if as_json:
         print_json(pruned.document())
     else:
         out.print(_sentence(pruned))
 
 
-def _shown(engine: sa.Engine, age: timedelta) -> Pruned:
+def _shown(engine: sa.Engine, age: timedelta) -> PruneResult:
     """Prune with a bar; tell how far it came when it is interrupted."""
-    done = Amount(0, 0, 0)
+    done = PrunableAmount(0, 0, 0)
     with bar(err) as show:
 
-        def heard(now: Amount, of: Amount) -> None:
+        def heard(now: PrunableAmount, of: PrunableAmount) -> None:
             nonlocal done
             done = now
             show("pruning", now.questions, of.questions)
@@ -47,12 +47,12 @@ def _shown(engine: sa.Engine, age: timedelta) -> Pruned:
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _sentence(pruned: Pruned) -> str:
+def _sentence(pruned: PruneResult) -> str:
     what = "would be deleted" if pruned.dry_run else "deleted"
     return f"{_told(pruned.amount)} {what}, older than {pruned.before:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _told(amount: Amount) -> str:
+def _told(amount: PrunableAmount) -> str:
     batches = _count(amount.batches, "batch", "batches")
     questions = _count(amount.questions, "question", "questions")
     return f"{batches}, {questions} and {_count(amount.files, 'file', 'files')}"

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from db.clock import DatabaseClock
 from db.queries import retention
-from db.queries.retention import Amount, Prunable
+from db.queries.retention import PrunableAmount, PrunableBatch
 from db.session import reading, transaction
 
 # Questions of one step: what is locked until it ends. A step of them takes some hundredths of a
@@ -31,11 +31,11 @@ _UPLOAD = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class PruneResult:
     """What was deleted, or would be."""
 
     before: datetime  # what finished before is what was meant
-    amount: Amount
+    amount: PrunableAmount
     dry_run: bool = False
 
     def document(self) -> dict[str, Any]:
@@ -45,22 +45,22 @@ class Pruned:
         return {"before": self.before, **told, "dry_run": self.dry_run}
 
 
-def would_prune(engine: sa.Engine, age: timedelta) -> Pruned:
+def count_prunable(engine: sa.Engine, age: timedelta) -> PruneResult:
     """Tell what `prune` would delete."""
     now = DatabaseClock(engine)()
     before = now - age
     with reading(engine) as conn:
-        return Pruned(before, retention.amount(conn, before, now - _UPLOAD), dry_run=True)
+        return PruneResult(before, retention.amount(conn, before, now - _UPLOAD), dry_run=True)
 
 
 def prune(
     engine: sa.Engine,
     age: timedelta,
     *,
-    on_progress: Callable[[Amount, Amount], None] = lambda *_: None,
+    on_progress: Callable[[PrunableAmount, PrunableAmount], None] = lambda *_: None,
     step: int = STEP,
     pause: Callable[[float], None] = time.sleep,
-) -> Pruned:
+) -> PruneResult:
     """Delete the batches that finished longer ago than an age, and files that none of them names.
 
     Args:
@@ -71,9 +71,9 @@ def prune(
         pause: given the seconds that a step took.
 
     Raises:
-        DatabaseAway: what is deleted stays deleted; the same call goes on.
+        DatabaseUnavailable: what is deleted stays deleted; the same call goes on.
     """
-    run = _Run(engine, would_prune(engine, age), on_progress, step, pause)
+    run = _Run(engine, count_prunable(engine, age), on_progress, step, pause)
     run.batches()
     run.files()
     return replace(run.wanted, amount=run.done, dry_run=False)
@@ -83,12 +83,12 @@ class _Run:
     def __init__(
         self,
         engine: sa.Engine,
-        wanted: Pruned,
-        on_progress: Callable[[Amount, Amount], None],
+        wanted: PruneResult,
+        on_progress: Callable[[PrunableAmount, PrunableAmount], None],
         step: int,
         pause: Callable[[float], None],
     ) -> None:
-        self.wanted, self.done = wanted, Amount(0, 0, 0)
+        self.wanted, self.done = wanted, PrunableAmount(0, 0, 0)
         self._engine, self._on_progress, self._step, self._pause = engine, on_progress, step, pause
 
     def batches(self) -> None:
@@ -102,11 +102,11 @@ class _Run:
             for group in _groups(found, self._step):
                 self._prune(group)
 
-    def _next(self, after: int) -> list[Prunable]:
+    def _next(self, after: int) -> list[PrunableBatch]:
         with reading(self._engine) as conn:
             return retention.finished(conn, self.wanted.before, after=after, limit=_BATCHES)
 
-    def _prune(self, group: list[Prunable]) -> None:
+    def _prune(self, group: list[PrunableBatch]) -> None:
         small = sum(batch.questions for batch in group) <= self._step
         with self._stepping() as conn:
             marked = set(retention.mark(conn, [batch.id for batch in group], self.wanted.before))
@@ -119,7 +119,7 @@ class _Run:
         for batch in ours:
             self._go_on(batch)
 
-    def _go_on(self, batch: Prunable) -> None:
+    def _go_on(self, batch: PrunableBatch) -> None:
         """Delete a marked batch, from where an earlier prune has left off."""
         with reading(self._engine) as conn:
             first = retention.first_position(conn, batch.id) or batch.questions + 1
@@ -138,10 +138,10 @@ class _Run:
         before = self.wanted.before
         uploaded = DatabaseClock(self._engine)() - _UPLOAD
         with reading(self._engine) as conn:
-            useless = retention.useless_files(conn, before, uploaded)
+            useless = retention.unreferenced_files(conn, before, uploaded)
         for file in useless:
             with self._stepping() as conn:
-                gone = not retention.doom_file(conn, file, before, uploaded)
+                gone = not retention.hide_file(conn, file, before, uploaded)
             if gone:  # or of use again
                 continue
             while not gone:
@@ -158,13 +158,15 @@ class _Run:
 
     def _count(self, *, batches: int = 0, questions: int = 0, files: int = 0) -> None:
         done = self.done
-        self.done = Amount(done.batches + batches, done.questions + questions, done.files + files)
+        self.done = PrunableAmount(
+            done.batches + batches, done.questions + questions, done.files + files
+        )
         self._on_progress(self.done, self.wanted.amount)
 
 
-def _groups(found: list[Prunable], size: int) -> Iterator[list[Prunable]]:
+def _groups(found: list[PrunableBatch], size: int) -> Iterator[list[PrunableBatch]]:
     """Put small batches together, up to so many questions."""
-    group: list[Prunable] = []
+    group: list[PrunableBatch] = []
     for batch in found:
         if group and sum(one.questions for one in group) + batch.questions > size:
             yield group

@@ -21,7 +21,7 @@ from werkzeug.serving import make_server
 from broker.client import open_broker
 from core.domain.api_key import Scope
 from core.domain.batch import Batch
-from core.domain.model_version import Note
+from core.domain.model_version import PromotionNote
 from core.domain.result import Answer, Result, RunnerUp, Status
 from core.settings import load
 from core.settings.settings import Settings
@@ -33,7 +33,7 @@ from db.queries.batches import close_finished
 from db.queries.knowledge_entries import KnownEntry
 from db.session import transaction
 from producer.web.app import create_app
-from producer.web.context import surround
+from producer.web.context import install_context
 from tests import services
 from tests.factories import finish, question, running_job, stored_batch
 
@@ -75,7 +75,7 @@ def _served(folder: Path, socket: str) -> Iterator[World]:
     engine = open_engine(settings)
     upgrade(engine)
     with open_broker(settings) as client:
-        app = create_app(surround(settings, engine, client))
+        app = create_app(install_context(settings, engine, client))
         server = make_server("127.0.0.1", 0, app, threaded=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -149,7 +149,7 @@ def add_model(engine: sa.Engine) -> None:
                 model_versions.promote(conn, made, by="mei", now=now - timedelta(days=7))
             if number == 2:
                 compared = {"figure": "accuracy", "worse": False}
-                note = Note(gate={"production": "shop@1", "compared": [compared]})
+                note = PromotionNote(gate={"production": "shop@1", "compared": [compared]})
                 model_versions.begin_canary(conn, made, 0.05, by="mei", now=now, note=note)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from core.errors import ServiceAway
+from core.errors import ServiceUnavailable
 from db.clock import DatabaseClock
 from db.session import reading
 from tests.chaos.world import World
@@ -135,7 +135,7 @@ class Producer:
                 with reading(self._world.engine) as conn:
                     spans = conn.execute(query, {"b": batch.id}).all()
                 now = DatabaseClock(self._world.engine)()
-            except ServiceAway:
+            except ServiceUnavailable:
                 time.sleep(0.1)
             else:
                 return now, {p for first, last in spans for p in range(first, last + 1)}

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from core.errors import ServiceAway
+from core.errors import ServiceUnavailable
 from db.engine import open_engine
 from db.session import reading
 from db.tables import batches, jobs, questions, results
@@ -60,7 +60,7 @@ class Poller:
         while not self._stop.wait(_POLL_SECONDS):
             try:
                 self.look()
-            except ServiceAway:
+            except ServiceUnavailable:
                 continue
 
 

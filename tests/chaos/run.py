@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from core.errors import ServiceAway
+from core.errors import ServiceUnavailable
 from db.session import reading
 from db.tables import jobs
 from tests import services
@@ -133,7 +133,7 @@ class Stage:
 def _running(world: World) -> dict[int, int]:
     """Return the attempts of all jobs in work; of none while the database is away."""
     query = sa.select(jobs.c.id, jobs.c.attempt).where(jobs.c.state == "running")
-    with contextlib.suppress(ServiceAway), reading(world.engine) as conn:
+    with contextlib.suppress(ServiceUnavailable), reading(world.engine) as conn:
         return {row.id: row.attempt for row in conn.execute(query)}
     return {}
 

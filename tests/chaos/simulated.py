@@ -57,7 +57,7 @@ class Simulated:
         if self._hungry:
             self.budget = PassBudget(tokens=4_096, questions=64)
 
-    def without_pass(self, texts):
+    def answer_without_encoder(self, texts):
         return [None] * len(texts)
 
     def tokenize(self, texts):
@@ -123,7 +123,7 @@ def _let_the_clock_jump() -> None:
 
 def main() -> int:
     _let_the_clock_jump()  # before anything takes the function by name
-    from worker.jobs.runner import Line
+    from worker.jobs.runner import JobRunner
     from worker.process import parent
 
     poison.limit_memory()
@@ -132,7 +132,7 @@ def main() -> int:
     _trap_behind(claims, "claim_next", "claim")
     _trap_behind(jobs, "finish_all", "before-commit")
     _trap_before(batches, "close_finished", "after-commit")
-    _trap_behind(Line, "answer", "before-ack")
+    _trap_behind(JobRunner, "answer", "before-ack")
     return parent.run(load(), list(Lane), lambda _settings, version: Simulated(version))
 
 

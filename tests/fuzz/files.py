@@ -19,7 +19,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["core", "broker", "db", "producer", "worker", "json", "csv"]):
+with atheris.instrument_imports(
+    include=["core", "broker", "db", "producer", "worker", "json", "csv"]
+):
     from core.errors import AnswermillError, BundleInvalid, KnowledgeInvalid, SourceInvalid
     from core.messages import JobHint, MessageInvalid
     from producer.openai.jsonl import requests

@@ -16,7 +16,7 @@ from sqlalchemy import event
 
 from core.settings.settings import Settings
 from db.engine import open_engine
-from db.session import _READING
+from db.session import READING
 
 # How long the second one may take before it is taken to wait for the first: longer covers more
 # on a slow machine, and is never what a test's outcome depends on.
@@ -53,7 +53,7 @@ class Interleaving:
     def _before_statement(
         self, conn: sa.Connection, _cursor: object, told: str, *_: object
     ) -> None:
-        if conn.get_execution_options().get(_READING):
+        if conn.get_execution_options().get(READING):
             if self._reads:
                 self._at_point()
         elif conn.dialect.name == "postgresql" or told.startswith("BEGIN"):

@@ -296,7 +296,7 @@ def test_one_version_is_in_production(first, second, shop, settings, engine):
                 last = conn.execute(
                     sa.select(tables.promotions).order_by(tables.promotions.c.id.desc())
                 ).first()
-                held = model_versions.held(conn, "shop")
+                held = model_versions.active_by_state(conn, "shop")
             assert found[VersionState.PRODUCTION] == 1
             assert found[VersionState.CANARY] <= 1
             if last.kind in ("promoted", "rolled_back"):

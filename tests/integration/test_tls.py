@@ -16,13 +16,13 @@ import sqlalchemy as sa
 
 from broker import lanes
 from broker.client import open_broker
-from core.domain.api_key import Key
+from core.domain.api_key import ApiKey
 from core.domain.batch import Lane
 from core.errors import SettingsInvalid
 from core.settings import load
 from db.engine import open_engine
 from db.session import reading
-from producer.web.rate_limits import Rates
+from producer.web.rate_limits import RateLimits
 from tests.acceptance.mill import wait_for
 from tests.factories import NOW
 from tests.tls import Authority, fronting
@@ -34,7 +34,7 @@ def ca(tmp_path):
     return Authority(tmp_path)
 
 
-KEY = Key(1, "site", 1, frozenset(), NOW, None, None)
+KEY = ApiKey(1, "site", 1, frozenset(), NOW, None, None)
 FAULTS = {
     "expired": "its certificate has expired",
     "another host": "its certificate is another host's: ",
@@ -85,7 +85,7 @@ def test_redis_is_spoken_to_by_tls(ca, redis_server, redis_url, sqlite_url):  # 
     with fronting(redis_server, ca.issue()) as port:
         settings = redis_settings(port, sqlite_url, broker_ca=ca.file)
         assert waiting(settings) == 0
-        rates = Rates(settings.model_copy(update={"web_rate": 1}))
+        rates = RateLimits(settings.model_copy(update={"web_rate": 1}))
         assert rates.wait_seconds(KEY) == 0
         assert rates.wait_seconds(KEY) > 0  # it is 0 when Redis is away
 
@@ -99,7 +99,7 @@ def test_redis_may_want_a_certificate_of_ours(ca, redis_server, sqlite_url, tmp_
     # Another address: Celery would take a connection of the first one's.
     with (
         fronting(redis_server, ca.issue(), clients=ours.file) as port,
-        pytest.raises(lanes.BrokerAway, match=r"certificate|closed|reset"),
+        pytest.raises(lanes.BrokerUnavailable, match=r"certificate|closed|reset"),
     ):
         waiting(redis_settings(port, sqlite_url, broker_ca=ca.file))
 
@@ -121,7 +121,7 @@ def test_a_redis_without_the_right_certificate_is_refused_in_one_line(
 def test_a_redis_that_speaks_no_tls_is_told_so(sqlite_url, ca):
     with socket.create_server(("127.0.0.1", 0)) as plain, answering_in_clear(plain):
         settings = redis_settings(plain.getsockname()[1], sqlite_url, broker_ca=ca.file)
-        with pytest.raises(lanes.BrokerAway, match="it does not speak TLS"):
+        with pytest.raises(lanes.BrokerUnavailable, match="it does not speak TLS"):
             waiting(settings)
 
 

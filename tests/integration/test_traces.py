@@ -12,18 +12,18 @@ from pydantic import HttpUrl
 from broker.client import open_broker
 from core.domain.batch import Lane
 from core.domain.result import Answer, Status
-from core.tracing.setup import open_traces
+from core.tracing.setup import open_tracer
 from db.clock import DatabaseClock
 from producer.monitoring import spans as tracing
 from producer.submission import ask
 from tests.factories import LEASE, job_rows
 from tests.receiver import receiving
-from worker.inference.model_watcher import Held
+from worker.inference.model_watcher import ActiveModels
 from worker.inference.protocol import PassBudget
 from worker.jobs import answer
 from worker.jobs.context import JobContext
-from worker.jobs.runner import Line
-from worker.recovery.leases import LeaseKeeper
+from worker.jobs.runner import JobRunner
+from worker.recovery.leases import LeaseRenewer
 
 MARKER = "Where is my zebra-striped umbrella?"
 
@@ -34,7 +34,7 @@ class Parrot:
     version = "parrot@1"
     budget = PassBudget(tokens=64, questions=8)
 
-    def without_pass(self, texts):
+    def answer_without_encoder(self, texts):
         return [None] * len(texts)
 
     def tokenize(self, texts):
@@ -74,14 +74,14 @@ def test_a_batch_is_one_trace_from_submission_to_stored_results(
     collector, engine, settings_with_redis
 ):
     settings = settings_with_redis.model_copy(update={"traces_url": url(collector)})
-    batch = ask.put(engine, open_broker(settings), settings, MARKER)
+    batch = ask.submit_question(engine, open_broker(settings), settings, MARKER)
     (job,) = job_rows(engine, batch)
     clock = DatabaseClock(engine)
-    traces = open_traces(settings, "answermill-worker", tracing.identity(engine))
-    keeper = LeaseKeeper(engine, clock, LEASE)
+    traces = open_tracer(settings, "answermill-worker", tracing.identity(engine))
+    keeper = LeaseRenewer(engine, clock, LEASE)
     desk = JobContext(engine, clock, keeper, "test/1", LEASE, 3, 100, traces=traces)
-    work = partial(answer.answer, desk, Held(Parrot()))
-    Line(desk, work, lanes=[Lane.INTERACTIVE]).answer(job.id, lambda *_: None)
+    work = partial(answer.answer_jobs, desk, ActiveModels(Parrot()))
+    JobRunner(desk, work, lanes=[Lane.INTERACTIVE]).run_message(job.id, lambda *_: None)
     traces.flush()
     tracing.flush()
 
@@ -102,7 +102,7 @@ def test_a_batch_is_one_trace_from_submission_to_stored_results(
 
 def test_two_batches_are_two_traces(collector, engine, settings_with_redis):
     settings = settings_with_redis.model_copy(update={"traces_url": url(collector)})
-    traces = open_traces(settings, "test", "sqlite:1:2")
+    traces = open_tracer(settings, "test", "sqlite:1:2")
     now = DatabaseClock(engine)()
     for batch in (1, 2):
         traces.part(f"part of {batch}", batch, now, now)
@@ -111,4 +111,4 @@ def test_two_batches_are_two_traces(collector, engine, settings_with_redis):
 
 
 def test_nothing_is_told_unless_wanted(settings):
-    assert open_traces(settings, "test", "sqlite:1:2") is None
+    assert open_tracer(settings, "test", "sqlite:1:2") is None

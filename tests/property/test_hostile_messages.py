@@ -15,7 +15,7 @@ from kombu.transport.virtual.base import Message
 from core.errors import MessageInvalid
 from core.messages import TASK, WIRE_VERSION, AnswerJob, JobHint
 from core.settings.settings import Settings
-from worker.process.consumer import Intake
+from worker.process.consumer import SafeConsumer
 from worker.process.parent import create_app
 
 SCALARS = (
@@ -72,7 +72,7 @@ def received():
     """What Celery's consumer does with a message; its pool only takes note."""
     app = create_app(Settings(database_url="sqlite:///none.db", broker_url="redis://unused"))
     app.finalize()
-    consumer = Intake.__new__(Intake)
+    consumer = SafeConsumer.__new__(SafeConsumer)
     state = SimpleNamespace(revoked={})
     consumer.__dict__.update(
         app=app,

@@ -109,7 +109,7 @@ class Twin:
         """Let a worker take a job, if it may."""
         slice_ = self.model.jobs[number]
         with transaction(self.engine) as conn:
-            job = claims.claim(conn, number, owner="worker", lease=LEASE, now=self.now)
+            job = claims.claim_job(conn, number, owner="worker", lease=LEASE, now=self.now)
             found = [] if job is None else self._unanswered(conn, job)
         assert (job is not None) is self.model.may_claim(slice_, self.now)
         if job is None:
@@ -191,7 +191,7 @@ class Twin:
     def cancel(self, batch: Submission) -> None:
         """Make the first step of a cancel: from here on nothing of it may start."""
         with transaction(self.engine) as conn:
-            stopped = batches.stop(conn, batch.id, BatchState.CANCELLED)
+            stopped = batches.end_early(conn, batch.id, BatchState.CANCELLED)
         assert stopped is self.model.stop(batch, BatchState.CANCELLED)
 
     def close_queued(self, batch: Submission, limit: int) -> None:

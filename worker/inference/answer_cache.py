@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from core.domain.result import Answer, Via
-from worker.inference.protocol import Around
+from core.domain.result import Answer, AnswerSource
+from worker.inference.protocol import ModelWrapper
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from worker.inference.protocol import Model
+    from worker.inference.protocol import AnsweringModel
 
 _KEY_BYTES = 16  # two of a hundred million texts share a key once in 10^22
 
@@ -49,7 +49,7 @@ class AnswerCache:
         if found is None:
             return None
         self._answers.move_to_end(key)
-        return replace(found, via=Via.CACHE)
+        return replace(found, via=AnswerSource.CACHE)
 
     def keep(self, version: str, text: str, answer: Answer) -> None:
         """Keep an answer, and let the ones go that were asked for least lately."""
@@ -66,18 +66,18 @@ def _key(version: str, text: str) -> bytes:
     return hashlib.blake2b(whole, digest_size=_KEY_BYTES).digest()
 
 
-class Remembering(Around):
+class CachedModel(ModelWrapper):
     """A model that remembers its answers."""
 
-    def __init__(self, model: Model, cache: AnswerCache) -> None:
+    def __init__(self, model: AnsweringModel, cache: AnswerCache) -> None:
         super().__init__(model)
         self._cache = cache
 
-    def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
+    def answer_without_encoder(self, texts: Sequence[str]) -> list[Answer | None]:
         """Return the answers that need no pass, None for the other texts."""
         answers = [self._cache.find(self.version, text) for text in texts]
         unknown = [place for place, answer in enumerate(answers) if answer is None]
-        new = self._model.without_pass([texts[place] for place in unknown])
+        new = self._model.answer_without_encoder([texts[place] for place in unknown])
         for place, answer in zip(unknown, new, strict=True):
             if answer is not None:
                 answers[place] = answer

@@ -41,7 +41,7 @@ _GROUPS = (
 )
 
 
-def keep_still() -> None:
+def freeze_gc() -> None:
     """Free what only cycles hold; Python's search for them passes over the rest from then on.
 
     A search writes to all that it looks at. Before a fork this leaves its pages to parent and
@@ -52,14 +52,14 @@ def keep_still() -> None:
     gc.freeze()
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Free what was kept still and only cycles hold by now, and return free pages."""
     gc.unfreeze()
-    keep_still()
-    trim()
+    freeze_gc()
+    malloc_trim()
 
 
-def trim() -> None:
+def malloc_trim() -> None:
     """Return free pages to the system: glibc's malloc_trim(3), if it is there."""
     found = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if found is not None:
@@ -74,7 +74,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "memory" in told and "alloc" in told
 
 
-def left(limit: int | None = None, *, replicas: int = 1, root: Path = Path("/")) -> int | None:
+def available_bytes(
+    limit: int | None = None, *, replicas: int = 1, root: Path = Path("/")
+) -> int | None:
     """Return how many bytes this process may still take; None: nobody knows.
 
     Args:
@@ -121,13 +123,13 @@ def _of_group(place: Path, version: _Version) -> Iterator[int]:
         yield int(limit[0]) - int(used[0]) + cache
 
 
-def peak() -> int | None:
+def peak_bytes() -> int | None:
     """Return how large this process was at most, resident, since `forget_peak`."""
     found = _value(Path("/proc/self/status"), "VmHWM:")
     return None if found is None else found * _KIB
 
 
-def forget_peak() -> int | None:
+def reset_peak() -> int | None:
     """Let `peak` begin anew (proc(5), clear_refs); return the resident size; None: it can't."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from worker.inference import memory
-from worker.inference.protocol import Around, PassBudget
+from worker.inference.protocol import ModelWrapper, PassBudget
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from core.domain.result import Answer
-    from worker.inference.protocol import Model
+    from worker.inference.protocol import AnsweringModel
 
 log = structlog.get_logger()
 
@@ -43,11 +43,15 @@ _EVERY_SECONDS = 0.25
 _GIVE_BACK_SECONDS = 5.0  # between two times: it takes as long as a pass
 
 
-class Sparing(Around):
+class MemoryBudgetedModel(ModelWrapper):
     """A model whose passes are as large as memory allows, and no larger than it says itself."""
 
     def __init__(
-        self, model: Model, left: Callable[[], int | None], *, every: float = _EVERY_SECONDS
+        self,
+        model: AnsweringModel,
+        left: Callable[[], int | None],
+        *,
+        every: float = _EVERY_SECONDS,
     ) -> None:
         """Know nothing of what a pass takes yet.
 
@@ -93,7 +97,7 @@ class Sparing(Around):
         if self._looked_at - self._gave_back_at < _GIVE_BACK_SECONDS:
             return left
         self._gave_back_at = self._looked_at
-        memory.give_back()  # what earlier passes have freed may do
+        memory.release_memory()  # what earlier passes have freed may do
         return self._left()
 
     def _tell(self, full: PassBudget, left: int | None) -> None:
@@ -116,9 +120,9 @@ class Sparing(Around):
         before: int | None = None
         if full and time.monotonic() - self._measured_at > self._every:
             self._measured_at = time.monotonic()
-            before = memory.forget_peak()
+            before = memory.reset_peak()
         embeddings = self._model.encode(tokens)
-        highest = None if before is None else memory.peak()
+        highest = None if before is None else memory.peak_bytes()
         if highest is not None and before is not None:
             self._learn((highest - before - _NOISE_BYTES) / self._padded)
         return embeddings

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from core.domain.model_version import InForce, ModelVersion
+from core.domain.model_version import ActiveVersions, ModelVersion
 from core.errors import AnswermillError
-from worker.inference.protocol import Model
+from worker.inference.protocol import AnsweringModel
 
 log = structlog.get_logger()
 
@@ -33,11 +33,11 @@ _HASH_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ActiveModels:
     """The models that answer until something moves."""
 
-    production: Model
-    canary: Model | None = None
+    production: AnsweringModel
+    canary: AnsweringModel | None = None
     share: float = 0.0  # of the jobs that the canary answers
 
     @property
@@ -46,7 +46,7 @@ class Held:
         canary = None if self.canary is None else self.canary.version
         return self.production.version, canary, self.share
 
-    def for_job(self, job_id: int) -> Model:
+    def for_job(self, job_id: int) -> AnsweringModel:
         """Return the one model that answers the job."""
         if self.canary is not None and goes_to_canary(job_id, self.share):
             return self.canary
@@ -59,13 +59,13 @@ def goes_to_canary(job_id: int, share: float) -> bool:
     return int.from_bytes(digest) < share * (1 << 8 * _HASH_BYTES)
 
 
-class Following:
+class ModelWatcher:
     """What a process answers with: the version in production, and its canary."""
 
     def __init__(
         self,
-        look: Callable[[], InForce],
-        load: Callable[[ModelVersion], Model],
+        look: Callable[[], ActiveVersions],
+        load: Callable[[ModelVersion], AnsweringModel],
         *,
         seconds: float,
         let_go: Callable[[], None],
@@ -80,7 +80,7 @@ class Following:
         """
         self._look, self._load, self._let_go = look, load, let_go
         self._seconds = seconds
-        self._held: Held | None = None
+        self._held: ActiveModels | None = None
         self._at_work = threading.Lock()  # held by a job; models are swapped between two
         self._failures: dict[str, int] = {}
         self._retry_at: dict[str, float] = {}
@@ -90,13 +90,13 @@ class Following:
     @property
     def version(self) -> str:
         """The version in production, as this process holds it."""
-        return self._holding().production.version
+        return self._current().production.version
 
-    def begin(self) -> str:
+    def load_first(self) -> str:
         """Load what is in production; return its name. Whatever loading raises passes through."""
         wanted = self._look()
         production = self._load(wanted.version)
-        self._held = Held(production)
+        self._held = ActiveModels(production)
         self._swap(self._with_canary(production, wanted.canary))
         return production.version
 
@@ -110,39 +110,39 @@ class Following:
         self._thread.join()
 
     @contextmanager
-    def at_work(self) -> Iterator[Held]:
+    def locked(self) -> Iterator[ActiveModels]:
         """Hand the models over, and keep them from being swapped until the block ends."""
         with self._at_work:
-            yield self._holding()
+            yield self._current()
 
-    def follow(self) -> None:
+    def refresh(self) -> None:
         """Look once, and swap if something has moved."""
         try:
             wanted = self._look()
         except AnswermillError as error:
             log.warning("versions not looked up", error=str(error))
             return
-        production = self._have(wanted.version) or self._holding().production
+        production = self._loaded_or_load(wanted.version) or self._current().production
         held = self._with_canary(production, wanted.canary)
         self._swap(held)
 
-    def _with_canary(self, production: Model, wanted: ModelVersion | None) -> Held:
-        canary = self._have(wanted) if wanted else None
+    def _with_canary(self, production: AnsweringModel, wanted: ModelVersion | None) -> ActiveModels:
+        canary = self._loaded_or_load(wanted) if wanted else None
         if wanted is None or canary is None:
-            return Held(production)
-        return Held(production, canary, wanted.canary_share or 0.0)
+            return ActiveModels(production)
+        return ActiveModels(production, canary, wanted.canary_share or 0.0)
 
-    def _have(self, version: ModelVersion) -> Model | None:
+    def _loaded_or_load(self, version: ModelVersion) -> AnsweringModel | None:
         """Return the version's model, loaded if need be; None if it does not load."""
-        held = self._holding()
+        held = self._current()
         for model in (held.production, held.canary):
             if model is not None and model.version == str(version):
                 return model
         if time.monotonic() < self._retry_at.get(str(version), 0.0):
             return None
-        return self._loaded(version)
+        return self._try_load(version)
 
-    def _loaded(self, version: ModelVersion) -> Model | None:
+    def _try_load(self, version: ModelVersion) -> AnsweringModel | None:
         name = str(version)
         try:
             model = self._load(version)
@@ -156,8 +156,8 @@ class Following:
         self._failures.pop(name, None)
         return model
 
-    def _swap(self, held: Held) -> None:
-        if held.names == self._holding().names:
+    def _swap(self, held: ActiveModels) -> None:
+        if held.names == self._current().names:
             return
         with self._at_work:
             self._held = held
@@ -165,7 +165,7 @@ class Following:
         log.info("model swapped", model=production, canary=canary, share=share)
         self._let_go()
 
-    def _holding(self) -> Held:
+    def _current(self) -> ActiveModels:
         if self._held is None:
             msg = "a task came before the model was loaded"
             raise RuntimeError(msg)
@@ -174,6 +174,6 @@ class Following:
     def _run(self) -> None:
         while not self._stop.wait(self._seconds * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
             try:
-                self.follow()
+                self.refresh()
             except Exception:
                 log.exception("following failed")

@@ -22,7 +22,7 @@ Answering = Callable[[PassBudget, Sequence[str]], object]
 
 
 @dataclass(frozen=True)
-class Pace:
+class PassSizeResult:
     """The budget to take, and what was measured."""
 
     budget: PassBudget
@@ -34,7 +34,7 @@ def measure(
     budgets: Sequence[PassBudget],
     texts: Sequence[str],
     clock: Callable[[], float] = time.perf_counter,
-) -> Pace:
+) -> PassSizeResult:
     """Answer texts with each budget in turns; take the first budget unless one is faster.
 
     Args:
@@ -56,7 +56,9 @@ def measure(
     best = max(range(len(rates)), key=rates.__getitem__)
     chosen = best if rates[best] > _CLEARLY * rates[0] else 0
     told = zip(budgets, rates, strict=True)
-    return Pace(budgets[chosen], {budget.questions: round(rate, 1) for budget, rate in told})
+    return PassSizeResult(
+        budgets[chosen], {budget.questions: round(rate, 1) for budget, rate in told}
+    )
 
 
 def sample(texts: Sequence[str], budgets: Sequence[PassBudget]) -> list[str]:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from worker.inference.memory import is_out_of_memory
-from worker.inference.protocol import Model, PassBudget
-from worker.text.normalization import tidy
+from worker.inference.protocol import AnsweringModel, PassBudget
+from worker.text.normalization import normalize_whitespace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ def _passes(lengths: Sequence[int], budget: Callable[[], PassBudget]) -> Iterato
 
 
 def answer_texts(
-    model: Model, texts: Sequence[str], on_pass: Callable[[int], None] | None = None
+    model: AnsweringModel, texts: Sequence[str], on_pass: Callable[[int], None] | None = None
 ) -> list[Answer]:
     """Answer texts, none of them blank, in the order given; equal ones are computed once.
 
@@ -57,7 +57,7 @@ def answer_texts(
     """
     places: dict[str, list[int]] = {}
     for place, text in enumerate(texts):
-        places.setdefault(tidy(text), []).append(place)
+        places.setdefault(normalize_whitespace(text), []).append(place)
     answers: dict[int, Answer] = {}
 
     def settle(found: Iterable[tuple[str, Answer]]) -> None:
@@ -67,22 +67,24 @@ def answer_texts(
             on_pass(len(answers))
 
     unique = list(places)
-    known = zip(unique, model.without_pass(unique), strict=True)
+    known = zip(unique, model.answer_without_encoder(unique), strict=True)
     at_once = {text: answer for text, answer in known if answer is not None}
     if at_once:
         settle(at_once.items())
-    for found in _in_passes(model, [text for text in unique if text not in at_once]):
+    for found in _answer_passes(model, [text for text in unique if text not in at_once]):
         settle(found)
     return [answers[place] for place in range(len(texts))]
 
 
-def answer_in_passes(model: Model, texts: Sequence[str]) -> None:
+def answer_in_passes(model: AnsweringModel, texts: Sequence[str]) -> None:
     """Answer different texts, each in a pass, though it might need none: to time the passes."""
-    for _ in _in_passes(model, texts):
+    for _ in _answer_passes(model, texts):
         pass
 
 
-def _in_passes(model: Model, texts: Sequence[str]) -> Iterator[list[tuple[str, Answer]]]:
+def _answer_passes(
+    model: AnsweringModel, texts: Sequence[str]
+) -> Iterator[list[tuple[str, Answer]]]:
     import numpy as np  # not where it is only known what a model is: a worker's parent
 
     tokens = model.tokenize(texts) if texts else []
@@ -91,12 +93,14 @@ def _in_passes(model: Model, texts: Sequence[str]) -> Iterator[list[tuple[str, A
 
     def decided() -> list[tuple[str, Answer]]:
         texts, embeddings = asked, np.concatenate(encoded)
-        answers = _in_halves(lambda i, j: model.decide(texts[i:j], embeddings[i:j]), 0, len(texts))
+        answers = _split_on_out_of_memory(
+            lambda i, j: model.decide(texts[i:j], embeddings[i:j]), 0, len(texts)
+        )
         return list(zip(texts, answers, strict=True))
 
     for members in _passes([len(ids) for ids in tokens], lambda: model.budget):
         chosen = [tokens[i] for i in members]
-        encoded += _in_halves(lambda i, j: [model.encode(chosen[i:j])], 0, len(chosen))  # noqa: B023 - called at once
+        encoded += _split_on_out_of_memory(lambda i, j: [model.encode(chosen[i:j])], 0, len(chosen))  # noqa: B023 - called at once
         asked += [texts[i] for i in members]
         # Small passes are decided together: what knows no pass likes many questions.
         if len(asked) >= _DECIDED:
@@ -106,7 +110,9 @@ def _in_passes(model: Model, texts: Sequence[str]) -> Iterator[list[tuple[str, A
         yield decided()
 
 
-def _in_halves(compute: Callable[[int, int], list[_T]], first: int, last: int) -> list[_T]:
+def _split_on_out_of_memory(
+    compute: Callable[[int, int], list[_T]], first: int, last: int
+) -> list[_T]:
     """Compute a range at once, or half by half if there is no memory for it, and so on."""
     try:
         return compute(first, last)
@@ -115,4 +121,6 @@ def _in_halves(compute: Callable[[int, int], list[_T]], first: int, last: int) -
             raise
     # Behind the handler: until it ends, the error holds what was in memory.
     middle = (first + last) // 2
-    return _in_halves(compute, first, middle) + _in_halves(compute, middle, last)
+    return _split_on_out_of_memory(compute, first, middle) + _split_on_out_of_memory(
+        compute, middle, last
+    )

@@ -21,7 +21,7 @@ class PassBudget:
     questions: int  # more: questions of less like length are padded to one
 
 
-class Model(Protocol):
+class AnsweringModel(Protocol):
     """A loaded model version."""
 
     @property
@@ -32,7 +32,7 @@ class Model(Protocol):
     def budget(self) -> PassBudget:
         """What it computes fastest."""
 
-    def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
+    def answer_without_encoder(self, texts: Sequence[str]) -> list[Answer | None]:
         """Return the answers that need no pass, None for the other texts."""
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -45,10 +45,10 @@ class Model(Protocol):
         """Return an answer for each text and its embedding."""
 
 
-class Around:
+class ModelWrapper:
     """A model around another one: does as that one does, but for what a kind of it does more."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: AnsweringModel) -> None:
         self._model = model
 
     @property
@@ -61,9 +61,9 @@ class Around:
         """What it computes fastest."""
         return self._model.budget
 
-    def without_pass(self, texts: Sequence[str]) -> list[Answer | None]:
+    def answer_without_encoder(self, texts: Sequence[str]) -> list[Answer | None]:
         """Return the answers that need no pass, None for the other texts."""
-        return self._model.without_pass(texts)
+        return self._model.answer_without_encoder(texts)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text, the longest texts cut."""

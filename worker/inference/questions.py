@@ -9,7 +9,7 @@ from typing import Protocol
 from core.domain.handoff import Reason
 from core.domain.result import Answer, Status
 from worker.inference.passes import answer_texts
-from worker.inference.protocol import Model
+from worker.inference.protocol import AnsweringModel
 
 EMPTY = Answer(Status.FAILED, error="empty question")
 
@@ -17,7 +17,7 @@ EMPTY = Answer(Status.FAILED, error="empty question")
 TOO_LONG = Answer(Status.HANDED_OFF, reason=Reason.TOO_LONG)
 
 
-class Progress(Protocol):
+class ProgressCallback(Protocol):
     """Hears how many of a job's questions have been through the model."""
 
     def __call__(self, done: int, size: int, /) -> None:
@@ -25,7 +25,7 @@ class Progress(Protocol):
 
 
 def answer_questions(
-    model: Model, texts: Sequence[str], question_chars: int, progress: Progress
+    model: AnsweringModel, texts: Sequence[str], question_chars: int, progress: ProgressCallback
 ) -> list[Answer]:
     """Answer texts of any kind, in the order given, as every worker does.
 
@@ -43,7 +43,7 @@ def answer_questions(
     return [ended[i] for i in range(len(texts))]
 
 
-def _report(progress: Progress, size: int, done: int) -> None:
+def _report(progress: ProgressCallback, size: int, done: int) -> None:
     progress(done, size)
 
 

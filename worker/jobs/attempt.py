@@ -7,38 +7,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.inference.model_watcher import Following
-from worker.inference.questions import Progress
+from worker.inference.model_watcher import ModelWatcher
+from worker.inference.questions import ProgressCallback
 from worker.jobs import answer
-from worker.jobs.context import Answered, JobContext, Outcome, Work
-from worker.monitoring.heartbeat import Vitals
-from worker.recovery.circuit_breaker import Breaker
+from worker.jobs.context import AnsweredJob, ClaimedJobs, JobContext, Outcome
+from worker.monitoring.heartbeat import Heartbeat
+from worker.recovery.circuit_breaker import CircuitBreaker
 
 
 @dataclass(frozen=True, slots=True)
-class Attempts:
+class AttemptRunner:
     """What a replica answers with, and who watches it."""
 
-    desk: JobContext
-    following: Following
-    vitals: Vitals
-    breaker: Breaker
+    context: JobContext
+    models: ModelWatcher
+    heartbeat: Heartbeat
+    breaker: CircuitBreaker
     slot: int  # which of the worker's replicas it is
 
-    def answer(self, work: Work, progress: Progress) -> list[Outcome]:
+    def run(self, work: ClaimedJobs, progress: ProgressCallback) -> list[Outcome]:
         """Answer claimed jobs with the models in force, and heed how that ended."""
 
         def heard(done: int, size: int) -> None:
-            self.vitals.progress()
+            self.heartbeat.progress()
             progress(done, size)
 
         with (
-            self.following.at_work() as models,
-            self.vitals.working_on(work[0].job.id),
+            self.models.locked() as models,
+            self.heartbeat.working_on(work[0].job.id),
             self.breaker.attempt(self.slot),
         ):
-            outcomes = answer.answer(self.desk, models, work, heard)
-        if any(isinstance(outcome, Answered) for outcome in outcomes):
+            outcomes = answer.answer_jobs(self.context, models, work, heard)
+        if any(isinstance(outcome, AnsweredJob) for outcome in outcomes):
             self.breaker.succeeded()
         else:
             self.breaker.failed()

@@ -25,18 +25,18 @@ import tenacity
 
 from core.domain.job import Job
 from core.domain.result import Answer
-from core.errors import DatabaseAway
-from worker.monitoring.metrics import Meters
-from worker.recovery.leases import LeaseKeeper
+from core.errors import DatabaseUnavailable
+from worker.monitoring.metrics import WorkerMetrics
+from worker.recovery.leases import LeaseRenewer
 
 if TYPE_CHECKING:
-    from core.tracing.spans import Traces
+    from core.tracing.spans import Tracer
 
 log = structlog.get_logger()
 
 
-outlast_the_database = tenacity.Retrying(
-    retry=tenacity.retry_if_exception_type(DatabaseAway),
+retry_while_database_unavailable = tenacity.Retrying(
+    retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
     wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
     before_sleep=lambda _: log.warning("database away, waiting"),
     reraise=True,
@@ -49,33 +49,33 @@ class JobContext:
 
     engine: sa.Engine
     clock: Callable[[], datetime]
-    keeper: LeaseKeeper
+    leases: LeaseRenewer
     owner: str
     lease: timedelta
     attempts: int  # of a single question, before it is given up
     question_chars: int
-    window: int = 128  # questions up to which jobs are claimed together
-    meters: Meters = field(default_factory=Meters)
-    traces: Traces | None = None
+    claim_limit: int = 128  # questions up to which jobs are claimed together
+    metrics: WorkerMetrics = field(default_factory=WorkerMetrics)
+    traces: Tracer | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedJob:
     """A claimed job with its unanswered questions: position, key and text each."""
 
     job: Job
     questions: list[tuple[int, str, str]]
-    taken: float = field(default_factory=time.perf_counter, compare=False)  # when, here
+    claimed_at: float = field(default_factory=time.perf_counter, compare=False)  # when, here
 
 
-Work = list[Claimed]  # what is answered together; never empty
+ClaimedJobs = list[ClaimedJob]  # what is answered together; never empty
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnsweredJob:
     """A job with an answer to each of its questions, to be stored."""
 
-    claimed: Claimed
+    claimed: ClaimedJob
     answers: list[Answer]
     model_version: str
     began: float  # when the model did, by time.perf_counter
@@ -83,16 +83,16 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedJob:
     """A job whose attempt died.
 
     The exception itself is not kept: its traceback holds what the model had in memory.
     """
 
-    claimed: Claimed
+    claimed: ClaimedJob
     error: str  # the exception's class
     message: str  # may quote a question: it goes into SQL, never into the log
-    blameless: bool = False  # the model answers nothing at all
+    model_is_broken: bool = False  # the model answers nothing at all
 
 
-Outcome = Answered | Failed
+Outcome = AnsweredJob | FailedJob

@@ -14,9 +14,9 @@ from concurrent.futures import Executor, Future
 import structlog
 
 from core.domain.batch import Lane
-from core.errors import DatabaseAway
+from core.errors import DatabaseUnavailable
 from worker.jobs import claim, store
-from worker.jobs.context import Answered, Failed, JobContext, Outcome, Work
+from worker.jobs.context import AnsweredJob, ClaimedJobs, FailedJob, JobContext, Outcome
 from worker.jobs.store import close_batches
 
 log = structlog.get_logger()
@@ -25,19 +25,19 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 0.1
 
 
-class Ahead:
+class JobPrefetcher:
     """The next job of a lane, held by a thread until it is taken or given back."""
 
     def __init__(self, desk: JobContext, enough: Callable[[], bool]) -> None:
         self._desk, self._enough = desk, enough
         self._wanted = threading.Event()
-        self._work: Future[Work | None] | None = None
+        self._work: Future[ClaimedJobs | None] | None = None
 
-    def begin(self, reader: Executor, lane: Lane) -> None:
+    def start(self, reader: Executor, lane: Lane) -> None:
         """Let a thread claim and read."""
         self._work = reader.submit(self._claim, lane)
 
-    def take(self) -> Work | None:
+    def result(self) -> ClaimedJobs | None:
         """Return the job, None if there was none to be had or it is enough."""
         self._wanted.set()
         work = self._work.result() if self._work else None
@@ -46,21 +46,21 @@ class Ahead:
         give_back(self._desk, work)
         return None
 
-    def drop(self) -> None:
+    def give_back(self) -> None:
         """Give the job back: it will not be begun here."""
         self._wanted.set()
         if self._work and (work := self._work.result()):
             give_back(self._desk, work)
 
-    def _claim(self, lane: Lane) -> Work | None:
+    def _claim(self, lane: Lane) -> ClaimedJobs | None:
         try:
-            work = claim.take_next(self._desk, lane)
-        except DatabaseAway as error:
+            work = claim.claim_next_jobs(self._desk, lane)
+        except DatabaseUnavailable as error:
             log.warning("no job claimed ahead", error=str(error))
             return None
         if work is None:
             return None
-        hold(self._desk, work)
+        renew_leases(self._desk, work)
         while not self._wanted.wait(_LOOK_SECONDS):
             if self._enough():
                 give_back(self._desk, work)
@@ -68,7 +68,7 @@ class Ahead:
         return work
 
 
-class Behind:
+class ResultWriter:
     """What one message's jobs came to, stored by a thread, one after the other."""
 
     def __init__(self, desk: JobContext, writer: Executor) -> None:
@@ -83,7 +83,7 @@ class Behind:
         self._await()
         self._storing = self._writer.submit(self._store, outcomes)
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Wait until everything is stored; end the batches that have no job left."""
         self._await()
         close_batches(self._desk, self._batches)
@@ -95,17 +95,17 @@ class Behind:
 
     def _store(self, outcomes: list[Outcome]) -> None:
         try:
-            self._stored += store.store(self._desk, outcomes)
+            self._stored += store.store_outcomes(self._desk, outcomes)
         finally:
-            self._desk.keeper.let_go(outcome.claimed.job for outcome in outcomes)
+            self._desk.leases.remove(outcome.claimed.job for outcome in outcomes)
         self._batches |= {outcome.claimed.job.batch_id for outcome in outcomes}
 
     def summary(self) -> dict[str, object]:
         """Return what Flower shows."""
         if not self._stored:
             return {"idle": "the lease was lost"}
-        done = [outcome for outcome in self._stored if isinstance(outcome, Answered)]
-        failed = [outcome for outcome in self._stored if isinstance(outcome, Failed)]
+        done = [outcome for outcome in self._stored if isinstance(outcome, AnsweredJob)]
+        failed = [outcome for outcome in self._stored if isinstance(outcome, FailedJob)]
         counts = Counter(answer.status.value for outcome in done for answer in outcome.answers)
         told: dict[str, object] = {**counts, "jobs": len(self._stored)}
         if failed:
@@ -114,12 +114,12 @@ class Behind:
         return told | {"questions_per_s": round(counts.total() / seconds, 1)}
 
 
-def hold(desk: JobContext, work: Work) -> None:
+def renew_leases(desk: JobContext, work: ClaimedJobs) -> None:
     """Renew the leases of what was claimed until it is stored or given back."""
-    desk.keeper.hold(claimed.job for claimed in work)
+    desk.leases.add(claimed.job for claimed in work)
 
 
-def give_back(desk: JobContext, work: Work) -> None:
+def give_back(desk: JobContext, work: ClaimedJobs) -> None:
     """Queue again what was not begun, and renew its leases no more."""
-    desk.keeper.let_go(claimed.job for claimed in work)
-    store.give_back(desk, [claimed.job for claimed in work])
+    desk.leases.remove(claimed.job for claimed in work)
+    store.give_back_jobs(desk, [claimed.job for claimed in work])

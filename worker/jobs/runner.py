@@ -20,10 +20,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from core.domain.batch import Lane
-from worker.inference.questions import Progress
+from worker.inference.questions import ProgressCallback
 from worker.jobs import claim
-from worker.jobs.context import Answered, JobContext, Outcome, Work, outlast_the_database
-from worker.jobs.pipeline import Ahead, Behind, hold
+from worker.jobs.context import (
+    AnsweredJob,
+    ClaimedJobs,
+    JobContext,
+    Outcome,
+    retry_while_database_unavailable,
+)
+from worker.jobs.pipeline import JobPrefetcher, ResultWriter, renew_leases
 
 # So many times the questions of one job are claimed together at most, however fast the model.
 _MOST = 8
@@ -32,13 +38,13 @@ _MOST = 8
 _CALM_SECONDS = 60.0
 
 
-class Line:
+class JobRunner:
     """Answers jobs one after the other, claiming ahead and writing behind."""
 
     def __init__(
         self,
         desk: JobContext,
-        attempt: Callable[[Work, Progress], list[Outcome]],
+        attempt: Callable[[ClaimedJobs, ProgressCallback], list[Outcome]],
         *,
         lanes: Sequence[Lane] = tuple(Lane),
         seconds: float = 5.0,
@@ -61,7 +67,7 @@ class Line:
                 is served. More: fuller passes; the first one that comes may wait so long.
             enough: whether no more may be claimed: the worker drains, or nothing succeeds.
         """
-        self._desk, self._attempt, self._window = desk, attempt, desk.window
+        self._desk, self._attempt, self._window = desk, attempt, desk.claim_limit
         self._urgent = Lane.INTERACTIVE in lanes
         self._seconds, self._enough = seconds, enough
         self._together_seconds, self._looked_at = together_seconds, float("-inf")
@@ -69,8 +75,8 @@ class Line:
         self._reader = ThreadPoolExecutor(1, "ahead")
         self._writer = ThreadPoolExecutor(1, "behind")
 
-    def answer(
-        self, job_id: int, progress: Progress, lane: Lane | None = None
+    def run_message(
+        self, job_id: int, progress: ProgressCallback, lane: Lane | None = None
     ) -> dict[str, object]:
         """Answer a queued job and what it takes along.
 
@@ -84,60 +90,62 @@ class Line:
             What Flower shows: questions by status, jobs and the rate, or why there was
             nothing to do.
         """
-        work = outlast_the_database(self._take, job_id, lane)
+        work = retry_while_database_unavailable(self._claim, job_id, lane)
         if work is None:
             return {"idle": "the job was not queued any more, nor was another"}
-        hold(self._desk, work)
-        behind = Behind(self._desk, self._writer)
+        renew_leases(self._desk, work)
+        behind = ResultWriter(self._desk, self._writer)
         try:
-            self._answer_all(work, behind, progress)
+            self._run_jobs(work, behind, progress)
         finally:
             self._end(behind)
         return behind.summary()
 
-    def _end(self, behind: Behind) -> None:
+    def _end(self, behind: ResultWriter) -> None:
         try:
-            behind.end()
+            behind.finish()
         finally:
             # Should anything have raised on the way, no job may stay ours for ever.
-            keeper = self._desk.keeper
-            keeper.let_go(keeper.held)
+            keeper = self._desk.leases
+            keeper.remove(keeper.jobs)
 
-    def _take(self, job_id: int, lane: Lane | None) -> Work | None:
+    def _claim(self, job_id: int, lane: Lane | None) -> ClaimedJobs | None:
         # When nothing succeeds, the one try must not cost small jobs beside it an attempt.
-        desk = replace(self._desk, window=0) if self._enough() else self._desk
+        desk = replace(self._desk, claim_limit=0) if self._enough() else self._desk
         work = claim.claim_job(desk, job_id)
         if work is None and lane is not None:
             # Else the messages of jobs that were taken along would hold up those of later ones.
-            work = claim.take_next(desk, lane)
+            work = claim.claim_next_jobs(desk, lane)
         return work
 
-    def _answer_all(self, first: Work, behind: Behind, progress: Progress) -> None:
+    def _run_jobs(
+        self, first: ClaimedJobs, behind: ResultWriter, progress: ProgressCallback
+    ) -> None:
         until = time.monotonic() + self._seconds
-        work: Work | None = first
+        work: ClaimedJobs | None = first
         while work is not None:
             alone = any(claimed.job.failures for claimed in work)
             if not alone:
-                self._urgent_first(work, until, behind, progress)
-            ahead = Ahead(self._desk, self._enough)
-            if not alone and self._may_take(until):
-                ahead.begin(self._reader, work[0].job.lane)
+                self._run_interactive_jobs(work, until, behind, progress)
+            ahead = JobPrefetcher(self._desk, self._enough)
+            if not alone and self._may_claim(until):
+                ahead.start(self._reader, work[0].job.lane)
             try:
                 behind.store(self._timed_attempt(work, progress))
             except BaseException:
-                ahead.drop()
+                ahead.give_back()
                 raise
-            work = ahead.take()
+            work = ahead.result()
 
-    def _timed_attempt(self, work: Work, progress: Progress) -> list[Outcome]:
+    def _timed_attempt(self, work: ClaimedJobs, progress: ProgressCallback) -> list[Outcome]:
         started = time.perf_counter()
         outcomes = self._attempt(work, progress)
         seconds = time.perf_counter() - started
         fit = 0.0
-        if all(isinstance(outcome, Answered) for outcome in outcomes):
+        if all(isinstance(outcome, AnsweredJob) for outcome in outcomes):
             fit = sum(len(one.questions) for one in work) * self._bearable() / seconds
         window = min(max(self._window, int(fit)), _MOST * self._window)
-        self._desk = replace(self._desk, window=window)
+        self._desk = replace(self._desk, claim_limit=window)
         return outcomes
 
     def _bearable(self) -> float:
@@ -145,7 +153,9 @@ class Line:
         calm = time.monotonic() - self._urgent_at > _CALM_SECONDS
         return self._calm_seconds if calm else self._together_seconds
 
-    def _urgent_first(self, work: Work, until: float, behind: Behind, progress: Progress) -> None:
+    def _run_interactive_jobs(
+        self, work: ClaimedJobs, until: float, behind: ResultWriter, progress: ProgressCallback
+    ) -> None:
         if work[0].job.lane is Lane.INTERACTIVE:
             self._urgent_at = time.monotonic()
             return
@@ -155,15 +165,17 @@ class Line:
             return
         while not self._enough():
             self._looked_at = time.monotonic()
-            urgent = outlast_the_database(claim.take_next, self._desk, Lane.INTERACTIVE)
+            urgent = retry_while_database_unavailable(
+                claim.claim_next_jobs, self._desk, Lane.INTERACTIVE
+            )
             if urgent is None:
                 return
             self._urgent_at = time.monotonic()
-            hold(self._desk, urgent)
+            renew_leases(self._desk, urgent)
             behind.store(self._attempt(urgent, progress))
             # Before the last bulk job it is looked once, too: a question would wait for two.
             if time.monotonic() >= until:
                 return
 
-    def _may_take(self, until: float) -> bool:
+    def _may_claim(self, until: float) -> bool:
         return time.monotonic() < until and not self._enough()

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from core.domain.batch import Batch
-    from core.tracing.spans import Traces
-    from worker.jobs.context import Answered
+    from core.tracing.spans import Tracer
+    from worker.jobs.context import AnsweredJob
 
 
-def stored(traces: Traces, outcomes: Iterable[Answered], *, began: float, now: datetime) -> None:
+def record_stored(
+    traces: Tracer, outcomes: Iterable[AnsweredJob], *, began: float, now: datetime
+) -> None:
     """Tell where the time of these jobs went, the last of which was just stored.
 
     Args:
@@ -28,7 +30,7 @@ def stored(traces: Traces, outcomes: Iterable[Answered], *, began: float, now: d
         return now - timedelta(seconds=here - moment)
 
     for outcome in outcomes:
-        job, taken = outcome.claimed.job, at(outcome.claimed.taken)
+        job, taken = outcome.claimed.job, at(outcome.claimed.claimed_at)
         queued = job.created_at or taken
         facts: dict[str, str | int] = {"job": job.id, "attempt": job.attempt}
         facts |= {"questions": len(outcome.answers), "model_version": outcome.model_version}
@@ -42,7 +44,7 @@ def stored(traces: Traces, outcomes: Iterable[Answered], *, began: float, now: d
             traces.part(name, job.batch_id, *times, within=whole)
 
 
-def ended(traces: Traces, batch: Batch, now: datetime) -> None:
+def record_ended(traces: Tracer, batch: Batch, now: datetime) -> None:
     """Tell the whole of a batch that has just ended."""
     facts = {"questions": batch.question_count, "lane": batch.lane.value}
     traces.batch(batch.id, batch.created_at, now, facts)

@@ -8,14 +8,14 @@ from worker.model.cascade.classifier import Cascade
 from worker.model.cascade.classifier import read as read_cascade
 from worker.model.encoder.open import open_encoder
 from worker.model.loaded_model import EVENS, LoadedModel
-from worker.model.retrieval.confidence import Confidence, Curve
-from worker.model.retrieval.index import Index, Retrieval
-from worker.model.retrieval.ivf import FILE, Cells
-from worker.model.retrieval.knowledge_base import Knowledge
+from worker.model.retrieval.confidence import Confidence, LogisticCurve
+from worker.model.retrieval.index import Index, RetrievalParameters
+from worker.model.retrieval.ivf import FILE, IvfIndex
+from worker.model.retrieval.knowledge_base import KnowledgeBase
 from worker.model.retrieval.lexicon import Lexicon, unseen_weight
 from worker.model.retrieval.shortlist import Shortlist
-from worker.model.thread_pool import Crew
-from worker.text.normalization import Script, normalise
+from worker.model.thread_pool import ThreadPool
+from worker.text.normalization import Script, normalize_for_match
 
 
 def load(
@@ -41,7 +41,7 @@ def load(
     """
     manifest = bundle.manifest
     encoder = open_encoder(bundle, threads, device)
-    knowledge = Knowledge.of(bundle.entries())
+    knowledge = KnowledgeBase.of(bundle.entries())
     return LoadedModel(
         version=version,
         kind=f"{manifest.engine} {manifest.precision}",
@@ -55,16 +55,16 @@ def load(
         cascade=_cascade(bundle, knowledge),
         scope_cut=EVENS if manifest.scope_cut is None else manifest.scope_cut,
         runners_up=runners_up,
-        crew=Crew.of(threads),
+        pool=ThreadPool.of(threads),
     )
 
 
-def _cascade(bundle: Bundle, knowledge: Knowledge) -> Cascade | None:
-    phrasings = [normalise(text) for text in knowledge.phrasings]
+def _cascade(bundle: Bundle, knowledge: KnowledgeBase) -> Cascade | None:
+    phrasings = [normalize_for_match(text) for text in knowledge.phrasings]
     return read_cascade(bundle, phrasings, knowledge.entry_of)
 
 
-def _index(bundle: Bundle, knowledge: Knowledge) -> Index | Shortlist:
+def _index(bundle: Bundle, knowledge: KnowledgeBase) -> Index | Shortlist:
     rows = len(knowledge.rows)
     codes = bundle.array("codes")
     idf = bundle.array("idf", len(codes))
@@ -73,7 +73,7 @@ def _index(bundle: Bundle, knowledge: Knowledge) -> Index | Shortlist:
     index = Index.of(
         parameters=_parameters(bundle),
         entry_of=knowledge.row_entries,
-        texts=[normalise(text) for text in knowledge.rows],
+        texts=[normalize_for_match(text) for text in knowledge.rows],
         phrasings=len(knowledge.phrasings),
         embeddings=bundle.array("embeddings", rows, dimensions),
         lexicon=Lexicon(codes, idf, unseen_weight(len(knowledge.phrasings))),
@@ -81,16 +81,16 @@ def _index(bundle: Bundle, knowledge: Knowledge) -> Index | Shortlist:
     )
     if FILE not in bundle.manifest.files:
         return index
-    return Shortlist(index, Cells.read(bundle.path / FILE, rows, dimensions))
+    return Shortlist(index, IvfIndex.read(bundle.path / FILE, rows, dimensions))
 
 
-def _parameters(bundle: Bundle) -> Retrieval:
+def _parameters(bundle: Bundle) -> RetrievalParameters:
     written = bundle.manifest.retrieval
     lexical = {Script(name): weight for name, weight in written["lexical"].items()}
-    return Retrieval(**written | {"lexical": lexical})
+    return RetrievalParameters(**written | {"lexical": lexical})
 
 
 def _confidence(bundle: Bundle) -> Confidence:
     return Confidence(
-        **{name: Curve(**curve) for name, curve in bundle.manifest.confidence.items()}
+        **{name: LogisticCurve(**curve) for name, curve in bundle.manifest.confidence.items()}
     )

@@ -111,7 +111,7 @@ def find_bundle(settings: Settings, version: ModelVersion) -> Bundle:
 
     Raises:
         BundleInvalid: it is missing, damaged, or not the one that was registered.
-        StoreAway: a store behind a URL does not answer.
+        StoreUnavailable: a store behind a URL does not answer.
     """
     path = bundle_path(settings.models, version.name, version.digest)
     if settings.store_url is not None:

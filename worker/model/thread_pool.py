@@ -16,14 +16,14 @@ _Map = Callable[[Callable[[slice], Any], Iterable[slice]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
-class Crew:
+class ThreadPool:
     """So many threads; one: nobody but the caller."""
 
     threads: int = 1
     map: _Map = map
 
     @classmethod
-    def of(cls, threads: int) -> Crew:
+    def of(cls, threads: int) -> ThreadPool:
         """Start a crew; 0 threads: one."""
         if threads <= 1:
             return cls()

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from core.domain.batch import Lane
-from core.domain.replica import Worker, WorkerState
+from core.domain.replica import ReplicaState, ReplicaStatus
 from core.errors import AnswermillError
 from core.settings.settings import Settings
 from db.clock import DatabaseClock
@@ -24,18 +24,18 @@ from db.session import reading
 _SILENT = timedelta(seconds=30)
 
 
-def fault_here(settings: Settings) -> str | None:
+def find_fault_here(settings: Settings) -> str | None:
     """Return what is wrong with the workers of this host, on one line; None: nothing."""
     engine = open_engine(settings)
     try:
-        return fault(engine, socket.gethostname(), timedelta(seconds=settings.stall_seconds))
+        return find_fault(engine, socket.gethostname(), timedelta(seconds=settings.stall_seconds))
     except AnswermillError as error:
         return str(error)
     finally:
         engine.dispose()
 
 
-def fault(engine: sa.Engine, host: str, stall: timedelta) -> str | None:
+def find_fault(engine: sa.Engine, host: str, stall: timedelta) -> str | None:
     """Return what is wrong with the first worker of a host that is not well.
 
     Args:
@@ -44,7 +44,7 @@ def fault(engine: sa.Engine, host: str, stall: timedelta) -> str | None:
         stall: how long one may get on with nothing while there is work.
 
     Raises:
-        DatabaseAway: it can't be reached.
+        DatabaseUnavailable: it can't be reached.
     """
     now = DatabaseClock(engine)()
     with reading(engine) as conn:
@@ -54,11 +54,13 @@ def fault(engine: sa.Engine, host: str, stall: timedelta) -> str | None:
         since = {
             worker.lanes: replicas.waiting_since(conn, _lanes(worker), now) for worker in found
         }
-    faults = (judge(worker, since[worker.lanes], now, stall) for worker in found)
+    faults = (check_replica(worker, since[worker.lanes], now, stall) for worker in found)
     return next((told for told in faults if told), None)
 
 
-def judge(worker: Worker, waiting: datetime | None, now: datetime, stall: timedelta) -> str | None:
+def check_replica(
+    worker: ReplicaStatus, waiting: datetime | None, now: datetime, stall: timedelta
+) -> str | None:
     """Return what is wrong with one replica.
 
     Args:
@@ -69,7 +71,7 @@ def judge(worker: Worker, waiting: datetime | None, now: datetime, stall: timede
     """
     if now - worker.seen_at > _SILENT:
         return f"{worker.name} was last heard of {_seconds(now - worker.seen_at)} ago"
-    if worker.state is WorkerState.PAUSED:
+    if worker.state is ReplicaState.PAUSED:
         return f"{worker.name} takes no work: {worker.failures} attempts in a row failed"
     still = now - worker.progress_at
     if worker.job_id is not None and still > stall:
@@ -80,7 +82,7 @@ def judge(worker: Worker, waiting: datetime | None, now: datetime, stall: timede
     return None
 
 
-def _lanes(worker: Worker) -> list[Lane]:
+def _lanes(worker: ReplicaStatus) -> list[Lane]:
     return [Lane(lane) for lane in worker.lanes.split(",")]
 
 

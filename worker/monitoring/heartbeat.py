@@ -18,8 +18,8 @@ import sqlalchemy as sa
 import structlog
 
 from core.domain.batch import Lane
-from core.domain.replica import Worker, WorkerState
-from core.errors import ServiceAway
+from core.domain.replica import ReplicaState, ReplicaStatus
+from core.errors import ServiceUnavailable
 from db.queries import replicas
 from db.session import reading, transaction
 
@@ -33,7 +33,7 @@ def name_of(host: str, parent: int, slot: int) -> str:
     return f"{host}/{parent}/{slot}"
 
 
-class Vitals:
+class Heartbeat:
     """What is known of this replica, and the thread that stores it."""
 
     def __init__(
@@ -59,11 +59,11 @@ class Vitals:
         self._engine, self._clock = engine, clock
         self._model_version, self._failures = model_version, failures
         now, host = clock(), socket.gethostname()
-        self._worker = Worker(
+        self._worker = ReplicaStatus(
             name=name_of(host, os.getppid(), slot),
             host=host,
             lanes=",".join(lanes),
-            state=WorkerState.READY,
+            state=ReplicaState.READY,
             job_id=None,
             model_version=model_version(),
             failures=0,
@@ -91,7 +91,7 @@ class Vitals:
         # The clock asks the database now and then, which may be away: work goes on without.
         try:
             now = self._clock()
-        except ServiceAway:
+        except ServiceUnavailable:
             now = self._worker.progress_at
         self._worker = replace(self._worker, job_id=job_id, progress_at=now)
 
@@ -100,7 +100,7 @@ class Vitals:
         try:
             self._forget_ended()
             self.report()
-        except ServiceAway as error:
+        except ServiceUnavailable as error:
             log.warning("status not stored", error=str(error))
         self._thread.start()
 
@@ -113,13 +113,13 @@ class Vitals:
         """Store it once.
 
         Raises:
-            ServiceAway: the database is away.
+            ServiceUnavailable: the database is away.
         """
         now = self._clock()
         failures, paused = self._failures()
         worker = replace(
             self._worker,
-            state=WorkerState.PAUSED if paused else WorkerState.READY,
+            state=ReplicaState.PAUSED if paused else ReplicaState.READY,
             failures=failures,
             model_version=self._model_version(),
             seen_at=now,
@@ -141,7 +141,7 @@ class Vitals:
         while not self._stop.wait(_REPORT_SECONDS):
             try:
                 self.report()
-            except ServiceAway as error:
+            except ServiceUnavailable as error:
                 log.warning("status not stored", error=str(error))
             except Exception:
                 log.exception("storing the status failed")

@@ -2,7 +2,7 @@
 
 The children of a worker count into files, which prometheus_client maps into memory, so that
 a child that dies takes no count along; the parent serves the sum. Which of this the library
-does, it decides when it is first imported: `served` must be entered before any `Meters` is
+does, it decides when it is first imported: `served` must be entered before any `WorkerMetrics` is
 made. Without it, everything is counted in the child's memory and nobody sees it.
 
 Labels are few and known: a lane, a stage, a status, a reason, an event's name, a version.
@@ -23,7 +23,7 @@ import structlog
 
 from core.errors import SettingsInvalid
 from core.settings.settings import Settings
-from worker.inference.protocol import Around
+from worker.inference.protocol import ModelWrapper
 
 if TYPE_CHECKING:
     from socket import socket
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from core.domain.job import Job
     from core.domain.result import Answer
-    from worker.inference.protocol import Model
+    from worker.inference.protocol import AnsweringModel
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -54,7 +54,7 @@ class Stage(StrEnum):
     STORE = "store"  # writing results, waiting for the database included
 
 
-class Meters:
+class WorkerMetrics:
     """The counts and times of one process."""
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class Meters:
 
     def count_wait(self, job: Job, now: datetime) -> None:
         """Count how long a job waited that was just claimed for the first time."""
-        if job.fresh and job.created_at is not None:
+        if job.is_first_attempt and job.created_at is not None:
             waited = (now - job.created_at).total_seconds()
             self._wait.labels(job.lane.value).observe(max(0.0, waited))
 
@@ -155,16 +155,16 @@ class Meters:
         self._events.labels(event["event"], event.get("now", "")).inc()
         return event
 
-    def heed_the_log(self) -> None:
+    def count_log_events(self) -> None:
         """Count the events of this process from now on."""
         others = structlog.get_config()["processors"]
         structlog.configure(processors=[self.count_event, *others])
 
 
-class Metered(Around):
+class InstrumentedModel(ModelWrapper):
     """A model that is timed and counted as it works."""
 
-    def __init__(self, model: Model, meters: Meters) -> None:
+    def __init__(self, model: AnsweringModel, meters: WorkerMetrics) -> None:
         super().__init__(model)
         self._meters = meters
 
@@ -185,27 +185,27 @@ class Metered(Around):
             return self._model.decide(texts, embeddings)
 
 
-class Served:
+class MetricsServer:
     """Where the parent serves what its children count."""
 
     def __init__(self, listening: socket | None = None) -> None:
         self._listening = listening
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         """Close it in a child, so that no child holds the port when the parent has gone."""
         if self._listening:
             self._listening.close()
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[Served]:
+def serve_metrics(settings: Settings) -> Iterator[MetricsServer]:
     """Serve the counts of this process's children until the block ends, if that is wanted.
 
     Raises:
         SettingsInvalid: the address can't be listened on.
     """
     if settings.metrics_port == 0:
-        yield Served()
+        yield MetricsServer()
         return
     with tempfile.TemporaryDirectory(prefix="answermill-metrics-") as folder:
         os.environ[_FOLDER] = folder
@@ -221,7 +221,7 @@ def served(settings: Settings) -> Iterator[Served]:
             fault = f"{address}, port {settings.metrics_port}: {error.strerror or error}"
             raise SettingsInvalid([f"ANSWERMILL_METRICS_PORT: {fault}"]) from None
         try:
-            yield Served(server.socket)
+            yield MetricsServer(server.socket)
         finally:
             server.shutdown()
             server.server_close()

@@ -36,7 +36,7 @@ class _Transport(redis.Transport):
     Channel = _Channel
 
 
-class SteadyConnection(Connection):
+class ConstantBackoffConnection(Connection):
     """A connection to Redis that is tried again at a steady pace, however long it has failed."""
 
     def get_transport_cls(self) -> type[redis.Transport]:

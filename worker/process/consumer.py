@@ -26,7 +26,7 @@ _RETRY_SECONDS = 1.0
 _PARTS = 3  # args, kwargs and what chains and groups need
 
 
-class Intake(Consumer):  # type: ignore[misc]  # Celery has no annotations
+class SafeConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
     """Celery's consumer, which outlives every message."""
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:  # noqa: ANN401
@@ -83,7 +83,7 @@ class Intake(Consumer):  # type: ignore[misc]  # Celery has no annotations
         message.reject_log_error(logging.getLogger(__name__), self.connection_errors)
 
 
-def tried(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., None]:  # noqa: ANN401 - Celery has no annotations
+def validated_strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., None]:  # noqa: ANN401 - Celery has no annotations
     """Return Celery's way of taking a message in, behind a test of it."""
     take = default(task, app, consumer, **options)
 

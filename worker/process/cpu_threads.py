@@ -17,14 +17,14 @@ from celery.utils.sysinfo import cpu_budget
 _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def share(replicas: int = 1) -> int:
+def per_replica(replicas: int = 1) -> int:
     """Return how many threads each of so many replicas gets, of all on this machine."""
     return max(1, int(cpu_budget().count) // replicas)
 
 
-def limit(wanted: int = 0, replicas: int = 1) -> int:
+def set_thread_limits(wanted: int = 0, replicas: int = 1) -> int:
     """Give each replica so many threads, 0: its share of the CPU budget; return how many."""
-    threads = wanted or share(replicas)
+    threads = wanted or per_replica(replicas)
     for name in _POOLS:
         os.environ[name] = str(threads)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -19,21 +19,21 @@ from broker import celery_config, ownership
 from core import logging_setup
 from core.domain.batch import Lane
 from core.domain.model_version import ModelVersion
-from core.errors import BrokerAway
+from core.errors import BrokerUnavailable
 from core.settings.settings import Settings
 from db import dialect
 from db.queries import model_versions, results
 from db.schema import prepare
 from db.session import reading
-from worker.inference.memory import keep_still
-from worker.inference.protocol import Model
+from worker.inference.memory import freeze_gc
+from worker.inference.protocol import AnsweringModel
 from worker.model.bundle.location import require_bundle
 from worker.monitoring import metrics
 from worker.process import replica, task
-from worker.process.connection import SteadyConnection
-from worker.process.cpu_threads import limit
+from worker.process.connection import ConstantBackoffConnection
+from worker.process.cpu_threads import set_thread_limits
 from worker.process.replica import Load
-from worker.recovery.circuit_breaker import Breaker
+from worker.recovery.circuit_breaker import CircuitBreaker
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ _LOAD_SECONDS = 600
 _KILL_AFTER = 15
 
 
-def load_bundle(settings: Settings, version: ModelVersion) -> Model:
+def load_bundle(settings: Settings, version: ModelVersion) -> AnsweringModel:
     """Fetch, verify and load a version's bundle."""
     from worker.model.registry import load_version  # may import torch: only ever in a child
 
@@ -73,12 +73,12 @@ def create_app(
     """
     app = Celery("answermill")
     app.conf.update(celery_config.celery_settings(settings) | _worker_settings(settings))
-    app.amqp.Connection = SteadyConnection
-    place = task.Place()
+    app.amqp.Connection = ConstantBackoffConnection
+    place = task.ReplicaSlot()
     task.register(app, place)
     # Made before any fork: the breaker's count is shared with every child, and children see
     # here what the parent alone is told.
-    breaker = Breaker(settings.breaker_failures, settings.breaker_seconds, settings.replicas)
+    breaker = CircuitBreaker(settings.breaker_failures, settings.breaker_seconds, settings.replicas)
     draining = sharedctypes.RawValue("b", 0)
 
     def drain(**_: object) -> None:
@@ -87,9 +87,11 @@ def create_app(
     # Celery calls this in each child, before the child takes its first task.
     def begin(**_: object) -> None:
         forked()
-        place.child = replica.begin(app, settings, load, breaker, lambda: bool(draining.value))
+        place.replica = replica.start_replica(
+            app, settings, load, breaker, lambda: bool(draining.value)
+        )
 
-    signals.worker_init.connect(lambda **_: keep_still(), weak=False)
+    signals.worker_init.connect(lambda **_: freeze_gc(), weak=False)
     signals.worker_process_init.connect(begin, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
     signals.setup_logging.connect(lambda **_: logging_setup.configure(settings), weak=False)
@@ -99,7 +101,7 @@ def create_app(
 def _worker_settings(settings: Settings) -> dict[str, object]:
     return {
         "worker_pool": "prefork",
-        "worker_consumer": "worker.process.consumer:Intake",
+        "worker_consumer": "worker.process.consumer:SafeConsumer",
         "worker_concurrency": settings.replicas,
         "worker_prefetch_multiplier": 1,
         "task_acks_late": True,
@@ -133,20 +135,20 @@ def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> 
     Raises:
         UserError: the schema, the model, the key of what is stored or what speaks to the model's
             store is not there; or Redis is another stack's.
-        DatabaseAway: the database can't be reached.
+        DatabaseUnavailable: the database can't be reached.
     """
     logging_setup.configure(settings)
-    threads = limit(settings.threads, settings.replicas)
-    version, identity = _answering(settings)
+    threads = set_thread_limits(settings.threads, settings.replicas)
+    version, identity = _active_version(settings)
     if load is load_bundle:
         require_bundle(settings, version)
     # A name that comes into production later must not leave the children without a choice.
     spec = settings.model or version.name
     chosen = settings.model_copy(update={"model": spec, "threads": threads})
     log.info("worker starting", model=str(version), replicas=settings.replicas, threads=threads)
-    with metrics.served(chosen) as counts:
-        app = create_app(chosen, load, counts.let_go)
-        _own(app, settings, identity)
+    with metrics.serve_metrics(chosen) as counts:
+        app = create_app(chosen, load, counts.close)
+        _claim_broker(app, settings, identity)
         app.worker_main(
             [
                 "worker",
@@ -161,7 +163,7 @@ def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> 
     return 0
 
 
-def _answering(settings: Settings) -> tuple[ModelVersion, str]:
+def _active_version(settings: Settings) -> tuple[ModelVersion, str]:
     """Return the version that is in force, and the database's identity."""
     if settings.store_url is not None:
         from worker.model.bundle import remote_store
@@ -171,15 +173,15 @@ def _answering(settings: Settings) -> tuple[ModelVersion, str]:
     try:
         with reading(engine) as conn:
             results.check_key(conn)
-            version = model_versions.in_force(conn, settings.model).version
+            version = model_versions.active(conn, settings.model).version
             identity = dialect.database_identity(conn)
     finally:
         engine.dispose()  # connections must not be shared with children
     return version, identity
 
 
-def _own(app: Celery, settings: Settings, identity: str) -> None:
+def _claim_broker(app: Celery, settings: Settings, identity: str) -> None:
     try:
-        ownership.own(app, settings, identity)
-    except BrokerAway as error:
+        ownership.claim_broker(app, settings, identity)
+    except BrokerUnavailable as error:
         log.warning("Redis is waited for", error=str(error))

@@ -21,39 +21,39 @@ from celery import Celery
 from broker import lanes as queues
 from broker import ownership
 from core.domain.batch import Lane
-from core.domain.model_version import InForce, ModelVersion
+from core.domain.model_version import ActiveVersions, ModelVersion
 from core.errors import AnswermillError
 from core.messages import AnswerJob
 from core.settings.settings import Settings
-from core.tracing.setup import open_traces
+from core.tracing.setup import open_tracer
 from db import dialect
 from db.clock import DatabaseClock
 from db.engine import open_engine
 from db.queries import model_versions
 from db.session import reading
-from worker.inference.answer_cache import AnswerCache, Remembering
-from worker.inference.memory import give_back, keep_still, left, trim
-from worker.inference.memory_budget import Sparing
-from worker.inference.model_watcher import Following
-from worker.inference.protocol import Model
-from worker.jobs.attempt import Attempts
+from worker.inference.answer_cache import AnswerCache, CachedModel
+from worker.inference.memory import available_bytes, freeze_gc, malloc_trim, release_memory
+from worker.inference.memory_budget import MemoryBudgetedModel
+from worker.inference.model_watcher import ModelWatcher
+from worker.inference.protocol import AnsweringModel
+from worker.jobs.attempt import AttemptRunner
 from worker.jobs.context import JobContext
-from worker.jobs.runner import Line
-from worker.monitoring.heartbeat import Vitals
-from worker.monitoring.metrics import Metered, Meters
+from worker.jobs.runner import JobRunner
+from worker.monitoring.heartbeat import Heartbeat
+from worker.monitoring.metrics import InstrumentedModel, WorkerMetrics
 from worker.process import task
-from worker.process.shutdown import Drain
-from worker.recovery.circuit_breaker import Breaker
-from worker.recovery.leases import LeaseKeeper
+from worker.process.shutdown import GracefulShutdown
+from worker.recovery.circuit_breaker import CircuitBreaker
+from worker.recovery.leases import LeaseRenewer
 from worker.recovery.sweep import Sweep, Sweeper
 
 log = structlog.get_logger()
 
 # How long a message's job takes others along; a tenth of the time limit at most, which is the
 # message's, so that the last one has most of it.
-_ALONG_SECONDS = 5.0
+_CLAIM_SECONDS = 5.0
 
-Load = Callable[[Settings, ModelVersion], Model]
+Load = Callable[[Settings, ModelVersion], AnsweringModel]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,13 @@ class CeleryQueue:
         queues.send(self.app, messages, self.settings)
 
 
-def begin(
-    app: Celery, settings: Settings, load: Load, breaker: Breaker, draining: Callable[[], bool]
-) -> task.Child:
+def start_replica(
+    app: Celery,
+    settings: Settings,
+    load: Load,
+    breaker: CircuitBreaker,
+    draining: Callable[[], bool],
+) -> task.Replica:
     """Load the model in force and start what works beside it; end the process if that fails.
 
     Args:
@@ -85,13 +89,13 @@ def begin(
         draining: tells whether the worker was told to stop.
     """
     slot = current_process().index
-    breaker.take_over(slot)
-    counts = Meters()
-    counts.heed_the_log()
+    breaker.count_predecessor_crash(slot)
+    counts = WorkerMetrics()
+    counts.count_log_events()
     try:
         engine = open_engine(settings, ping=False)
-        following = _following(settings, engine, partial(_measured, load, counts), breaker)
-        model = following.begin()
+        following = _model_watcher(settings, engine, partial(_measured, load, counts), breaker)
+        model = following.load_first()
     except Exception as error:
         if isinstance(error, AnswermillError):
             log.error("the model can't be loaded", error=str(error))  # noqa: TRY400 - no traceback wanted
@@ -100,28 +104,28 @@ def begin(
         os._exit(1)  # Celery would swallow the error and hand this child work
     clock = DatabaseClock(engine)
     lease = timedelta(seconds=settings.lease_seconds)
-    keeper = LeaseKeeper(engine, clock, lease)
+    keeper = LeaseRenewer(engine, clock, lease)
     keeper.start()
     queue = CeleryQueue(app, settings)
     identity = _identity(engine)
-    own = partial(ownership.own, app, settings, identity)
+    own = partial(ownership.claim_broker, app, settings, identity)
     sweep = Sweep(engine, clock, queue, settings.attempts, settings.high_water, own)
     Sweeper(sweep, settings.sweep_seconds).start()
     desk = JobContext(
         engine=engine,
         clock=clock,
-        keeper=keeper,
+        leases=keeper,
         owner=f"{socket.gethostname()}/{os.getpid()}",
         lease=lease,
         attempts=settings.attempts,
         question_chars=settings.question_chars,
-        window=settings.job_size,
-        meters=counts,
-        traces=open_traces(settings, "answermill-worker", identity),
+        claim_limit=settings.job_size,
+        metrics=counts,
+        traces=open_tracer(settings, "answermill-worker", identity),
     )
-    Drain(desk, draining, settings.drain_seconds).start()
+    GracefulShutdown(desk, draining, settings.drain_seconds).start()
     lanes = [Lane(name) for name in app.amqp.queues.consume_from]
-    vitals = Vitals(
+    vitals = Heartbeat(
         engine,
         clock,
         slot=slot,
@@ -129,24 +133,26 @@ def begin(
         model_version=lambda: following.version,
         failures=breaker.state,
     )
-    keep_still()
-    trim()  # what loading took beside the model
+    freeze_gc()
+    malloc_trim()  # what loading took beside the model
     log.info("model loaded", model=model)
     following.start()
     vitals.start()
-    line = Line(
+    line = JobRunner(
         desk,
-        Attempts(desk, following, vitals, breaker, slot).answer,
+        AttemptRunner(desk, following, vitals, breaker, slot).run,
         lanes=lanes,
-        seconds=min(_ALONG_SECONDS, settings.job_time_limit / 10),
+        seconds=min(_CLAIM_SECONDS, settings.job_time_limit / 10),
         enough=lambda: draining() or breaker.state()[1],
     )
-    return task.Child(line, breaker)
+    return task.Replica(line, breaker)
 
 
-def _measured(load: Load, counts: Meters, settings: Settings, version: ModelVersion) -> Model:
-    spare = partial(left, settings.memory_bytes, replicas=settings.replicas)
-    return Metered(Sparing(load(settings, version), spare), counts)
+def _measured(
+    load: Load, counts: WorkerMetrics, settings: Settings, version: ModelVersion
+) -> AnsweringModel:
+    spare = partial(available_bytes, settings.memory_bytes, replicas=settings.replicas)
+    return InstrumentedModel(MemoryBudgetedModel(load(settings, version), spare), counts)
 
 
 def _identity(engine: sa.Engine) -> str:
@@ -154,20 +160,22 @@ def _identity(engine: sa.Engine) -> str:
         return dialect.database_identity(conn)
 
 
-def _following(settings: Settings, engine: sa.Engine, load: Load, breaker: Breaker) -> Following:
+def _model_watcher(
+    settings: Settings, engine: sa.Engine, load: Load, breaker: CircuitBreaker
+) -> ModelWatcher:
     cache = AnswerCache(settings.answer_cache)
 
-    def look() -> InForce:
+    def look() -> ActiveVersions:
         with reading(engine) as conn:
-            return model_versions.in_force(conn, settings.model)
+            return model_versions.active(conn, settings.model)
 
     def let_go() -> None:
-        breaker.forgive()
-        give_back()
+        breaker.reset()
+        release_memory()
 
-    return Following(
+    return ModelWatcher(
         look,
-        lambda version: Remembering(load(settings, version), cache),
+        lambda version: CachedModel(load(settings, version), cache),
         seconds=settings.follow_seconds,
         let_go=let_go,
     )

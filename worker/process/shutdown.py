@@ -22,7 +22,7 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 0.1
 
 
-class Drain:
+class GracefulShutdown:
     """Watches over the end of a process, from a thread of its own."""
 
     def __init__(
@@ -53,8 +53,8 @@ class Drain:
         until = time.monotonic() + self._seconds
         while time.monotonic() < until:
             time.sleep(_LOOK_SECONDS)
-        if held := self._desk.keeper.held:
+        if held := self._desk.leases.jobs:
             log.warning("grace period over", jobs=len(held))
-            self._desk.keeper.let_go(held)
-            store.give_back(self._desk, held)
+            self._desk.leases.remove(held)
+            store.give_back_jobs(self._desk, held)
             self._end(1)

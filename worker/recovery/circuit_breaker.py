@@ -24,7 +24,7 @@ log = structlog.get_logger()
 _LONGEST_PAUSE = 600.0
 
 
-class Breaker:
+class CircuitBreaker:
     """Counts attempts that failed in a row; made in the parent, used in every child."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Breaker:
         """Return how many attempts in a row failed, and whether it is open."""
         return self._count.value, self._count.value >= self._most
 
-    def take_over(self, slot: int) -> None:
+    def count_predecessor_crash(self, slot: int) -> None:
         """Begin in a slot: a job that its last process left behind counts as failed."""
         if self._at_work[slot]:
             self._at_work[slot] = 0
@@ -89,7 +89,7 @@ class Breaker:
         if failures >= self._most:
             log.info("work resumed", failures=failures)
 
-    def forgive(self) -> None:
+    def reset(self) -> None:
         """Be closed: from now on another model answers, which has failed on nothing."""
         self.succeeded()
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import structlog
 
 from core.domain.job import Job
-from core.errors import LeaseLost, ServiceAway
+from core.errors import LeaseLost, ServiceUnavailable
 from db.queries import jobs
 from db.session import transaction
 
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 _RENEWALS_PER_LEASE = 3
 
 
-class LeaseKeeper:
+class LeaseRenewer:
     """Renews the leases of the jobs that are held, until they are let go."""
 
     def __init__(self, engine: sa.Engine, clock: Callable[[], datetime], lease: timedelta) -> None:
@@ -44,16 +44,16 @@ class LeaseKeeper:
         self._thread.join()
 
     @property
-    def held(self) -> frozenset[Job]:
+    def jobs(self) -> frozenset[Job]:
         """The jobs whose leases are renewed."""
         return self._held
 
-    def hold(self, held: Iterable[Job]) -> None:
+    def add(self, held: Iterable[Job]) -> None:
         """Renew these jobs' leases, too."""
         with self._lock:
             self._held |= frozenset(held)
 
-    def let_go(self, held: Iterable[Job]) -> None:
+    def remove(self, held: Iterable[Job]) -> None:
         """Renew these jobs' leases no more."""
         with self._lock:
             self._held -= frozenset(held)
@@ -72,5 +72,5 @@ class LeaseKeeper:
             # It may just have been finished; if not, the fence will refuse the results.
             if job in self._held:
                 log.warning("lease lost", job=job.id, attempt=job.attempt)
-        except ServiceAway as error:
+        except ServiceUnavailable as error:
             log.warning("lease not renewed", job=job.id, error=str(error))

@@ -21,7 +21,7 @@ import structlog
 from core.domain.batch import BatchState, Lane
 from core.domain.job import Job
 from core.domain.result import Status
-from core.errors import BrokerTaken, ServiceAway
+from core.errors import BrokerInUse, ServiceUnavailable
 from core.messages import AnswerJob
 from db.queries import batches, job_failures, jobs
 from db.session import reading, transaction
@@ -35,8 +35,8 @@ _STEP = 50
 _IN_FLIGHT = timedelta(seconds=5)
 
 
-class Queue(Protocol):
-    """What the sweep needs of Redis; both raise `BrokerAway`."""
+class MessageQueue(Protocol):
+    """What the sweep needs of Redis; both raise `BrokerUnavailable`."""
 
     def waiting(self, lane: Lane) -> int:
         """Return how many messages of the lane wait."""
@@ -51,7 +51,7 @@ class Sweep:
 
     engine: sa.Engine
     clock: Callable[[], datetime]
-    queue: Queue
+    queue: MessageQueue
     attempts: int
     high_water: int
     own: Callable[[], None] = lambda: None  # says that Redis belongs to this database's workers
@@ -60,8 +60,8 @@ class Sweep:
         """Sweep once.
 
         Raises:
-            ServiceAway: the database or Redis is away; what was done stays done.
-            BrokerTaken: Redis belongs to another stack; nothing more was sent.
+            ServiceUnavailable: the database or Redis is away; what was done stays done.
+            BrokerInUse: Redis belongs to another stack; nothing more was sent.
         """
         self.take_back()
         self.expire()
@@ -94,7 +94,7 @@ class Sweep:
             overdue = batches.overdue(conn, self.clock())
         for batch in overdue:
             with transaction(self.engine) as conn:
-                batches.stop(conn, batch.id, BatchState.EXPIRED)
+                batches.end_early(conn, batch.id, BatchState.EXPIRED)
             log.info("batch expired", batch=batch.id)
 
     def end_stopped(self) -> None:
@@ -146,7 +146,7 @@ class Sweeper:
         while not self._stop.wait(self._seconds * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
             try:
                 self._sweep.run()
-            except (ServiceAway, BrokerTaken) as error:
+            except (ServiceUnavailable, BrokerInUse) as error:
                 log.warning("sweep put off", error=str(error))
             except Exception:
                 log.exception("sweep failed")

@@ -46,14 +46,14 @@ _folding = _Folding()
 
 
 @lru_cache(_NORMALISED)
-def normalise(text: str) -> str:
+def normalize_for_match(text: str) -> str:
     """Return the text with width, case, punctuation and space folded; "" if nothing is readable."""
     caseless = unicodedata.normalize("NFKC", text).casefold()
     folded = unicodedata.normalize("NFKC", caseless).translate(_folding)
     return _SPACE_BESIDE_CJK.sub("", " ".join(folded.split()))
 
 
-def tidy(text: str) -> str:
+def normalize_whitespace(text: str) -> str:
     """Return the text as the encoder reads it: spacing and Unicode's variants folded.
 
     Texts that differ in nothing else are one question. Line ends stay: they end sentences.
@@ -70,4 +70,4 @@ def script(text: str) -> Script:
 def sentences(text: str) -> list[str]:
     """Return the readable sentences of a text, at most `MOST_SENTENCES`; the last has the rest."""
     parts = _SENTENCE_END.split(text, MOST_SENTENCES - 1)
-    return [part for part in parts if normalise(part)]
+    return [part for part in parts if normalize_for_match(part)]

@@ -18,27 +18,27 @@ from core.domain.batch import Question
 from core.domain.result import Status
 from producer.batches import cancel as cancelling
 from producer.batches import retry as retrying
-from producer.batches.status import Standing, newest, standing
+from producer.batches.status import BatchStatus, batch_status, newest
 from producer.submission import append as appending
 from producer.submission.admission import WhenFull
 from producer.submission.batch_name import checked_name
-from producer.submission.submit import Submitted, submit
+from producer.submission.submit import SubmitResult, submit
 from producer.web import problems
 from producer.web.api import uploads
 from producer.web.api.schemas import (
-    Appending,
-    Batch,
-    Batches,
+    AppendQuery,
+    BatchesResponse,
     BatchPath,
-    Created,
-    Creating,
-    Listing,
-    Retried,
-    Retrying,
+    BatchResponse,
+    CreateBatchQuery,
+    CreatedBatch,
+    ListBatchesQuery,
+    RetryQuery,
+    RetryResponse,
 )
-from producer.web.auth.authorization import SCHEME, caller, needs
+from producer.web.auth.authorization import SCHEME, caller, requires_scope
 from producer.web.auth.idempotency import Idempotency, token_of
-from producer.web.context import here
+from producer.web.context import current_context
 from producer.webhooks.signed_post import target_of
 
 api = APIBlueprint(
@@ -50,7 +50,7 @@ api = APIBlueprint(
 )
 
 _CREATED: ResponseDict = {
-    200: Created,
+    200: CreatedBatch,
     201: {
         "description": "Stored",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Created"}}},
@@ -65,11 +65,11 @@ def _body(content: dict[str, Any], *, required: bool) -> dict[str, Any]:
     return {"requestBody": {"required": required, "content": content}}
 
 
-@api.get("", summary="List batches", responses={200: Batches})
-@needs(Scope.READ)
-def listing(query: Listing) -> Response:
+@api.get("", summary="List batches", responses={200: BatchesResponse})
+@requires_scope(Scope.READ)
+def listing(query: ListBatchesQuery) -> Response:
     """Tell where the newest batches stand."""
-    found = newest(here().engine, query.limit, query.before)
+    found = newest(current_context().engine, query.limit, query.before)
     return jsonify(batches=[one.document() for one in found])
 
 
@@ -79,8 +79,8 @@ def listing(query: Listing) -> Response:
     responses=_CREATED,
     openapi_extensions=_body(uploads.BODY, required=False),
 )
-@needs(Scope.SUBMIT, recorded=True, upload=True)
-def create(header: Idempotency, query: Creating) -> Response:
+@requires_scope(Scope.SUBMIT, recorded=True, upload=True)
+def create(header: Idempotency, query: CreateBatchQuery) -> Response:
     """Store the body's questions as a batch; or open an empty one that takes questions later."""
     _check_webhook(query.webhook)
     token = token_of(header) or uuid.uuid4().hex
@@ -95,30 +95,32 @@ def create(header: Idempotency, query: Creating) -> Response:
 def _check_webhook(url: str | None) -> None:
     if url is None:
         return
-    settings = here().settings
+    settings = current_context().settings
     if not settings.signing_keys:
         problems.refuse(422, "this installation sends no webhooks", field="webhook")
     target_of(url, private=settings.webhook_private)
 
 
-def _opened(query: Creating, name: str) -> Submitted:
+def _opened(query: CreateBatchQuery, name: str) -> SubmitResult:
     if request.content_length:
         problems.refuse(422, "a batch that is opened has no questions yet", field="body")
     source = f"opened, key {caller().name}"
     deadline = query.deadline
     found = appending.open_batch(
-        here().engine,
+        current_context().engine,
         name=name,
         source=source,
         lane=query.lane,
         deadline=deadline,
         webhook=query.webhook,
     )
-    return Submitted(found, found.question_count, resumed=False, already=found.question_count > 0)
+    return SubmitResult(
+        found, found.question_count, resumed=False, already=found.question_count > 0
+    )
 
 
-def _submitted(query: Creating, name: str) -> Submitted:
-    s = here()
+def _submitted(query: CreateBatchQuery, name: str) -> SubmitResult:
+    s = current_context()
     with uploads.received(query.text, query.key) as checked:
         return submit(
             s.engine,
@@ -134,8 +136,8 @@ def _submitted(query: Creating, name: str) -> Submitted:
         )
 
 
-@api.get("/<batch>", summary="Where a batch stands", responses={200: Batch})
-@needs(Scope.READ)
+@api.get("/<batch>", summary="Where a batch stands", responses={200: BatchResponse})
+@requires_scope(Scope.READ)
 def get(path: BatchPath) -> Response:
     """Tell its state, its counts by status, its rate and when it will be done."""
     return _standing(path.batch)
@@ -146,20 +148,20 @@ def get(path: BatchPath) -> Response:
     summary="Follow a batch",
     responses={200: {"description": "Until it is final, or for a while", "content": _EVENTS}},
 )
-@needs(Scope.READ)
+@requires_scope(Scope.READ)
 def events(path: BatchPath) -> Response:
     """Send server-sent events: `progress` with each change, `end` when the batch is final.
 
     Their data is what `GET /v1/batches/{batch}` tells. A stream that ends without `end` is to
     be asked for again, after as long as its `retry` says: event sources do so by themselves.
     """
-    s = here()
-    return streamed(standing(s.engine, path.batch, s.clock))
+    s = current_context()
+    return streamed(batch_status(s.engine, path.batch, s.clock))
 
 
-def streamed(*first: Standing) -> Response:
+def streamed(*first: BatchStatus) -> Response:
     """Return the response that follows these batches."""
-    told = Response(here().followers.stream(first), content_type="text/event-stream")
+    told = Response(current_context().streams.stream(first), content_type="text/event-stream")
     told.headers["X-Accel-Buffering"] = "no"  # a proxy must pass events on as they come
     return told
 
@@ -167,13 +169,13 @@ def streamed(*first: Standing) -> Response:
 @api.post(
     "/<batch>/questions",
     summary="Append questions",
-    responses={200: Batch},
+    responses={200: BatchResponse},
     openapi_extensions=_body(uploads.JSON_BODY, required=True),
 )
-@needs(Scope.SUBMIT, recorded=True)
-def append(path: BatchPath, query: Appending) -> Response:
+@requires_scope(Scope.SUBMIT, recorded=True)
+def append(path: BatchPath, query: AppendQuery) -> Response:
     """Add all of the questions to an open batch, or none."""
-    s = here()
+    s = current_context()
     asked = [
         Question(n, one.key or "", one.question, one.language, one.metadata)
         for n, one in enumerate(uploads.asked().questions, 1)
@@ -182,29 +184,29 @@ def append(path: BatchPath, query: Appending) -> Response:
     return _standing(path.batch)
 
 
-@api.post("/<batch>/seal", summary="Seal a batch", responses={200: Batch})
-@needs(Scope.SUBMIT, recorded=True)
+@api.post("/<batch>/seal", summary="Seal a batch", responses={200: BatchResponse})
+@requires_scope(Scope.SUBMIT, recorded=True)
 def seal(path: BatchPath) -> Response:
     """Say that all questions of an open batch are in."""
-    appending.seal(here().engine, path.batch)
+    appending.seal(current_context().engine, path.batch)
     return _standing(path.batch)
 
 
-@api.post("/<batch>/cancel", summary="Cancel a batch", responses={200: Batch})
-@needs(Scope.SUBMIT, recorded=True)
+@api.post("/<batch>/cancel", summary="Cancel a batch", responses={200: BatchResponse})
+@requires_scope(Scope.SUBMIT, recorded=True)
 def cancel(path: BatchPath) -> Response:
     """Cancel what has not started; finished results stay."""
-    cancelling.cancel(here().engine, path.batch)
+    cancelling.cancel(current_context().engine, path.batch)
     return _standing(path.batch)
 
 
-@api.post("/<batch>/retry", summary="Retry a batch's questions", responses={200: Retried})
-@needs(Scope.SUBMIT, recorded=True)
-def retry(path: BatchPath, query: Retrying) -> Response:
+@api.post("/<batch>/retry", summary="Retry a batch's questions", responses={200: RetryResponse})
+@requires_scope(Scope.SUBMIT, recorded=True)
+def retry(path: BatchPath, query: RetryQuery) -> Response:
     """Let questions that failed, or were handed off, run again."""
-    s, statuses = here(), [Status(query.status)]
+    s, statuses = current_context(), [Status(query.status)]
     if query.dry_run:
-        done = retrying.would_retry(s.engine, path.batch, statuses, only=query.error)
+        done = retrying.count_retry(s.engine, path.batch, statuses, only=query.error)
     else:
         done = retrying.retry(
             s.engine, s.client, s.settings, path.batch, statuses, only=query.error
@@ -213,4 +215,4 @@ def retry(path: BatchPath, query: Retrying) -> Response:
 
 
 def _standing(ref: str) -> Response:
-    return jsonify(standing(here().engine, ref, here().clock).document())
+    return jsonify(batch_status(current_context().engine, ref, current_context().clock).document())

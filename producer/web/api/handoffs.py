@@ -16,11 +16,11 @@ from db.queries import handoffs as rows
 from db.queries import knowledge_entries
 from db.session import reading, transaction
 from producer import handoffs
-from producer.question_files.validation import unstorable
+from producer.question_files.validation import storage_fault
 from producer.web import problems
 from producer.web.api.schemas import Position, Strict
-from producer.web.auth.authorization import SCHEME, caller, needs
-from producer.web.context import here
+from producer.web.auth.authorization import SCHEME, caller, requires_scope
+from producer.web.context import current_context
 
 api = APIBlueprint(
     "desk",
@@ -33,14 +33,14 @@ api = APIBlueprint(
 State = Literal["proposed", "accepted", "rejected"]
 
 
-class Place(BaseModel):
+class HandOffPath(BaseModel):
     """A question's batch, by its id, and its position."""
 
     batch: Position
     position: Position
 
 
-class Waiting(Strict):
+class ListHandOffsQuery(Strict):
     """Which hand-offs."""
 
     batch: Annotated[Position, Field(description="A batch's id.")] | None = None
@@ -52,7 +52,7 @@ class Waiting(Strict):
 
 
 def _storable(value: str) -> str:
-    if fault := unstorable(value):
+    if fault := storage_fault(value):
         raise ValueError(fault)
     return value
 
@@ -60,21 +60,21 @@ def _storable(value: str) -> str:
 Text = Annotated[str, AfterValidator(_storable)]
 
 
-class Searching(Strict):
+class SearchEntriesQuery(Strict):
     """Which entries."""
 
     q: Annotated[Text, Field(max_length=200, description="Words that each must be there.")] = ""
     model: Annotated[Text, Field(max_length=63)] | None = None
 
 
-class Proposing(Strict):
+class ListProposalsQuery(Strict):
     """Which proposals."""
 
     state: State = "proposed"
     limit: Annotated[int, Field(ge=1, le=1_000)] = 100
 
 
-class HumanAnswer(Strict):
+class HumanAnswerBody(Strict):
     """What a person answers: an entry's answer, or a text, or both."""
 
     answer: Annotated[str, Field(max_length=handoffs.LONGEST_ANSWER)] = ""
@@ -82,13 +82,13 @@ class HumanAnswer(Strict):
     learn: Annotated[bool, Field(description="Propose the pair to the next model build.")] = True
 
 
-class Decision(Strict):
+class DecisionBody(Strict):
     """What becomes of a proposal."""
 
     state: State
 
 
-class HandOff(BaseModel):
+class HandOffResponse(BaseModel):
     """A question that a person must answer."""
 
     batch: int
@@ -105,14 +105,14 @@ class HandOff(BaseModel):
     handed_off_at: str
 
 
-class HandOffs(BaseModel):
+class HandOffsResponse(BaseModel):
     """Hand-offs that nobody has answered, the oldest batch first."""
 
-    questions: list[HandOff]
+    questions: list[HandOffResponse]
     next: Annotated[str, Field(description="Where to go on.")]
 
 
-class DeskAnswer(BaseModel):
+class HumanAnswerResponse(BaseModel):
     """What a person answered."""
 
     batch: int
@@ -124,7 +124,7 @@ class DeskAnswer(BaseModel):
     proposal: str | None
 
 
-class Entry(BaseModel):
+class EntryResponse(BaseModel):
     """One thing the shop can say."""
 
     entry_id: str
@@ -133,33 +133,33 @@ class Entry(BaseModel):
     url: str | None
 
 
-class Entries(BaseModel):
+class EntriesResponse(BaseModel):
     """Entries of the knowledge base in production."""
 
-    entries: list[Entry]
+    entries: list[EntryResponse]
 
 
-class ProposalShape(DeskAnswer):
+class ProposalResponse(HumanAnswerResponse):
     """A pair that an answer proposes to learn."""
 
     question: str
     model: str | None
 
 
-class Proposals(BaseModel):
+class ProposalsResponse(BaseModel):
     """Proposals in one state, the oldest first."""
 
-    proposals: list[ProposalShape]
+    proposals: list[ProposalResponse]
 
 
 _NOTHING: ResponseDict = {204: {"description": "Let go, or it was nobody's"}}
 
 
-@api.get("/questions", summary="List hand-offs", responses={200: HandOffs})
-@needs(Scope.DESK)
-def questions(query: Waiting) -> Response:
+@api.get("/questions", summary="List hand-offs", responses={200: HandOffsResponse})
+@requires_scope(Scope.DESK)
+def questions(query: ListHandOffsQuery) -> Response:
     """Tell what waits for a person; go on from `next`."""
-    s = here()
+    s = current_context()
     batch, position = map(int, query.after.split("."))
     found = handoffs.waiting(
         s.engine, s.clock, after=(batch, position), limit=query.limit, batch_id=query.batch
@@ -168,31 +168,37 @@ def questions(query: Waiting) -> Response:
     return jsonify(questions=[handoffs.document(row) for row in found], next=last)
 
 
-@api.post("/questions/<batch>/<position>/claim", summary="Take one", responses={200: HandOff})
-@needs(Scope.DESK, recorded=True)
-def claim(path: Place) -> Response:
+@api.post(
+    "/questions/<batch>/<position>/claim", summary="Take one", responses={200: HandOffResponse}
+)
+@requires_scope(Scope.DESK, recorded=True)
+def claim(path: HandOffPath) -> Response:
     """Hold it for a while (`ANSWERMILL_DESK_SECONDS`), so that no colleague takes it, too."""
-    s = here()
+    s = current_context()
     place = (path.batch, path.position)
     return jsonify(
-        handoffs.document(handoffs.take(s.engine, s.clock, s.settings, place, caller().name))
+        handoffs.document(handoffs.claim(s.engine, s.clock, s.settings, place, caller().name))
     )
 
 
 @api.delete("/questions/<batch>/<position>/claim", summary="Let go", responses=_NOTHING)
-@needs(Scope.DESK, recorded=True)
-def release(path: Place) -> Response:
+@requires_scope(Scope.DESK, recorded=True)
+def release(path: HandOffPath) -> Response:
     """Let colleagues take it."""
-    with transaction(here().engine) as conn:
+    with transaction(current_context().engine) as conn:
         rows.release(conn, (path.batch, path.position), caller().name)
     return Response(status=204)
 
 
-@api.post("/questions/<batch>/<position>/answer", summary="Answer one", responses={201: DeskAnswer})
-@needs(Scope.DESK, recorded=True)
-def answer(path: Place, body: HumanAnswer) -> Response:
+@api.post(
+    "/questions/<batch>/<position>/answer",
+    summary="Answer one",
+    responses={201: HumanAnswerResponse},
+)
+@requires_scope(Scope.DESK, recorded=True)
+def answer(path: HandOffPath, body: HumanAnswerBody) -> Response:
     """Store the answer beside the result; once. `learn` proposes the pair to the next build."""
-    s = here()
+    s = current_context()
     stored = handoffs.answer(
         s.engine,
         s.clock,
@@ -207,32 +213,34 @@ def answer(path: Place, body: HumanAnswer) -> Response:
     return told
 
 
-@api.get("/entries", summary="Find entries", responses={200: Entries})
-@needs(Scope.DESK)
-def entries(query: Searching) -> Response:
+@api.get("/entries", summary="Find entries", responses={200: EntriesResponse})
+@requires_scope(Scope.DESK)
+def entries(query: SearchEntriesQuery) -> Response:
     """Tell entries of the models in production whose id, answer or phrasing has the words."""
-    with reading(here().engine) as conn:
+    with reading(current_context().engine) as conn:
         found = knowledge_entries.search(conn, query.q, model=query.model, limit=handoffs.FOUND)
     return jsonify(entries=[asdict(one) for one in found])
 
 
-@api.get("/proposals", summary="List proposals", responses={200: Proposals})
-@needs(Scope.DESK)
-def proposals(query: Proposing) -> Response:
+@api.get("/proposals", summary="List proposals", responses={200: ProposalsResponse})
+@requires_scope(Scope.DESK)
+def proposals(query: ListProposalsQuery) -> Response:
     """Tell what `answermill model build --learned` takes in, or may."""
-    with reading(here().engine) as conn:
+    with reading(current_context().engine) as conn:
         found = rows.proposals(conn, Proposal(query.state), limit=query.limit)
     told = [{**_answer(row), "question": row.question, "model": row.model} for row in found]
     return jsonify(proposals=told)
 
 
 @api.post(
-    "/proposals/<batch>/<position>", summary="Accept or reject one", responses={200: DeskAnswer}
+    "/proposals/<batch>/<position>",
+    summary="Accept or reject one",
+    responses={200: HumanAnswerResponse},
 )
-@needs(Scope.DESK, recorded=True)
-def decide(path: Place, body: Decision) -> Response:
+@requires_scope(Scope.DESK, recorded=True)
+def decide(path: HandOffPath, body: DecisionBody) -> Response:
     """Say whether the next build with `--learned` takes the pair in."""
-    s, place, now = here(), (path.batch, path.position), here().clock()
+    s, place, now = current_context(), (path.batch, path.position), current_context().clock()
     with transaction(s.engine) as conn:
         rows.decide(conn, place, Proposal(body.state), by=caller().name, now=now)
         stored = rows.answered(conn, place)

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.domain.api_key import Scope
 from core.errors import SourceInvalid
 from producer.submission import ask
-from producer.submission.ask import Asked
+from producer.submission.ask import SingleQuestion
 from producer.web import problems
-from producer.web.auth.authorization import SCHEME, caller, needs
+from producer.web.auth.authorization import SCHEME, caller, requires_scope
 from producer.web.auth.idempotency import Idempotency, token_of
-from producer.web.context import here
+from producer.web.context import current_context
 
 LONGEST_WAIT = 30  # seconds; a waiting caller holds a thread
 
@@ -29,7 +29,7 @@ api = APIBlueprint(
 )
 
 
-class Ask(BaseModel):
+class AskBody(BaseModel):
     """One question."""
 
     model_config = ConfigDict(extra="forbid")
@@ -37,7 +37,7 @@ class Ask(BaseModel):
     question: Annotated[str, Field(min_length=1)]
 
 
-class Patience(BaseModel):
+class WaitQuery(BaseModel):
     """How long to wait."""
 
     model_config = ConfigDict(extra="forbid")
@@ -45,13 +45,13 @@ class Patience(BaseModel):
     wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="Seconds.")] = 5.0
 
 
-class AskedPath(BaseModel):
+class QuestionPath(BaseModel):
     """The name of a question's batch."""
 
     name: str
 
 
-class Answer(BaseModel):
+class AnswerResponse(BaseModel):
     """A question and its result; `status` is null until there is one."""
 
     batch: int
@@ -73,20 +73,20 @@ class Answer(BaseModel):
 _SCHEMA = {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}}
 _HEADERS = {name: {"schema": {"type": "string"}} for name in ("Location", "Retry-After")}
 _TOLD: ResponseDict = {
-    "200": Answer,
+    "200": AnswerResponse,
     "202": {"description": "Not final yet", "content": _SCHEMA, "headers": _HEADERS},
 }
 
 
 @api.post("", summary="Ask one question", responses=_TOLD)
-@needs(Scope.SUBMIT)
-def post(header: Idempotency, body: Ask, query: Patience) -> Response:
+@requires_scope(Scope.SUBMIT)
+def post(header: Idempotency, body: AskBody, query: WaitQuery) -> Response:
     """Accept the question; tell its result, or with 202 where that will be found."""
-    s = here()
+    s = current_context()
     source = f"ask, key {caller().name}"
     token = token_of(header)
     try:
-        batch = ask.put(
+        batch = ask.submit_question(
             s.engine,
             s.client,
             s.settings,
@@ -97,18 +97,18 @@ def post(header: Idempotency, body: Ask, query: Patience) -> Response:
         )
     except SourceInvalid as error:
         problems.refuse(422, error.problem, field="question")
-    s.waiting.wait(batch.id, query.wait)
+    s.waiter.wait(batch.id, query.wait)
     return _told(ask.answered(s.engine, batch.name))
 
 
 @api.get("/<name>", summary="Look one question up", responses=_TOLD)
-@needs(Scope.SUBMIT)
-def get(path: AskedPath) -> Response:
+@requires_scope(Scope.SUBMIT)
+def get(path: QuestionPath) -> Response:
     """Tell a question's result, or with 202 that there is none yet."""
-    return _told(ask.answered(here().engine, path.name))
+    return _told(ask.answered(current_context().engine, path.name))
 
 
-def _told(asked: Asked) -> Response:
+def _told(asked: SingleQuestion) -> Response:
     document = asked.document()
     moment = document["answered_at"]
     link = url_for("questions.get", name=asked.batch.name)

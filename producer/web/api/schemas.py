@@ -76,14 +76,14 @@ class BatchPath(BaseModel):
     batch: str
 
 
-class Listing(Strict):
+class ListBatchesQuery(Strict):
     """Which batches."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     before: Annotated[Position, Field(description="A batch's id.")] | None = None
 
 
-class Creating(Strict):
+class CreateBatchQuery(Strict):
     """How a batch is to be read and run."""
 
     name: str | None = None
@@ -107,7 +107,7 @@ class Creating(Strict):
         return None if seconds is None else timedelta(seconds=seconds)
 
 
-class Appending(Strict):
+class AppendQuery(Strict):
     """Where questions are thought to go."""
 
     after: (
@@ -116,7 +116,7 @@ class Appending(Strict):
     ) = None
 
 
-class Following(Strict):
+class ResultsQuery(Strict):
     """Which results."""
 
     since: Annotated[Annotated[int, Field(ge=0, lt=1 << 62)], Field(description="A cursor.")] = 0
@@ -124,14 +124,14 @@ class Following(Strict):
     limit: Annotated[int, Field(ge=1, le=1_000)] = 100
 
 
-class Downloading(Strict):
+class DownloadQuery(Strict):
     """Which results, and how they are written."""
 
     format: Format = "csv"
     status: Status | None = None
 
 
-class Retrying(Strict):
+class RetryQuery(Strict):
     """Which questions run again."""
 
     status: Literal["failed", "handed_off"] = "failed"
@@ -156,7 +156,7 @@ class Retrying(Strict):
         return value
 
 
-class Created(BaseModel):
+class CreatedBatch(BaseModel):
     """A batch, as it was made or found."""
 
     batch: int
@@ -166,7 +166,7 @@ class Created(BaseModel):
     already: bool
 
 
-class Batch(BaseModel):
+class BatchResponse(BaseModel):
     """Where a batch stands."""
 
     batch: int
@@ -186,13 +186,13 @@ class Batch(BaseModel):
     oldest_waiting_seconds: float | None
 
 
-class Batches(BaseModel):
+class BatchesResponse(BaseModel):
     """Where batches stand, the newest first."""
 
-    batches: list[Batch]
+    batches: list[BatchResponse]
 
 
-class Delivery(BaseModel):
+class DeliveryResponse(BaseModel):
     """A message about a batch's end."""
 
     delivery: int
@@ -208,10 +208,10 @@ class Delivery(BaseModel):
     delivered_at: str | None
 
 
-class Deliveries(BaseModel):
+class DeliveriesResponse(BaseModel):
     """Messages about a batch's end, the oldest first."""
 
-    deliveries: list[Delivery]
+    deliveries: list[DeliveryResponse]
 
 
 class DeliveryPath(BatchPath):
@@ -220,7 +220,7 @@ class DeliveryPath(BatchPath):
     delivery: Annotated[int, Field(ge=0, lt=_MOST)]
 
 
-class Retried(BaseModel):
+class RetryResponse(BaseModel):
     """How many questions run again, or would."""
 
     batch: int
@@ -228,7 +228,7 @@ class Retried(BaseModel):
     dry_run: bool
 
 
-class Result(BaseModel):
+class ResultResponse(BaseModel):
     """A question and its one final result."""
 
     key: str
@@ -252,9 +252,9 @@ class Result(BaseModel):
     desk_at: str | None
 
 
-class Results(BaseModel):
+class ResultsResponse(BaseModel):
     """Results in the order of their cursors."""
 
-    results: list[Result]
+    results: list[ResultResponse]
     next: Annotated[int, Field(description="The cursor to go on from.")]
     finished: Annotated[bool, Field(description="No more will come.")]

@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 
 from core.errors import SourceInvalid
 from producer.question_files.formats import FileFormat
-from producer.question_files.question_file import Checked, check, opened
+from producer.question_files.question_file import CheckedFile, check, opened
 from producer.web import problems
 from producer.web.api.schemas import NewQuestions
 
@@ -42,7 +42,7 @@ BODY: dict[str, Any] = {
 
 
 @contextmanager
-def received(text: str | None, key: str | None) -> Iterator[Checked]:
+def received(text: str | None, key: str | None) -> Iterator[CheckedFile]:
     """Receive the request's questions and check every one of them.
 
     Ends the request with a problem when they are not as they should be.

@@ -10,11 +10,11 @@ from typing import ParamSpec, TypeVar
 
 from flask import Flask, Response, abort, current_app, g, redirect, request, url_for
 
-from core.domain.api_key import Key, Scope
+from core.domain.api_key import ApiKey, Scope
 from db.queries import api_keys, audit_log
 from db.session import reading, transaction
 from producer.web.auth import sessions
-from producer.web.context import here
+from producer.web.context import current_context
 from producer.web.problems import refuse
 
 _P = ParamSpec("_P")
@@ -25,7 +25,7 @@ PUBLIC = {"openapi", "swagger"}  # blueprints: the document and its pages
 PAGE = "page"  # the blueprint that takes sessions, where all others take keys
 
 
-def needs(
+def requires_scope(
     scope: Scope | None, *, recorded: bool = False, upload: bool = False
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Say what a view needs.
@@ -45,17 +45,17 @@ def needs(
 
 def install(app: Flask) -> None:
     """Let the app ask for keys and record changes."""
-    app.before_request(_admit)
-    app.after_request(_note_end)
+    app.before_request(_authorize)
+    app.after_request(_audit_outcome)
 
 
-def caller() -> Key:
+def caller() -> ApiKey:
     """Return the key of the request."""
-    found: Key = g.key
+    found: ApiKey = g.key
     return found
 
 
-def _admit() -> None:
+def _authorize() -> None:
     if request.endpoint is None or request.blueprint in PUBLIC:
         return  # nobody is there, or everybody may look
     view = current_app.view_functions[request.endpoint]
@@ -65,21 +65,21 @@ def _admit() -> None:
     g.key = key = _signed_in() if request.blueprint == PAGE else _key()
     if not key.opens(scope):
         refuse(403, f"this needs a key with the scope {scope}", field="Authorization")
-    if wait := here().rates.wait_seconds(key):
+    if wait := current_context().rates.wait_seconds(key):
         hint = f"try again in {wait} s"
         refuse(429, "too many requests with this key", hint=hint, Retry_After=str(wait))
     if getattr(view, "upload", False):
-        request.max_content_length = here().settings.web_upload_bytes
+        request.max_content_length = current_context().settings.web_upload_bytes
     if getattr(view, "recorded", False):
-        _note(key)
+        _audit(key)
 
 
-def _key() -> Key:
+def _key() -> ApiKey:
     given = request.authorization
     secret = given.token if given is not None and given.type == "bearer" else None
     key = None
     if secret and secret.startswith(api_keys.PREFIX):
-        s = here()
+        s = current_context()
         now = s.clock()
         with reading(s.engine) as conn:
             key = api_keys.find(conn, secret, now)
@@ -90,7 +90,7 @@ def _key() -> Key:
     return key
 
 
-def _signed_in() -> Key:
+def _signed_in() -> ApiKey:
     key = sessions.key()
     if key is None:
         goal = request.full_path.rstrip("?") if request.method == "GET" else None
@@ -98,8 +98,8 @@ def _signed_in() -> Key:
     return key
 
 
-def _note(key: Key) -> None:
-    s = here()
+def _audit(key: ApiKey) -> None:
+    s = current_context()
     target = "/".join(str(value) for value in (request.view_args or {}).values())
     now = s.clock()
     with transaction(s.engine) as conn:
@@ -112,9 +112,9 @@ def _note(key: Key) -> None:
         )
 
 
-def _note_end(response: Response) -> Response:
+def _audit_outcome(response: Response) -> Response:
     note: int | None = g.get("note")
     if note is not None:
-        with transaction(here().engine) as conn:
-            audit_log.note_end(conn, note, response.status_code)
+        with transaction(current_context().engine) as conn:
+            audit_log.record_outcome(conn, note, response.status_code)
     return response

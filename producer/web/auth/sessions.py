@@ -17,11 +17,11 @@ from flask import Flask, request, session
 from flask.sessions import SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFProtect
 
-from core.domain.api_key import Key
+from core.domain.api_key import ApiKey
 from core.settings.settings import Settings
 from db.queries import api_keys
 from db.session import reading
-from producer.web.context import here
+from producer.web.context import current_context
 
 LIFE = timedelta(hours=12)  # since the last request
 _BYTES = 32
@@ -74,7 +74,7 @@ def _write_once(file: Path, content: str) -> None:
             os.link(part.name, file)
 
 
-def begin(key: Key) -> None:
+def begin(key: ApiKey) -> None:
     """Begin a session of this key; nothing of an earlier one stays but the language."""
     end()
     session.permanent = True
@@ -89,12 +89,12 @@ def end() -> None:
         session["language"] = language
 
 
-def key() -> Key | None:
+def key() -> ApiKey | None:
     """Return the live key of the session."""
     key_id = session.get(_KEY)
     if key_id is None:
         return None
-    s = here()
+    s = current_context()
     now = s.clock()
     with reading(s.engine) as conn:
         return api_keys.live(conn, key_id, now)

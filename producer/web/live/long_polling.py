@@ -21,7 +21,7 @@ _LONGEST_PAUSE_SECONDS = 0.25
 _IDLE_SHARE = 4  # pauses are so many times as long as a look takes
 
 
-class Waiting:
+class ResultWaiter:
     """Looks for results while anybody waits; its thread ends when nobody does."""
 
     def __init__(self, engine: sa.Engine, places: threading.Semaphore) -> None:

@@ -17,10 +17,10 @@ from contextlib import suppress
 
 import sqlalchemy as sa
 
-from core.errors import BatchUnknown, ServiceAway
+from core.errors import BatchUnknown, ServiceUnavailable
 from db.clock import DatabaseClock
 from db.session import reading
-from producer.batches.status import Standing, standing_in
+from producer.batches.status import BatchStatus, batch_status_in
 
 LIFE_SECONDS = 25.0  # of a stream: shorter than what stops the server has patience for
 MOST = 20  # batches that one stream tells about
@@ -28,10 +28,10 @@ _PAUSE_SECONDS = 1.0
 _IDLE_SHARE = 4  # pauses are so many times as long as a look takes
 _AGAIN_SECONDS, _LATER_SECONDS = 1, 3  # until a client comes again: with a place, without
 
-Seen = dict[int, Standing]
+Seen = dict[int, BatchStatus]
 
 
-class Followers:
+class EventStreams:
     """Looks where batches stand while anybody follows; its thread ends when nobody does."""
 
     def __init__(self, engine: sa.Engine, places: threading.Semaphore) -> None:
@@ -42,7 +42,7 @@ class Followers:
         self._round = 0
         self._looking = False
 
-    def stream(self, first: Sequence[Standing]) -> Iterator[bytes]:
+    def stream(self, first: Sequence[BatchStatus]) -> Iterator[bytes]:
         """Tell where these batches stand, then each change, until all are final or time is up."""
         place = self._places.acquire(blocking=False)
         try:
@@ -111,8 +111,8 @@ class Followers:
             with reading(self._engine) as conn:
                 for one in followed:
                     with suppress(BatchUnknown):  # it was deleted meanwhile
-                        seen[one] = standing_in(conn, str(one), now)
-        except ServiceAway:
+                        seen[one] = batch_status_in(conn, str(one), now)
+        except ServiceUnavailable:
             pass  # the next look may find it
         with self._news:
             self._seen, self._round = seen, self._round + 1
@@ -123,6 +123,6 @@ def _again(seconds: int) -> bytes:
     return f"retry: {seconds * 1000}\n\n".encode()
 
 
-def _event(one: Standing) -> bytes:
+def _event(one: BatchStatus) -> bytes:
     name = "end" if one.finished else "progress"
     return f"event: {name}\ndata: {json.dumps(one.document())}\n\n".encode()

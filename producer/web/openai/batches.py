@@ -11,18 +11,24 @@ from flask import Response, jsonify
 from flask_openapi3.blueprint import APIBlueprint
 
 from core.domain.api_key import Scope
-from core.domain.batch import Batch, BatchState, Progress
+from core.domain.batch import Batch, BatchProgress, BatchState
 from core.domain.result import Status
 from db.queries import batches, uploaded_files
-from db.queries.uploaded_files import Order
+from db.queries.uploaded_files import OpenAIBatch
 from db.session import reading
 from producer.batches import cancel as cancelling
 from producer.openai import files
 from producer.web import problems
-from producer.web.auth.authorization import SCHEME, caller, needs
-from producer.web.context import here
-from producer.web.openai.schemas import PREFIX, After, NewOrder, OrderPath, Orders
-from producer.web.openai.schemas import Order as OrderShape
+from producer.web.auth.authorization import SCHEME, caller, requires_scope
+from producer.web.context import current_context
+from producer.web.openai.schemas import (
+    PREFIX,
+    BatchList,
+    BatchObjectPath,
+    CreateBatchBody,
+    ListQuery,
+)
+from producer.web.openai.schemas import BatchObject as OrderShape
 
 api = APIBlueprint(
     "openai_batches",
@@ -41,55 +47,55 @@ _ENDS = {
 
 
 @api.post("", summary="Create a batch of a file", responses={200: OrderShape})
-@needs(Scope.SUBMIT, recorded=True)
-def create(body: NewOrder) -> Response:
+@requires_scope(Scope.SUBMIT, recorded=True)
+def create(body: CreateBatchBody) -> Response:
     """Submit a file's requests: what has no answer within 24 hours expires."""
-    s = here()
+    s = current_context()
     name = f"batch_{uuid.uuid4().hex}"
-    order = Order(name, body.input_file_id, body.endpoint, body.metadata, s.clock())
+    order = OpenAIBatch(name, body.input_file_id, body.endpoint, body.metadata, s.clock())
     by = f"openai, key {caller().name}"
     files.make_batch(s.engine, s.client, s.settings, order, by)
     return _told(name)
 
 
-@api.get("", summary="List batches", responses={200: Orders})
-@needs(Scope.READ)
-def listing(query: After) -> Response:
+@api.get("", summary="List batches", responses={200: BatchList})
+@requires_scope(Scope.READ)
+def listing(query: ListQuery) -> Response:
     """Tell which batches were made of files, the newest first."""
-    s = here()
+    s = current_context()
     now = s.clock()
     with reading(s.engine) as conn:
-        found = uploaded_files.newest_orders(conn, query.limit + 1, query.after)
+        found = uploaded_files.newest_openai_batches(conn, query.limit + 1, query.after)
         data = [_document(conn, order, now) for order in found[: query.limit]]
     return jsonify(object="list", data=data, has_more=len(found) > query.limit)
 
 
 @api.get("/<batch>", summary="Look a batch up", responses={200: OrderShape})
-@needs(Scope.READ)
-def get(path: OrderPath) -> Response:
+@requires_scope(Scope.READ)
+def get(path: BatchObjectPath) -> Response:
     """Tell where a batch stands, and its files when it has ended."""
     return _told(path.batch)
 
 
 @api.post("/<batch>/cancel", summary="Cancel a batch", responses={200: OrderShape})
-@needs(Scope.SUBMIT, recorded=True)
-def cancel(path: OrderPath) -> Response:
+@requires_scope(Scope.SUBMIT, recorded=True)
+def cancel(path: BatchObjectPath) -> Response:
     """Cancel what has not started; what has ended stays as it is."""
-    engine = here().engine
+    engine = current_context().engine
     with reading(engine) as conn:
-        uploaded_files.ordered(conn, path.batch)
+        uploaded_files.find_openai_batch(conn, path.batch)
     cancelling.cancel(engine, path.batch)
     return _told(path.batch)
 
 
 def _told(name: str) -> Response:
-    s = here()
+    s = current_context()
     now = s.clock()
     with reading(s.engine) as conn:
-        return jsonify(_document(conn, uploaded_files.ordered(conn, name), now))
+        return jsonify(_document(conn, uploaded_files.find_openai_batch(conn, name), now))
 
 
-def _document(conn: sa.Connection, order: Order, now: datetime) -> dict[str, Any]:
+def _document(conn: sa.Connection, order: OpenAIBatch, now: datetime) -> dict[str, Any]:
     batch = batches.named(conn, order.name)
     told = {
         "id": order.name,
@@ -108,7 +114,7 @@ def _document(conn: sa.Connection, order: Order, now: datetime) -> dict[str, Any
     return {**told, **_progress(batch, batches.progress(conn, batch.id, now))}
 
 
-def _progress(batch: Batch, progress: Progress) -> dict[str, Any]:
+def _progress(batch: Batch, progress: BatchProgress) -> dict[str, Any]:
     counts = progress.by_status
     completed = counts[Status.ANSWERED] + counts[Status.HANDED_OFF]
     failed = sum(counts.values()) - completed

@@ -13,9 +13,16 @@ from db.queries import uploaded_files
 from db.session import reading, transaction
 from producer.openai import files
 from producer.web import problems
-from producer.web.auth.authorization import SCHEME, needs
-from producer.web.context import here
-from producer.web.openai.schemas import PREFIX, After, Deleted, File, FilePath, Files
+from producer.web.auth.authorization import SCHEME, requires_scope
+from producer.web.context import current_context
+from producer.web.openai.schemas import (
+    PREFIX,
+    DeletedFile,
+    FileList,
+    FileObject,
+    FilePath,
+    ListQuery,
+)
 
 api = APIBlueprint(
     "openai_files",
@@ -38,8 +45,8 @@ _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 _LINES = {"application/jsonl": {"schema": {"type": "string"}}}
 
 
-@api.post("", summary="Upload a file", responses={200: File}, openapi_extensions=_BODY)
-@needs(Scope.SUBMIT, recorded=True, upload=True)
+@api.post("", summary="Upload a file", responses={200: FileObject}, openapi_extensions=_BODY)
+@requires_scope(Scope.SUBMIT, recorded=True, upload=True)
 def create() -> Response:
     """Keep a file of requests; every line is checked before it is."""
     if request.form.get("purpose") != "batch":
@@ -48,24 +55,28 @@ def create() -> Response:
     if file is None:
         problems.refuse(422, "there is no file", field="file", hint="send multipart/form-data")
     name = "".join(c for c in file.filename or "" if c.isprintable())[:_LONGEST_NAME]
-    return jsonify(_document(files.keep(here().engine, here().settings, name, file.stream)))
+    return jsonify(
+        _document(
+            files.keep(current_context().engine, current_context().settings, name, file.stream)
+        )
+    )
 
 
-@api.get("", summary="List files", responses={200: Files})
-@needs(Scope.READ)
-def listing(query: After) -> Response:
+@api.get("", summary="List files", responses={200: FileList})
+@requires_scope(Scope.READ)
+def listing(query: ListQuery) -> Response:
     """Tell which files there are, the newest first."""
-    with reading(here().engine) as conn:
+    with reading(current_context().engine) as conn:
         found = uploaded_files.newest(conn, query.limit + 1, query.after)
     data = [_document(one) for one in found[: query.limit]]
     return jsonify(object="list", data=data, has_more=len(found) > query.limit)
 
 
-@api.get("/<file>", summary="Look a file up", responses={200: File})
-@needs(Scope.READ)
+@api.get("/<file>", summary="Look a file up", responses={200: FileObject})
+@requires_scope(Scope.READ)
 def get(path: FilePath) -> Response:
     """Tell of one file; of one that a batch ended in, too."""
-    return jsonify(_document(files.find(here().engine, path.file)))
+    return jsonify(_document(files.find(current_context().engine, path.file)))
 
 
 @api.get(
@@ -73,25 +84,25 @@ def get(path: FilePath) -> Response:
     summary="Download a file",
     responses={200: {"description": "Its lines", "content": _LINES}},
 )
-@needs(Scope.READ)
+@requires_scope(Scope.READ)
 def content(path: FilePath) -> Response:
     """Send a file's lines."""
-    body = files.content(here().engine, path.file)
+    body = files.content(current_context().engine, path.file)
     first = next(body, b"")  # what goes wrong at once is told with a status
     return Response(stream_with_context(chain([first], body)), content_type="application/jsonl")
 
 
-@api.delete("/<file>", summary="Delete a file", responses={200: Deleted})
-@needs(Scope.SUBMIT, recorded=True)
+@api.delete("/<file>", summary="Delete a file", responses={200: DeletedFile})
+@requires_scope(Scope.SUBMIT, recorded=True)
 def delete(path: FilePath) -> Response:
     """Forget an uploaded file; batches that were made of it stay."""
-    with transaction(here().engine) as conn:
+    with transaction(current_context().engine) as conn:
         uploaded_files.find(conn, path.file)
         uploaded_files.delete(conn, path.file)
     return jsonify(id=path.file, object="file", deleted=True)
 
 
-def _document(file: uploaded_files.File) -> dict[str, Any]:
+def _document(file: uploaded_files.UploadedFile) -> dict[str, Any]:
     return {
         "id": file.id,
         "object": "file",

@@ -24,20 +24,20 @@ class FilePath(BaseModel):
     file: str
 
 
-class OrderPath(BaseModel):
+class BatchObjectPath(BaseModel):
     """A batch's id."""
 
     batch: str
 
 
-class After(BaseModel):
+class ListQuery(BaseModel):
     """Which part of a list; what else a client asks for is passed over."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     after: str | None = None
 
 
-class NewOrder(Strict):
+class CreateBatchBody(Strict):
     """Which file to make a batch of."""
 
     input_file_id: str
@@ -46,7 +46,7 @@ class NewOrder(Strict):
     metadata: Annotated[dict[str, _Text], Field(max_length=16)] | None = None
 
 
-class File(BaseModel):
+class FileObject(BaseModel):
     """A file."""
 
     id: str
@@ -58,15 +58,15 @@ class File(BaseModel):
     status: str = "processed"
 
 
-class Files(BaseModel):
+class FileList(BaseModel):
     """Files, the newest first."""
 
     object: str = "list"
-    data: list[File]
+    data: list[FileObject]
     has_more: bool
 
 
-class Deleted(BaseModel):
+class DeletedFile(BaseModel):
     """A file that is no more."""
 
     id: str
@@ -74,7 +74,7 @@ class Deleted(BaseModel):
     deleted: bool = True
 
 
-class Counts(BaseModel):
+class RequestCounts(BaseModel):
     """A batch's requests."""
 
     total: int
@@ -82,7 +82,7 @@ class Counts(BaseModel):
     failed: int
 
 
-class Order(BaseModel):
+class BatchObject(BaseModel):
     """A batch, as OpenAI tells of it."""
 
     id: str
@@ -100,13 +100,13 @@ class Order(BaseModel):
     completed_at: int | None = None
     expired_at: int | None = None
     cancelled_at: int | None = None
-    request_counts: Counts
+    request_counts: RequestCounts
     metadata: dict[str, str] | None = None
 
 
-class Orders(BaseModel):
+class BatchList(BaseModel):
     """Batches, the newest first."""
 
     object: str = "list"
-    data: list[Order]
+    data: list[BatchObject]
     has_more: bool

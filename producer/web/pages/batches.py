@@ -10,44 +10,44 @@ from werkzeug.wrappers import Response as AnyResponse
 from core.domain.api_key import Scope
 from core.domain.result import Status
 from producer.batches import cancel as cancelling
-from producer.batches.status import newest, standing
+from producer.batches.status import batch_status, newest
 from producer.results.pages import page_of
 from producer.web import problems
 from producer.web.api.batches import streamed
 from producer.web.api.results import sent
-from producer.web.auth.authorization import needs
-from producer.web.context import here
+from producer.web.auth.authorization import requires_scope
+from producer.web.context import current_context
 from producer.web.live.server_sent_events import MOST
 from producer.web.pages.layout import page
-from producer.web.pages.translation import tr
+from producer.web.pages.translation import translate
 
 _SHOWN = 20  # batches, and results, of one page
 _LARGEST = 1 << 53
 
 
 @page.get("/batches")
-@needs(Scope.READ)
+@requires_scope(Scope.READ)
 def batches() -> str:
     """List batches, the newest first."""
-    found = newest(here().engine, _SHOWN, _number("before"))
+    found = newest(current_context().engine, _SHOWN, _number("before"))
     return render_template("batches.html", batches=found, full=len(found) == _SHOWN)
 
 
 @page.get("/events")
-@needs(Scope.READ)
+@requires_scope(Scope.READ)
 def events() -> Response:
     """Tell where some batches stand as they go on."""
-    s = here()
+    s = current_context()
     wanted = dict.fromkeys(request.args.getlist("batch"))
-    return streamed(*(standing(s.engine, one, s.clock) for one in list(wanted)[:MOST]))
+    return streamed(*(batch_status(s.engine, one, s.clock) for one in list(wanted)[:MOST]))
 
 
 @page.get("/batches/<batch>")
-@needs(Scope.READ)
+@requires_scope(Scope.READ)
 def batch(batch: str) -> str:
     """Show where a batch stands, and its results behind a cursor."""
-    s = here()
-    found = standing(s.engine, batch, s.clock)
+    s = current_context()
+    found = batch_status(s.engine, batch, s.clock)
     status = request.args.get("status") or None
     if status is not None and status not in set(Status):
         problems.refuse(422, "no result has that status", field="status")
@@ -76,18 +76,18 @@ def batch(batch: str) -> str:
 
 
 @page.get("/batches/<batch>/results.csv")
-@needs(Scope.READ)
+@requires_scope(Scope.READ)
 def download_batch(batch: str) -> Response:
     """Send every result that is there."""
     return sent(batch, "csv")
 
 
 @page.post("/batches/<batch>/cancel")
-@needs(Scope.SUBMIT, recorded=True)
+@requires_scope(Scope.SUBMIT, recorded=True)
 def cancel_batch(batch: str) -> AnyResponse:
     """Cancel what has not started."""
-    cancelling.cancel(here().engine, batch)
-    flash(tr("What had not started is cancelled."))
+    cancelling.cancel(current_context().engine, batch)
+    flash(translate("What had not started is cancelled."))
     return redirect(url_for("page.batch", batch=batch), 303)
 
 

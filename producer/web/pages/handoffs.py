@@ -9,14 +9,14 @@ from core.domain.api_key import Scope
 from core.domain.handoff import Proposal
 from core.errors import EntryUnknown, HandOffTaken, SourceInvalid
 from db.queries import handoffs as rows
-from db.queries.handoffs import Place
+from db.queries.handoffs import QuestionRef
 from db.session import reading, transaction
 from producer import handoffs as working
 from producer.web import problems
-from producer.web.auth.authorization import caller, needs
-from producer.web.context import here
+from producer.web.auth.authorization import caller, requires_scope
+from producer.web.context import current_context
 from producer.web.pages.layout import page
-from producer.web.pages.translation import tr
+from producer.web.pages.translation import translate
 
 _SHOWN = 20  # hand-offs of one page
 _MOST_COUNTED = 1_000
@@ -25,10 +25,10 @@ _QUESTION = "/desk/<int(max=9007199254740991):batch>/<int(max=9007199254740991):
 
 
 @page.get("/desk")
-@needs(Scope.DESK)
+@requires_scope(Scope.DESK)
 def desk() -> str:
     """List what waits for a person."""
-    s, after = here(), _after()
+    s, after = current_context(), _after()
     found = working.waiting(s.engine, s.clock, after=after, limit=_SHOWN, batch_id=None)
     with reading(s.engine) as conn:
         count = rows.waiting_count(conn, _MOST_COUNTED)
@@ -39,24 +39,24 @@ def desk() -> str:
 
 
 @page.post("/desk/next")
-@needs(Scope.DESK, recorded=True)
+@requires_scope(Scope.DESK, recorded=True)
 def take_next() -> AnyResponse:
     """Take the hand-off that waits longest."""
-    s = here()
-    place = working.take_next(s.engine, s.clock, s.settings, caller().name)
+    s = current_context()
+    place = working.claim_next(s.engine, s.clock, s.settings, caller().name)
     if place is None:
-        flash(tr("Nothing waits that nobody holds."))
+        flash(translate("Nothing waits that nobody holds."))
         return redirect(url_for("page.desk"), 303)
     return _to(place)
 
 
 @page.post(f"{_QUESTION}/take")
-@needs(Scope.DESK, recorded=True)
+@requires_scope(Scope.DESK, recorded=True)
 def take(batch: int, position: int) -> AnyResponse:
     """Take this one."""
-    s, place = here(), (batch, position)
+    s, place = current_context(), (batch, position)
     try:
-        working.take(s.engine, s.clock, s.settings, place, caller().name)
+        working.claim(s.engine, s.clock, s.settings, place, caller().name)
     except HandOffTaken as error:
         flash(str(error))
         return redirect(url_for("page.desk"), 303)
@@ -64,26 +64,26 @@ def take(batch: int, position: int) -> AnyResponse:
 
 
 @page.post(f"{_QUESTION}/release")
-@needs(Scope.DESK, recorded=True)
+@requires_scope(Scope.DESK, recorded=True)
 def release(batch: int, position: int) -> AnyResponse:
     """Let it go."""
-    with transaction(here().engine) as conn:
+    with transaction(current_context().engine) as conn:
         rows.release(conn, (batch, position), caller().name)
     return redirect(url_for("page.desk"), 303)
 
 
 @page.get(_QUESTION)
-@needs(Scope.DESK)
+@requires_scope(Scope.DESK)
 def hand_off(batch: int, position: int) -> str:
     """Show a hand-off, and what may answer it."""
     return _shown((batch, position))
 
 
 @page.post(_QUESTION)
-@needs(Scope.DESK, recorded=True)
+@requires_scope(Scope.DESK, recorded=True)
 def answer(batch: int, position: int) -> AnyResponse | tuple[str, int]:
     """Store the answer; go on with the next hand-off if that is asked for."""
-    s, place, form = here(), (batch, position), request.form
+    s, place, form = current_context(), (batch, position), request.form
     try:
         working.answer(
             s.engine,
@@ -98,30 +98,30 @@ def answer(batch: int, position: int) -> AnyResponse | tuple[str, int]:
         return _shown(place, error.problem), 422
     except (EntryUnknown, HandOffTaken) as error:
         return _shown(place, str(error)), 409
-    flash(tr("Your answer is stored."))
+    flash(translate("Your answer is stored."))
     if "next" in form:
         return take_next()
     return redirect(url_for("page.desk"), 303)
 
 
 @page.get("/desk/proposals")
-@needs(Scope.DESK)
+@requires_scope(Scope.DESK)
 def proposals() -> str:
     """Show what the answers propose to learn."""
     state = request.args.get("state") or Proposal.PROPOSED
     if state not in set(Proposal):
         problems.refuse(422, "no proposal is in that state", field="state")
-    with reading(here().engine) as conn:
+    with reading(current_context().engine) as conn:
         found = rows.proposals(conn, Proposal(state), limit=_PROPOSALS)
         counts = rows.proposal_counts(conn)
     return render_template("proposals.html", proposals=found, state=state, counts=counts)
 
 
 @page.post(f"{_QUESTION}/proposal")
-@needs(Scope.DESK, recorded=True)
+@requires_scope(Scope.DESK, recorded=True)
 def decide(batch: int, position: int) -> AnyResponse:
     """Accept or reject a proposal."""
-    s, state = here(), request.form.get("state", "")
+    s, state = current_context(), request.form.get("state", "")
     if state not in set(Proposal):
         problems.refuse(422, "no proposal is in that state", field="state")
     now = s.clock()
@@ -130,9 +130,9 @@ def decide(batch: int, position: int) -> AnyResponse:
     return redirect(url_for("page.proposals"), 303)
 
 
-def _shown(place: Place, fault: str | None = None) -> str:
-    s, words = here(), request.args.get("q", "").replace("\0", "")[:200]
-    found = working.work(s.engine, s.clock, place, words)
+def _shown(place: QuestionRef, fault: str | None = None) -> str:
+    s, words = current_context(), request.args.get("q", "").replace("\0", "")[:200]
+    found = working.detail(s.engine, s.clock, place, words)
     return render_template(
         "hand_off.html",
         work=found,
@@ -144,11 +144,11 @@ def _shown(place: Place, fault: str | None = None) -> str:
     )
 
 
-def _to(place: Place) -> AnyResponse:
+def _to(place: QuestionRef) -> AnyResponse:
     return redirect(url_for("page.hand_off", batch=place[0], position=place[1]), 303)
 
 
-def _after() -> Place:
+def _after() -> QuestionRef:
     batch, _, position = request.args.get("after", "0.0").partition(".")
     told = [one[:15] for one in (batch, position) if one.isascii() and one.isdecimal()]
     return (int(told[0]), int(told[1])) if len(told) == len(("batch", "position")) else (0, 0)

@@ -25,14 +25,14 @@ from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from core.domain.api_key import Key, Scope
+from core.domain.api_key import ApiKey, Scope
 from db.queries import api_keys, audit_log
 from db.session import reading, transaction
 from producer.web import problems
 from producer.web.auth import sessions
-from producer.web.auth.authorization import PAGE, needs
-from producer.web.context import here
-from producer.web.pages.translation import LANGUAGES, language, tr
+from producer.web.auth.authorization import PAGE, requires_scope
+from producer.web.context import current_context
+from producer.web.pages.translation import LANGUAGES, language, translate
 
 page = Blueprint(PAGE, __name__, template_folder="../templates")
 
@@ -52,7 +52,7 @@ _FIRST = {
     Scope.DESK: "page.desk",
 }
 
-page.app_template_global("_")(tr)
+page.app_template_global("_")(translate)
 
 
 @page.app_template_global()
@@ -102,12 +102,12 @@ def _dress(response: Response) -> Response:
 
 
 def _shared() -> dict[str, object]:
-    key: Key | None = g.get("key")
+    key: ApiKey | None = g.get("key")
     return {
         "caller": key,
         "may": lambda scope: key is not None and key.opens(Scope(scope)),
         "language": language(),
-        "issuer": here().settings.oidc_issuer is not None,
+        "issuer": current_context().settings.oidc_issuer is not None,
         "other_languages": {code: name for code, name in LANGUAGES.items() if code != language()},
     }
 
@@ -143,7 +143,7 @@ def duration(seconds: float) -> str:
 
 
 @page.get("/static/<path:name>")
-@needs(None)
+@requires_scope(None)
 def static(name: str) -> Response:
     """Send a style sheet, a script or a picture."""
     told = send_from_directory(Path(page.root_path) / _STATIC, name)
@@ -152,7 +152,7 @@ def static(name: str) -> Response:
 
 
 @page.get("/")
-@needs(None)
+@requires_scope(None)
 def home() -> AnyResponse:
     """Go to what the key opens first."""
     key = sessions.key()
@@ -163,17 +163,17 @@ def home() -> AnyResponse:
 
 
 @page.get("/sign-in")
-@needs(None)
+@requires_scope(None)
 def sign_in() -> str:
     """Ask for a key."""
     return render_template("sign_in.html", next=_own(request.args.get("next")), refused=False)
 
 
 @page.post("/sign-in")
-@needs(None)
+@requires_scope(None)
 def begin() -> AnyResponse | tuple[str, int]:
     """Begin a session."""
-    s, secret = here(), request.form.get("key", "").strip()
+    s, secret = current_context(), request.form.get("key", "").strip()
     now = s.clock()
     with reading(s.engine) as conn:
         key = api_keys.find(conn, secret, now) if secret.startswith(api_keys.PREFIX) else None
@@ -188,11 +188,11 @@ def begin() -> AnyResponse | tuple[str, int]:
 
 
 @page.post("/sign-out")
-@needs(None)
+@requires_scope(None)
 def sign_out() -> AnyResponse:
     """End the session."""
     sessions.end()
-    flash(tr("You are signed out."))
+    flash(translate("You are signed out."))
     return redirect(url_for("page.sign_in"), 303)
 
 

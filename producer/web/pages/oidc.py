@@ -26,8 +26,8 @@ from core.settings.settings import Settings
 from db.queries import api_keys, audit_log
 from db.session import transaction
 from producer.web.auth import sessions
-from producer.web.auth.authorization import needs
-from producer.web.context import here
+from producer.web.auth.authorization import requires_scope
+from producer.web.context import current_context
 from producer.web.pages.layout import dress
 from producer.web.problems import AWAY_SECONDS, refuse
 
@@ -67,10 +67,10 @@ def install(app: Flask, settings: Settings) -> None:
 
 
 @oidc.get("")
-@needs(None)
+@requires_scope(None)
 def begin() -> Response:
     """Send the browser to the issuer."""
-    back = f"{str(here().settings.web_url).rstrip('/')}{url_for('oidc.back')}"
+    back = f"{str(current_context().settings.web_url).rstrip('/')}{url_for('oidc.back')}"
     try:
         found: Response = _client().authorize_redirect(back)
     except (RequestException, RuntimeError, ValueError) as error:
@@ -79,10 +79,10 @@ def begin() -> Response:
 
 
 @oidc.get("/back")
-@needs(None)
+@requires_scope(None)
 def back() -> Response:
     """Begin a session for whom the issuer names."""
-    settings = here().settings
+    settings = current_context().settings
     issuer = str(settings.oidc_issuer)
     wanted = {
         "iss": {"essential": True, "values": [issuer, issuer.rstrip("/")]},
@@ -100,8 +100,8 @@ def back() -> Response:
     if not claims.get("sub") or not scopes:
         log.warning("sign-in refused", error="no scope")
         refuse(403, "you may do nothing here", hint="ask who runs this for access")
-    now = here().clock()
-    with transaction(here().engine) as conn:
+    now = current_context().clock()
+    with transaction(current_context().engine) as conn:
         ends = now + sessions.LIFE
         name = f"oidc:{claims['sub']}"
         key = api_keys.sign_in(conn, name, scopes, expires_at=ends, now=now)

@@ -34,7 +34,7 @@ def language() -> str:
     return request.accept_languages.best_match(list(LANGUAGES), "en") or "en"
 
 
-def tr(text: str, **values: object) -> str:
+def translate(text: str, **values: object) -> str:
     """Say it in the visitor's language; `{name}` stands for the value of that name."""
     said = catalogue(language()).get(text, text)
     return said.format(**values) if values else said

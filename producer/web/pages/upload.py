@@ -16,33 +16,33 @@ from core.errors import NameInvalid, SourceChanged, SourceInvalid
 from producer.question_files.question_file import check, opened
 from producer.submission.admission import WhenFull
 from producer.submission.batch_name import checked_name
-from producer.submission.submit import Submitted, submit
-from producer.web.auth.authorization import caller, needs
-from producer.web.context import here
+from producer.submission.submit import SubmitResult, submit
+from producer.web.auth.authorization import caller, requires_scope
+from producer.web.context import current_context
 from producer.web.pages.layout import page
-from producer.web.pages.translation import tr
+from producer.web.pages.translation import translate
 
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _LONGEST_STEM = 60  # characters of a file's name that go into the batch's
 
 
 @page.get("/upload")
-@needs(Scope.SUBMIT)
+@requires_scope(Scope.SUBMIT)
 def upload() -> str:
     """Ask for a file."""
     return _form(None)
 
 
 @page.post("/upload")
-@needs(Scope.SUBMIT, recorded=True, upload=True)
+@requires_scope(Scope.SUBMIT, recorded=True, upload=True)
 def receive() -> AnyResponse | tuple[str, int]:
     """Check every row, then store all of them; the same form sent twice stores them once."""
     file = request.files.get("file")
     if file is None or not file.filename:
-        return _form(tr("Choose a file first.")), 422
+        return _form(translate("Choose a file first.")), 422
     if Path(file.filename).suffix.lower() not in _SUFFIXES:
         return _form(
-            tr("The file's name must end in one of {ends}.", ends=" ".join(_SUFFIXES))
+            translate("The file's name must end in one of {ends}.", ends=" ".join(_SUFFIXES))
         ), 422
     try:
         done = _stored(file, file.filename)
@@ -51,8 +51,8 @@ def receive() -> AnyResponse | tuple[str, int]:
     return redirect(url_for("page.batch", batch=done.batch.id), 303)
 
 
-def _stored(file: FileStorage, filename: str) -> Submitted:
-    s, form = here(), request.form
+def _stored(file: FileStorage, filename: str) -> SubmitResult:
+    s, form = current_context(), request.form
     stem = "".join(c for c in Path(filename).stem if c.isprintable())[:_LONGEST_STEM]
     name = form.get("name", "").strip() or f"{stem}-{form.get('token', '')[:8]}"
     lane = Lane.INTERACTIVE if form.get("lane") == Lane.INTERACTIVE else Lane.BULK

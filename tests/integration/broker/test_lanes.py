@@ -10,7 +10,7 @@ from celery import Celery
 from broker import celery_config, ownership
 from broker import lanes as queues
 from core.domain.batch import Lane
-from core.errors import BrokerAway, BrokerTaken
+from core.errors import BrokerInUse, BrokerUnavailable
 from core.messages import TASK, AnswerJob, JobHint
 from core.settings import load
 
@@ -103,7 +103,7 @@ def test_a_redis_that_does_not_answer_is_away_and_its_password_untold(url, home,
         lambda: queues.send(app, [_message()], away),
         lambda: queues.waiting(app, Lane.BULK, away),
     ):
-        with pytest.raises(BrokerAway) as caught:
+        with pytest.raises(BrokerUnavailable) as caught:
             call()
         assert SECRET not in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -124,26 +124,26 @@ def test_no_message_is_given_out_again_while_its_job_may_still_run(home):
 
 def test_a_redis_belongs_to_the_workers_of_one_database(settings, app_of, client):
     app = app_of(settings)
-    assert ownership.owner(app, settings) is None
-    ownership.own(app, settings, "first")
-    ownership.own(app, settings, "first")
-    with pytest.raises(BrokerTaken, match="another database"):
-        ownership.own(app, settings, "second")
-    assert ownership.owner(app, settings) == "first"
+    assert ownership.broker_owner(app, settings) is None
+    ownership.claim_broker(app, settings, "first")
+    ownership.claim_broker(app, settings, "first")
+    with pytest.raises(BrokerInUse, match="another database"):
+        ownership.claim_broker(app, settings, "second")
+    assert ownership.broker_owner(app, settings) == "first"
     assert client.ttl("answermill:stack") > 0
 
 
 def test_a_redis_that_was_left_or_lost_everything_may_be_anothers(settings, app_of, client):
     app = app_of(settings)
-    ownership.own(app, settings, "first")
+    ownership.claim_broker(app, settings, "first")
     client.flushall()
-    ownership.own(app, settings, "second")
-    assert ownership.owner(app, settings) == "second"
+    ownership.claim_broker(app, settings, "second")
+    assert ownership.broker_owner(app, settings) == "second"
 
 
 def test_owning_it_for_longer_is_what_every_sweep_does(settings, app_of, client):
     app = app_of(settings)
-    ownership.own(app, settings, "first")
+    ownership.claim_broker(app, settings, "first")
     client.expire("answermill:stack", 1)
-    ownership.own(app, settings, "first")
+    ownership.claim_broker(app, settings, "first")
     assert client.ttl("answermill:stack") > 1

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from core.errors import DatabaseAway, SettingsInvalid
+from core.errors import DatabaseUnavailable, SettingsInvalid
 from core.settings import load
 from core.settings.settings import Settings
 from db import dialect
@@ -47,7 +47,7 @@ def test_a_sqlite_file_that_is_damaged_later_is_away(opened, sqlite_url, home):
     with (home / "answermill.db").open("r+b") as file:
         file.seek((page - 1) * size)
         file.write(b"x" * size)
-    with pytest.raises(DatabaseAway, match="malformed"):
+    with pytest.raises(DatabaseUnavailable, match="malformed"):
         _names(engine)
 
 
@@ -72,7 +72,7 @@ def _no_file(home):
 @pytest.mark.parametrize("entry", [check_schema, open_batch], ids=["reading", "transaction"])
 def test_a_database_that_does_not_serve_is_away_and_its_password_untold(url, entry, home, opened):
     engine = opened(url(home))
-    with pytest.raises(DatabaseAway) as caught:
+    with pytest.raises(DatabaseUnavailable) as caught:
         entry(engine)
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -80,7 +80,7 @@ def test_a_database_that_does_not_serve_is_away_and_its_password_untold(url, ent
 
 
 def test_a_postgresql_database_that_does_not_exist_is_away(postgres_server, opened):
-    with pytest.raises(DatabaseAway, match="does not exist"):
+    with pytest.raises(DatabaseUnavailable, match="does not exist"):
         check_schema(opened(postgres_server.url("nowhere")))
 
 
@@ -106,7 +106,7 @@ def test_a_connection_lost_in_a_query_is_a_database_away(postgres_url, opened):
             _end_connection(conn, postgres_url)
             batches.newest(conn, 1)
 
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnavailable):
         lose_it()
     assert _names(engine) == []
 
@@ -121,7 +121,7 @@ def test_a_connection_lost_in_copy_is_a_database_away(postgres_url, opened):
             _end_connection(conn, postgres_url)
             dialect.insert_many(conn, q, columns, rows)
 
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnavailable):
         lose_it()
     assert _names(engine) == []
 
@@ -144,7 +144,7 @@ def test_a_database_locked_for_long_is_away(opened, sqlite_url, monkeypatch):
     engine = opened(sqlite_url)
     holder = sqlite3.connect(engine.url.database, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    with pytest.raises(DatabaseAway, match="locked"):
+    with pytest.raises(DatabaseUnavailable, match="locked"):
         open_batch(engine)
     holder.close()
     open_batch(engine)

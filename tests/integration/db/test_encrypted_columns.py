@@ -15,7 +15,7 @@ from core.settings import load
 from db import encrypted_columns, key_rotation
 from db.engine import open_engine
 from db.queries import batches, handoffs, results, retries, uploaded_files
-from db.queries.uploaded_files import File, Order
+from db.queries.uploaded_files import OpenAIBatch, UploadedFile
 from db.session import reading, transaction
 from db.tables import desk_answers
 from tests.factories import (
@@ -71,12 +71,14 @@ def filled(engine):
     with transaction(engine) as conn:
         batches.close_finished(conn, NOW)
     with transaction(engine) as conn:
-        file = File("file-1", "requests.jsonl", 1, NOW)
+        file = UploadedFile("file-1", "requests.jsonl", 1, NOW)
         uploaded_files.begin(conn, file)
         uploaded_files.add_part(conn, "file-1", 0, SECRET.encode())
         uploaded_files.complete(conn, file)
         conn.execute(desk_answers.insert().values(**DESK))
-        uploaded_files.order(conn, Order("order", "file-1", "/v1/responses", {"note": SECRET}, NOW))
+        uploaded_files.add_openai_batch(
+            conn, OpenAIBatch("order", "file-1", "/v1/responses", {"note": SECRET}, NOW)
+        )
     return batch
 
 
@@ -88,7 +90,7 @@ def seen(engine, batch):
             [(row.question, row.answer, row.error) for row in results.page(conn, batch.id)],
             batches.find(conn, "tickets").idempotency_key,
             uploaded_files.part(conn, "file-1", 0),
-            uploaded_files.ordered(conn, "order").metadata,
+            uploaded_files.find_openai_batch(conn, "order").metadata,
             handoffs.answered(conn, (batch.id, 2)).answer,
             conn.scalar(sa.text("SELECT count(*) FROM results")),
         )
@@ -157,12 +159,14 @@ def test_a_rotation_seals_everything_anew_and_only_once(opened):
     cursors = [row.cursor for row in all_results(opened(), batch)]
     first, both, second = opened(FIRST), opened(SECOND, FIRST), opened(SECOND)
     told = []
-    assert key_rotation.rotate(first, step=1, on_progress=lambda *seen: told.append(seen)) == 8
+    assert (
+        key_rotation.reencrypt_all(first, step=1, on_progress=lambda *seen: told.append(seen)) == 8
+    )
     assert ("questions", 2, 2) in told
-    assert key_rotation.rotate(first, on_progress=lambda *_: None) == 0
+    assert key_rotation.reencrypt_all(first, on_progress=lambda *_: None) == 0
     assert "4711" not in raw(first)
     assert seen(first, batch) == expected
-    assert key_rotation.rotate(both, on_progress=lambda *_: None) == 8
+    assert key_rotation.reencrypt_all(both, on_progress=lambda *_: None) == 8
     assert id_of(FIRST) not in raw(both)
     assert seen(second, batch) == expected
     assert [row.cursor for row in all_results(second, batch)] == cursors
@@ -177,8 +181,8 @@ def test_a_rotation_that_was_interrupted_goes_on(opened):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        key_rotation.rotate(engine, step=1, on_progress=stop)
-    left = key_rotation.rotate(engine, step=1, on_progress=lambda *_: None)
+        key_rotation.reencrypt_all(engine, step=1, on_progress=stop)
+    left = key_rotation.reencrypt_all(engine, step=1, on_progress=lambda *_: None)
     assert 0 < left < 8
     assert "4711" not in raw(engine)
     assert seen(engine, batch)[0][0][2] == SECRET
@@ -190,8 +194,8 @@ def test_what_is_encrypted_can_be_made_plain_again(opened, settings):
     expected = seen(engine, batch)
     key = base64.b64decode(FIRST)
     leaving = open_engine(settings)
-    encrypted_columns.equip(leaving, Cipher([key], opens_only=True))
-    key_rotation.rotate(leaving, on_progress=lambda *_: None)
+    encrypted_columns.set_cipher(leaving, Cipher([key], opens_only=True))
+    key_rotation.reencrypt_all(leaving, on_progress=lambda *_: None)
     leaving.dispose()
     assert id_of(FIRST) not in raw(engine)
     assert seen(opened(), batch) == expected

@@ -44,7 +44,7 @@ def test_it_can_make_the_tables_and_take_a_batch_from_submission_to_results(plai
             (sent,) = append(conn, batch, questions(3), job_size=3, sent=True, now=NOW)
             batches.seal(conn, batch, NOW)
         with transaction(engine) as conn:
-            job = claims.claim(conn, sent.job, owner="w", lease=LEASE, now=NOW)
+            job = claims.claim_job(conn, sent.job, owner="w", lease=LEASE, now=NOW)
             lost = jobs.finish_all(conn, [(job, [result(n) for n in (1, 2, 3)])], now=NOW)
         assert not lost
         with reading(engine) as conn:

@@ -22,7 +22,7 @@ from producer.monitoring.system_metrics import SystemCollector
 from tests import services
 from tests.acceptance.mill import wait_for
 from tests.factories import stored_batch
-from worker.monitoring.metrics import Meters, Stage
+from worker.monitoring.metrics import Stage, WorkerMetrics
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
@@ -112,7 +112,7 @@ def get(url, **query):
 
 def metered():
     """Return the meters of a worker that has answered some questions."""
-    meters = Meters()
+    meters = WorkerMetrics()
     with meters.timing(Stage.PASS):
         time.sleep(0.01)
     meters.count_pass([3, 4])

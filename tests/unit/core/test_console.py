@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import console
-from core.errors import BrokerAway, SettingsInvalid
+from core.errors import BrokerUnavailable, SettingsInvalid
 
 
 def app_that(does):
@@ -31,7 +31,7 @@ def raising(error):
     ("error", "status"),
     [
         (SettingsInvalid(["a fault"]), 2),
-        (BrokerAway("redis://there", "refused"), 3),
+        (BrokerUnavailable("redis://there", "refused"), 3),
         (KeyboardInterrupt(), 130),
         (typer.Exit(7), 7),
         (RuntimeError("ours"), 1),

@@ -20,47 +20,47 @@ PLACE = "questions.text"
 @given(TEXTS | TEXTS.map(lambda text: MARK + text), st.lists(st.sampled_from(KEYS), unique=True))
 def test_what_is_sealed_comes_back_whatever_it_is(text, keys):
     one = Cipher(keys)
-    stored = one.seal(text, PLACE)
-    assert one.open(stored, PLACE) == text
+    stored = one.encrypt(text, PLACE)
+    assert one.decrypt(stored, PLACE) == text
     assert one.is_current(stored)
     content = text.encode()
-    assert one.open_bytes(one.seal_bytes(content, PLACE), PLACE) == content
+    assert one.decrypt_bytes(one.encrypt_bytes(content, PLACE), PLACE) == content
     if keys:
         assert stored.startswith(f"{MARK}{encryption.id_of(keys[0])}:")
 
 
 def test_every_key_opens_and_the_first_one_seals():
     old, new = Cipher(KEYS[:1]), Cipher([KEYS[1], KEYS[0]])
-    stored = old.seal("text", PLACE)
-    assert new.open(stored, PLACE) == "text"
+    stored = old.encrypt("text", PLACE)
+    assert new.decrypt(stored, PLACE) == "text"
     assert not new.is_current(stored)
     with pytest.raises(KeyMissing, match=encryption.id_of(KEYS[1])):
-        old.open(new.seal("text", PLACE), PLACE)
+        old.decrypt(new.encrypt("text", PLACE), PLACE)
 
 
 @given(st.integers(0, 60), st.integers(1, 255))
 def test_a_byte_that_was_changed_is_noticed(at, by):
     one = Cipher(KEYS)
-    stored = bytearray(one.seal_bytes(b"x" * 40, PLACE))
+    stored = bytearray(one.encrypt_bytes(b"x" * 40, PLACE))
     at = min(at + len(f"{MARK}00000000:"), len(stored) - 1)
     stored[at] ^= by
     with pytest.raises(TextDamaged):
-        one.open_bytes(bytes(stored), PLACE)
+        one.decrypt_bytes(bytes(stored), PLACE)
 
 
 def test_a_value_of_another_column_is_refused():
     one = Cipher(KEYS)
     with pytest.raises(TextDamaged):
-        one.open(one.seal("text", PLACE), "results.answer")
+        one.decrypt(one.encrypt("text", PLACE), "results.answer")
     with pytest.raises(TextDamaged):
-        one.open(one.seal("text", PLACE)[:-9], PLACE)
+        one.decrypt(one.encrypt("text", PLACE)[:-9], PLACE)
 
 
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
     with pytest.raises(ExtraMissing, match="encryption"):
         Cipher(KEYS)
-    assert Cipher().seal("text", PLACE) == "text"
+    assert Cipher().encrypt("text", PLACE) == "text"
 
 
 @pytest.mark.parametrize(

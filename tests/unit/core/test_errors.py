@@ -9,12 +9,12 @@ from core.errors import (
     AnswermillError,
     BatchClosed,
     BatchUnknown,
-    BrokerAway,
-    DatabaseAway,
+    BrokerUnavailable,
+    DatabaseUnavailable,
     LeaseLost,
     MessageInvalid,
     SchemaMissing,
-    ServiceAway,
+    ServiceUnavailable,
     SettingsInvalid,
     SourceInvalid,
     UserError,
@@ -56,8 +56,8 @@ def test_the_tree_in_the_docstring_is_the_real_one():
         (SettingsInvalid(["x"]), 2, False),
         (BatchUnknown("x"), 2, False),
         (SchemaMissing("sqlite:///x", None, "0001"), 2, False),
-        (DatabaseAway("sqlite:///x", "gone"), 3, True),
-        (BrokerAway("redis://x", "gone"), 3, True),
+        (DatabaseUnavailable("sqlite:///x", "gone"), 3, True),
+        (BrokerUnavailable("redis://x", "gone"), 3, True),
         (MessageInvalid("junk"), 1, False),
         (LeaseLost(1, 2), 1, False),
     ],
@@ -70,9 +70,11 @@ def test_an_error_knows_its_exit_status_and_whether_to_try_again(error, status, 
 def test_every_error_of_the_caller_exits_with_2_and_every_service_away_with_3():
     for name in _real():
         kind = getattr(errors, name)
-        expected = 2 if issubclass(kind, UserError) else 3 if issubclass(kind, ServiceAway) else 1
+        expected = (
+            2 if issubclass(kind, UserError) else 3 if issubclass(kind, ServiceUnavailable) else 1
+        )
         assert kind.exit_status == expected, name
-        assert kind.transient is issubclass(kind, ServiceAway), name
+        assert kind.transient is issubclass(kind, ServiceUnavailable), name
 
 
 def test_an_error_makes_its_sentence_of_the_facts_and_keeps_them():

@@ -13,7 +13,7 @@ from worker.lifecycle.build.build_bundle import build
 from worker.lifecycle.conversion.convert import convert_version
 from worker.lifecycle.training.encoder_source import EncoderSource
 from worker.model.bundle.bundle import Bundle, Entry
-from worker.model.encoder.base import KINDS, Kind
+from worker.model.encoder.base import KINDS, EncoderKind
 
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 
@@ -71,7 +71,7 @@ def tiny_bundle(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def tiny_bundles(
     tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
-) -> dict[Kind, Bundle]:
+) -> dict[EncoderKind, Bundle]:
     """The tiny bundle by the kind of its encoder; no test may change one."""
     store = tmp_path_factory.mktemp("converted")
     return {KINDS[0]: tiny_bundle} | {

@@ -17,7 +17,7 @@ import numpy as np
 
 from core.domain.result import Answer, Status
 from worker.inference import memory
-from worker.inference.memory_budget import Sparing
+from worker.inference.memory_budget import MemoryBudgetedModel
 from worker.inference.passes import answer_texts
 from worker.inference.protocol import PassBudget
 
@@ -34,7 +34,7 @@ class Hungry:
         self.passes: list[int] = []
         self.refused = 0
 
-    def without_pass(self, texts):
+    def answer_without_encoder(self, texts):
         return [None] * len(texts)
 
     def tokenize(self, texts):
@@ -56,7 +56,9 @@ class Hungry:
 
 def main(mebibytes: int, kind: str) -> None:
     model = Hungry()
-    asked = Sparing(model, memory.left, every=0) if kind == "sparing" else model
+    asked = (
+        MemoryBudgetedModel(model, memory.available_bytes, every=0) if kind == "sparing" else model
+    )
     answer_texts(asked, [f"warm {n}" for n in range(64)])  # it learns what a pass takes
     model.passes.clear()
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -14,42 +14,42 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from db.queries import knowledge_entries, model_versions
-from core.domain.model_version import ModelVersion, VersionState
-from db.queries.knowledge_entries import KnownEntry
-from db.clock import DatabaseClock
-from db.session import transaction
-from worker.lifecycle.conversion import convert
-from worker.lifecycle.build.calibrate import PRECISION_TARGET
-from worker.lifecycle.training.distill import Distilled
-from worker.lifecycle.training.encoder_source import EncoderSource, read_pooling, write_encoder
-from worker.lifecycle.build.index import MOST_EXACT, Indexed, Trial, make_index
-from worker.model.encoder.embed import Progress
-from worker.lifecycle.inputs.labelled_questions import Labelled
-from worker.lifecycle.training.fine_tune import Tuned
 from core.current_user import whoever_runs_this
-from worker.model.bundle.staging import settle, workplace
+from core.domain.model_version import ModelVersion, VersionState
+from db.clock import DatabaseClock
+from db.queries import knowledge_entries, model_versions
+from db.queries.knowledge_entries import KnownEntry
+from db.session import transaction
+from worker.lifecycle.build.calibrate import PRECISION_TARGET
+from worker.lifecycle.build.index import MOST_EXACT, EncoderTrial, IndexResult, make_index
+from worker.lifecycle.conversion import convert
+from worker.lifecycle.inputs.labelled_questions import Labelled
+from worker.lifecycle.training.distill import DistillResult
+from worker.lifecycle.training.encoder_source import EncoderSource, read_pooling, write_encoder
+from worker.lifecycle.training.fine_tune import FineTuneResult
 from worker.model.bundle import bundle
-from worker.model.retrieval import ivf
 from worker.model.bundle.bundle import Bundle, Entry, Manifest
+from worker.model.bundle.location import bundle_path
+from worker.model.bundle.staging import publish_atomically, staging_folder
 from worker.model.cascade.classifier import parameters
 from worker.model.cascade.classifier import write as write_cascade
-from worker.model.encoder.base import Kind
-from worker.text.language_id import languages
-from worker.model.bundle.location import bundle_path
-from worker.model.registry import load_bundle
+from worker.model.encoder.base import EncoderKind
+from worker.model.encoder.embed import EmbedProgress
 from worker.model.encoder.torch_encoder import TorchEncoder
+from worker.model.registry import load_bundle
+from worker.model.retrieval import ivf
+from worker.text.language_id import languages
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildResult:
     """What a build has made."""
 
     version: ModelVersion
     bundle: Bundle
     is_new: bool  # or the same bundle was built before
-    distilled: Distilled | None = None  # the encoder, if that was asked for
-    tuned: Tuned | None = None  # the encoder, if that was asked for
+    distilled: DistillResult | None = None  # the encoder, if that was asked for
+    tuned: FineTuneResult | None = None  # the encoder, if that was asked for
 
 
 def build(
@@ -59,12 +59,12 @@ def build(
     source: EncoderSource,
     *,
     threads: int,
-    on_progress: Progress,
-    distilled: Distilled | None = None,
-    tuned: Tuned | None = None,
+    on_progress: EmbedProgress,
+    distilled: DistillResult | None = None,
+    tuned: FineTuneResult | None = None,
     labelled: Sequence[Labelled] = (),
     precision_target: float = PRECISION_TARGET,
-    kind: Kind = convert.TORCH,
+    kind: EncoderKind = convert.TORCH,
     cascade: bool = True,
     most_exact: int = MOST_EXACT,
 ) -> Bundle:
@@ -95,13 +95,13 @@ def build(
         ivf.check_installed()
     pooling = read_pooling(source)
     source = tuned.source if tuned else source
-    with workplace(store / name) as folder:
+    with staging_folder(store / name) as folder:
         max_tokens = write_encoder(source, folder / bundle.ENCODER)
         load = partial(TorchEncoder.load, threads=threads, max_tokens=max_tokens, pooling=pooling)
         encoder = load(folder / bundle.ENCODER)
         trial = None
         if tuned and tuned.helped:
-            trial = Trial(load(tuned.trial.folder), tuned.held_out)
+            trial = EncoderTrial(load(tuned.trial.folder), tuned.held_out)
         made = make_index(
             encoder,
             entries,
@@ -145,15 +145,15 @@ def build(
             whole = convert.convert(
                 whole, kind, version=name, threads=threads, on_progress=on_progress
             )
-        return settle(folder, bundle_path(store, name, whole.manifest.digest))
+        return publish_atomically(folder, bundle_path(store, name, whole.manifest.digest))
 
 
 def register(
     engine: sa.Engine,
     made: Bundle,
-    distilled: Distilled | None = None,
-    tuned: Tuned | None = None,
-) -> Built:
+    distilled: DistillResult | None = None,
+    tuned: FineTuneResult | None = None,
+) -> BuildResult:
     """Give the bundle its number; the first of its name goes into production.
 
     Raises:
@@ -181,14 +181,14 @@ def register(
             model_versions.promote(conn, version, by=whoever_runs_this(), now=now)
             version = model_versions.find(conn, str(version))
     is_new = manifest.digest not in {other.digest for other in known}
-    return Built(version, made, is_new, distilled, tuned)
+    return BuildResult(version, made, is_new, distilled, tuned)
 
 
 def _known(entries: Sequence[Entry]) -> list[KnownEntry]:
     return [KnownEntry(one.id, one.answer, one.questions[0], one.url) for one in entries]
 
 
-def _save(folder: Path, made: Indexed, entries: list[Entry]) -> None:
+def _save(folder: Path, made: IndexResult, entries: list[Entry]) -> None:
     bundle.save_entries(folder, entries)
     bundle.save_array(folder, "embeddings", made.embeddings)
     bundle.save_array(folder, "codes", made.index.lexicon.codes)

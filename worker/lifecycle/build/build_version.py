@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from worker.model.encoder.embed import Progress
-
-from worker.model.encoder.base import Kind
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from enum import StrEnum
 from dataclasses import dataclass
-from worker.process.cpu_threads import limit
+from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from worker.model.encoder.base import EncoderKind
+from worker.model.encoder.embed import EmbedProgress
+from worker.process.cpu_threads import set_thread_limits
+
 if TYPE_CHECKING:
-    from worker.lifecycle.build.build_bundle import Built
-    from worker.model.bundle.bundle import Entry
-    from worker.lifecycle.inputs.labelled_questions import Labelled
-    from core.settings.settings import Settings
     import sqlalchemy as sa
 
+    from core.settings.settings import Settings
+    from worker.lifecycle.build.build_bundle import BuildResult
+    from worker.lifecycle.inputs.labelled_questions import Labelled
+    from worker.model.bundle.bundle import Entry
 
 
 class Tune(StrEnum):
@@ -37,7 +38,7 @@ class BuildOptions:
     tune: Tune
     labelled: list[Labelled]
     precision_target: float
-    kind: Kind
+    kind: EncoderKind
     cascade: bool
 
 
@@ -48,25 +49,27 @@ def build_version(
     entries: list[Entry],
     options: BuildOptions,
     *,
-    progress: Callable[[str], AbstractContextManager[Progress]],
-) -> Built:
-    threads = limit(settings.threads)
-    from worker.lifecycle.conversion import convert
+    progress: Callable[[str], AbstractContextManager[EmbedProgress]],
+) -> BuildResult:
+    threads = set_thread_limits(settings.threads)
     from worker.lifecycle.build import publish
+    from worker.lifecycle.conversion import convert
 
     publish.check(settings)
     convert.check_installed(options.kind)
-    from worker.lifecycle.build import build_bundle as building  # torch comes only when the rest is right
-    from worker.lifecycle.training.distill import distil_encoder
+    from worker.lifecycle.build import (
+        build_bundle as building,  # torch comes only when the rest is right
+    )
+    from worker.lifecycle.training.distill import distill_encoder
     from worker.lifecycle.training.encoder_source import find_encoder
     from worker.lifecycle.training.fine_tune import tune_encoder
-    from worker.model.bundle.staging import workplace
+    from worker.model.bundle.staging import staging_folder
 
     source, distilled, tuned = find_encoder(options.encoder), None, None
-    with workplace(settings.models / name) as folder:
+    with staging_folder(settings.models / name) as folder:
         if options.layers:
             with progress("Distilling the encoder") as hear:
-                distilled = distil_encoder(
+                distilled = distill_encoder(
                     source,
                     entries,
                     options.layers,
@@ -95,5 +98,3 @@ def build_version(
             )
     publish.publish(settings, made, progress)
     return building.register(database, made, distilled, tuned)
-
-

@@ -24,8 +24,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from worker.lifecycle.build.fit import Asked, Flags
-from worker.model.retrieval.confidence import DECIMALS, UNCALIBRATED, Confidence, Curve, Doubles
+from worker.lifecycle.build.fit import Flags, LabelledPredictions
+from worker.model.retrieval.confidence import (
+    DECIMALS,
+    UNCALIBRATED,
+    Confidence,
+    Doubles,
+    LogisticCurve,
+)
 
 OUT_OF_SCOPE = 0.03  # of the questions; more: rather handed off, and fewer answered
 LABELLED = 9.0  # how much a labelled file counts; more: the phrasings hardly matter
@@ -36,13 +42,13 @@ _BINS = 15
 
 
 @dataclass(frozen=True)
-class Cases:
+class CalibrationSet:
     """Every asked question that calibration stands on."""
 
-    known: Asked  # left-out phrasings
-    near: Asked  # phrasings whose entry was left out
-    far: Asked
-    labelled: Asked  # of a file
+    known: LabelledPredictions  # left-out phrasings
+    near: LabelledPredictions  # phrasings whose entry was left out
+    out_of_scope: LabelledPredictions
+    labelled: LabelledPredictions  # of a file
     labelled_in_scope: Flags
 
 
@@ -66,7 +72,7 @@ class _Table:
     weights: Doubles
 
 
-def calibrate(cases: Cases, precision_target: float = PRECISION_TARGET) -> Calibration:
+def calibrate(cases: CalibrationSet, precision_target: float = PRECISION_TARGET) -> Calibration:
     """Fit the curves and choose the threshold."""
     table = _table(cases)
     if min(int(table.right.sum()), int((~table.in_scope).sum())) < FEWEST:
@@ -81,8 +87,8 @@ def calibrate(cases: Cases, precision_target: float = PRECISION_TARGET) -> Calib
     return Calibration(confidence, threshold, _metrics(cases, confidence, threshold, table), cut)
 
 
-def _table(cases: Cases) -> _Table:
-    parts = [cases.known, cases.near, cases.far, cases.labelled]
+def _table(cases: CalibrationSet) -> _Table:
+    parts = [cases.known, cases.near, cases.out_of_scope, cases.labelled]
     known, near, far, labelled = (len(part.right) for part in parts)
     strangers = [n for n in (near, far) if n]
     shares = [
@@ -92,7 +98,7 @@ def _table(cases: Cases) -> _Table:
     ]
     counts = (known, near, far, labelled)
     weights = [np.full(n, share / max(1, n)) for n, share in zip(counts, shares, strict=True)]
-    whole = Asked.join(parts)
+    whole = LabelledPredictions.join(parts)
     in_scope = np.r_[np.ones(known, bool), np.zeros(near + far, bool), cases.labelled_in_scope]
     mixed = np.concatenate(weights)
     return _Table(
@@ -100,15 +106,15 @@ def _table(cases: Cases) -> _Table:
     )
 
 
-def _curve(features: Doubles, true: Flags, weights: Doubles) -> Curve:
+def _curve(features: Doubles, true: Flags, weights: Doubles) -> LogisticCurve:
     """Fit a logistic regression, and write it for features that are not scaled."""
     if true.all():  # nothing to tell apart: Laplace's rule of succession
-        return Curve(float(np.log(len(true) + 1)), [0.0] * features.shape[1])
+        return LogisticCurve(float(np.log(len(true) + 1)), [0.0] * features.shape[1])
     scaler = StandardScaler().fit(features, sample_weight=weights)
     model = LogisticRegression().fit(scaler.transform(features), true, sample_weight=weights)
     slopes = model.coef_[0] / scaler.scale_
     bias = model.intercept_[0] - float(slopes @ scaler.mean_)
-    return Curve(round(float(bias), 6), [round(float(slope), 6) for slope in slopes])
+    return LogisticCurve(round(float(bias), 6), [round(float(slope), 6) for slope in slopes])
 
 
 def _threshold(sure: Doubles, table: _Table, target: float) -> float:
@@ -138,9 +144,9 @@ def _scope_cut(scopes: Doubles, handed_off: Flags, table: _Table) -> float:
 
 
 def _metrics(
-    cases: Cases, confidence: Confidence, threshold: float, table: _Table
+    cases: CalibrationSet, confidence: Confidence, threshold: float, table: _Table
 ) -> dict[str, float | bool | None]:
-    parts = (cases.known, cases.near, cases.far, table)
+    parts = (cases.known, cases.near, cases.out_of_scope, table)
     known, near, far, sure = (confidence.chances(part.features)[0] for part in parts)
     answered = sure >= threshold
     return {
@@ -151,7 +157,7 @@ def _metrics(
         "near_handoff_recall": _mean(near < threshold),
         "far_handoff_recall": _mean(far < threshold),
         "near_auroc": _auroc(confidence, cases.known, cases.near),
-        "far_auroc": _auroc(confidence, cases.known, cases.far),
+        "far_auroc": _auroc(confidence, cases.known, cases.out_of_scope),
         "ece": _calibration_error(sure, table),
     }
 
@@ -160,10 +166,12 @@ def _mean(values: NDArray[np.bool_], weights: Doubles | None = None) -> float | 
     return round(float(np.average(values, weights=weights)), DECIMALS) if len(values) else None
 
 
-def _auroc(confidence: Confidence, known: Asked, strangers: Asked) -> float | None:
+def _auroc(
+    confidence: Confidence, known: LabelledPredictions, strangers: LabelledPredictions
+) -> float | None:
     if not (len(known.right) and len(strangers.right)):
         return None
-    scope = confidence.scope.chances(Asked.join([known, strangers]).features)
+    scope = confidence.scope.chances(LabelledPredictions.join([known, strangers]).features)
     true = np.arange(len(scope)) < len(known.right)
     return round(float(roc_auc_score(true, scope)), DECIMALS)
 

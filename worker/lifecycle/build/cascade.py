@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from worker.lifecycle.build.calibrate import FEWEST, Calibration, Cases, calibrate
-from worker.lifecycle.build.fit import Asked, Fitted, Flags, Rows
-from worker.lifecycle.build.linear_svm import Bench, ask, groups_of, parts_of
+from worker.lifecycle.build.calibrate import FEWEST, Calibration, CalibrationSet, calibrate
+from worker.lifecycle.build.fit import Fitted, Flags, LabelledPredictions, Rows
+from worker.lifecycle.build.linear_svm import CrossValidation, ask, groups_of, parts_of
 from worker.model.cascade import ngrams
-from worker.model.cascade.classifier import Cascade, Linear
+from worker.model.cascade.classifier import Cascade, LinearClassifier
 from worker.model.retrieval.confidence import DECIMALS, Doubles
 from worker.model.retrieval.index import Ints
 
@@ -37,33 +37,33 @@ _CUTS = np.r_[np.arange(0.5, 0.95, 0.02), np.arange(0.95, 0.9985, 0.0025)]
 
 
 @dataclass(frozen=True)
-class Exam:
+class CascadeInputs:
     """What the index was asked, and how it did; the cheap model is asked the same."""
 
     rows: Rows
     held_out: Flags | None  # (phrasings,): what a trial's encoder didn't see; None: no trial
     fitted: Fitted
-    cases: Cases
+    cases: CalibrationSet
     index: Calibration
-    far: Sequence[str]  # normalised, those of the cases
+    out_of_scope: Sequence[str]  # normalised, those of the cases
     labelled: Sequence[str]  # the same
     expected: Sequence[frozenset[int]]  # of the labelled
 
 
 @dataclass(frozen=True)
-class Made:
+class CascadeResult:
     """The cascade, or why there is none; and what was measured."""
 
     cascade: Cascade | None
     figures: dict[str, Any]
 
     @classmethod
-    def unwanted(cls) -> Made:
+    def unwanted(cls) -> CascadeResult:
         """There is none, as was asked for."""
         return _none("--no-cascade")
 
 
-def make_cascade(exam: Exam, precision_target: float) -> Made:
+def make_cascade(exam: CascadeInputs, precision_target: float) -> CascadeResult:
     """Fit the cheap model, ask it, and find the cut."""
     rows = exam.rows
     texts, entry_of = rows.texts[: rows.phrasings], rows.entry_of[: rows.phrasings]
@@ -72,7 +72,7 @@ def make_cascade(exam: Exam, precision_target: float) -> Made:
     known = ngrams.learn(texts)
     if len(known.codes) * (int(entry_of.max()) + 1) > MOST_WEIGHTS:
         return _none("it would take too many weights")
-    bench = Bench(known, texts, entry_of)
+    bench = CrossValidation(known, texts, entry_of)
     whole = bench.fit(np.ones(len(texts), bool))
     cases = _ask(exam, bench, whole)
     calibration = calibrate(cases, precision_target)
@@ -81,38 +81,40 @@ def make_cascade(exam: Exam, precision_target: float) -> Made:
     return _cut(exam, cases, calibration, whole)
 
 
-def _none(why: str) -> Made:
-    return Made(None, {"share": 0.0, "off": why})
+def _none(why: str) -> CascadeResult:
+    return CascadeResult(None, {"share": 0.0, "off": why})
 
 
-def _refusal(exam: Exam, entry_of: Ints) -> str | None:
+def _refusal(exam: CascadeInputs, entry_of: Ints) -> str | None:
     if len(entry_of) > MOST_PHRASINGS:
         return f"there are more than {MOST_PHRASINGS:,} phrasings"
     enough = min(len(exam.fitted.known.right), len(exam.fitted.missing.right)) >= FEWEST
     return None if enough else "there are too few phrasings to judge it by"
 
 
-def _ask(exam: Exam, bench: Bench, whole: Linear) -> Cases:
+def _ask(exam: CascadeInputs, bench: CrossValidation, whole: LinearClassifier) -> CalibrationSet:
     everything = np.ones(len(bench.texts), bool)
     learnable = everything if exam.held_out is None else ~exam.held_out
     parts = parts_of(bench.entry_of) if exam.held_out is None else exam.held_out.astype(np.int64)
     groups, fitted = groups_of(bench.entry_of), exam.fitted
-    return Cases(
+    return CalibrationSet(
         known=bench.left_out(fitted.known_rows, parts, learnable, in_scope=True),
         near=bench.left_out(fitted.missing_rows, groups, learnable, in_scope=False),
-        far=ask(whole, exam.far, [frozenset()] * len(exam.far)),
+        out_of_scope=ask(whole, exam.out_of_scope, [frozenset()] * len(exam.out_of_scope)),
         labelled=ask(whole, exam.labelled, exam.expected),
         labelled_in_scope=exam.cases.labelled_in_scope,
     )
 
 
-def _cut(exam: Exam, cases: Cases, cheap: Calibration, whole: Linear) -> Made:
+def _cut(
+    exam: CascadeInputs, cases: CalibrationSet, cheap: Calibration, whole: LinearClassifier
+) -> CascadeResult:
     trials = list(_trials(exam, cases, cheap))
     passed = [trial for trial in trials if trial.passes]
     if not passed:
         return _none("at no cut it is as good as the encoder on a share worth having")
     best = min(passed, key=lambda trial: trial.cut)
-    return Made(Cascade(whole, cheap.confidence, best.cut), asdict(best))
+    return CascadeResult(Cascade(whole, cheap.confidence, best.cut), asdict(best))
 
 
 @dataclass(frozen=True)
@@ -156,11 +158,14 @@ class _Both:
     index_scope: Doubles
 
 
-def _trials(exam: Exam, cases: Cases, cheap: Calibration) -> Iterator[_Trial]:
+def _trials(exam: CascadeInputs, cases: CalibrationSet, cheap: Calibration) -> Iterator[_Trial]:
     inside = [_both(cases.known, exam.cases.known, cheap, exam.index)]
     outside = [
         _both(ours, theirs, cheap, exam.index)
-        for ours, theirs in ((cases.near, exam.cases.near), (cases.far, exam.cases.far))
+        for ours, theirs in (
+            (cases.near, exam.cases.near),
+            (cases.out_of_scope, exam.cases.out_of_scope),
+        )
         if len(ours.right)
     ]
     if len(cases.labelled.right):
@@ -173,7 +178,9 @@ def _trials(exam: Exam, cases: Cases, cheap: Calibration) -> Iterator[_Trial]:
         yield _trial(round(float(cut), DECIMALS), inside, outside, exam.index.threshold)
 
 
-def _both(ours: Asked, theirs: Asked, cheap: Calibration, index: Calibration) -> _Both:
+def _both(
+    ours: LabelledPredictions, theirs: LabelledPredictions, cheap: Calibration, index: Calibration
+) -> _Both:
     sure, scope = cheap.confidence.chances(ours.features)
     index_sure, index_scope = index.confidence.chances(theirs.features)
     return _Both(ours.right, theirs.right, sure, index_sure, scope, index_scope)

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from worker.lifecycle.build.kernel_ridge import Inverse, blocks
+from worker.lifecycle.build.kernel_ridge import KernelRidgeFit, blocks
 from worker.model.retrieval.confidence import FEATURES, Doubles, features
+from worker.model.retrieval.index import NOT_A_ROW, Floats, Index, Ints, RetrievalParameters
 from worker.model.retrieval.lexicon import Lexicon
-from worker.model.retrieval.index import NOT_A_ROW, Floats, Index, Ints, Retrieval
 from worker.text.normalization import Script, script
 
 Flags = NDArray[np.bool_]
@@ -62,14 +62,14 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Asked:
+class LabelledPredictions:
     """Questions whose entry is known, and what the index says of them."""
 
     features: Doubles  # (questions, features) of `worker.model.retrieval.confidence`
     right: Flags  # (questions,): the best entry is the right one
 
     @classmethod
-    def join(cls, parts: Sequence[Asked]) -> Asked:
+    def join(cls, parts: Sequence[LabelledPredictions]) -> LabelledPredictions:
         """Put several together."""
         if not parts:
             return cls(np.zeros((0, FEATURES)), np.zeros(0, bool))
@@ -82,8 +82,8 @@ class Fitted:
     """An index, and what it says of phrasings that it was made not to know."""
 
     index: Index
-    known: Asked  # the phrasing was left out
-    missing: Asked  # so was the rest of its entry: it must be handed off
+    known: LabelledPredictions  # the phrasing was left out
+    missing: LabelledPredictions  # so was the rest of its entry: it must be handed off
     known_rows: Ints  # which phrasings the known ones are
     missing_rows: Ints
 
@@ -95,11 +95,13 @@ def fit(rows: Rows, lexicon: Lexicon) -> Fitted:
         return _ask_the_head(index, rows) if _can_have_a_head(index) else _ask_the_vote(index, rows)
 
 
-def fit_index(rows: Rows, lexicon: Lexicon, parameters: Retrieval | None = None) -> Index:
+def fit_index(rows: Rows, lexicon: Lexicon, parameters: RetrievalParameters | None = None) -> Index:
     """Choose the parameters unless given, fit the head where there can be one; ask nothing."""
     with _one_thread():
         index = _index(rows, lexicon, parameters or choose(rows, lexicon))
-        return replace(index, head=Inverse.of(index).head) if _can_have_a_head(index) else index
+        return (
+            replace(index, head=KernelRidgeFit.of(index).head) if _can_have_a_head(index) else index
+        )
 
 
 def _one_thread() -> AbstractContextManager[object]:
@@ -124,12 +126,12 @@ def try_out(rows: Rows, lexicon: Lexicon, held_out: Flags) -> Fitted:
     answers = np.arange(rows.phrasings, len(rows.texts))
     index = fit_index(rows.some(np.r_[np.flatnonzero(~held_out), answers]), lexicon)
     expected = [frozenset({int(entry)}) for entry in asked.entry_of]
-    known = ask(index, asked.texts, asked.embeddings, expected)
+    known = predict_as_new(index, asked.texts, asked.embeddings, expected)
     rows_asked = np.flatnonzero(held_out)
     return Fitted(index, known, _ask_without_entry(index, asked), rows_asked, rows_asked)
 
 
-def _ask_without_entry(index: Index, asked: Rows) -> Asked:
+def _ask_without_entry(index: Index, asked: Rows) -> LabelledPredictions:
     parts = []
     for block in blocks(np.arange(len(asked.texts)), len(index.entry_of)):
         own = asked.entry_of[block]
@@ -137,19 +139,19 @@ def _ask_without_entry(index: Index, asked: Rows) -> Asked:
         similarities[own[:, None] == index.entry_of] = NOT_A_ROW
         scores = index.scores(similarities)
         scores[np.arange(len(block)), own] = NOT_A_ROW
-        evidence = index.weigh(similarities, scores)
-        parts.append(Asked(features(evidence), np.zeros(len(block), bool)))
-    return Asked.join(parts)
+        evidence = index.rank(similarities, scores)
+        parts.append(LabelledPredictions(features(evidence), np.zeros(len(block), bool)))
+    return LabelledPredictions.join(parts)
 
 
 def _ask_the_head(index: Index, rows: Rows) -> Fitted:
-    inverse = Inverse.of(index)
+    inverse = KernelRidgeFit.of(index)
     index = replace(index, head=inverse.head)
     asked = rows.unique()
     several = asked[np.bincount(index.entry_of)[index.entry_of[asked]] > 1]
     known = _ask(index, several, inverse.without_row(), without_entry=False)
     if index.entries == 1:
-        return Fitted(index, known, Asked.join([]), several, asked[:0])
+        return Fitted(index, known, LabelledPredictions.join([]), several, asked[:0])
     missing = _ask(index, asked, inverse.without_entry(), without_entry=True)
     return Fitted(index, known, missing, several, asked)
 
@@ -162,11 +164,13 @@ def _ask_the_vote(index: Index, rows: Rows) -> Fitted:
     return Fitted(index, known, missing, asked, asked)
 
 
-def _ask(index: Index, asked: Ints, scores: Floats | None, *, without_entry: bool) -> Asked:
+def _ask(
+    index: Index, asked: Ints, scores: Floats | None, *, without_entry: bool
+) -> LabelledPredictions:
     """Ask phrasings, each without itself or its whole entry; no scores: the vote's."""
     parts = []
     for block in blocks(asked, len(index.entry_of)):
-        similarities = index.among(block)
+        similarities = index.pairwise_similarities(block)
         own = (
             index.entry_of[block, None] == index.entry_of
             if without_entry
@@ -174,29 +178,31 @@ def _ask(index: Index, asked: Ints, scores: Floats | None, *, without_entry: boo
         )
         similarities[own] = NOT_A_ROW
         found = index.scores(similarities) if scores is None else scores[block]
-        evidence = index.weigh(similarities, found)
-        parts.append(Asked(features(evidence), evidence.entries[:, 0] == index.entry_of[block]))
-    return Asked.join(parts)
+        evidence = index.rank(similarities, found)
+        parts.append(
+            LabelledPredictions(features(evidence), evidence.entries[:, 0] == index.entry_of[block])
+        )
+    return LabelledPredictions.join(parts)
 
 
-def ask(
+def predict_as_new(
     index: Index, texts: Sequence[str], embeddings: Floats, expected: Sequence[frozenset[int]]
-) -> Asked:
+) -> LabelledPredictions:
     """Ask normalised questions that are no phrasings; expected: the places of right entries."""
     parts = []
     for block in blocks(np.arange(len(texts)), len(index.entry_of)):
-        evidence = index.judge([texts[i] for i in block], embeddings[block])
+        evidence = index.search([texts[i] for i in block], embeddings[block])
         right = [
             entry in expected[i]
             for i, entry in zip(block, evidence.entries[:, 0].tolist(), strict=True)
         ]
-        parts.append(Asked(features(evidence), np.array(right, bool)))
-    return Asked.join(parts)
+        parts.append(LabelledPredictions(features(evidence), np.array(right, bool)))
+    return LabelledPredictions.join(parts)
 
 
-def choose(rows: Rows, lexicon: Lexicon) -> Retrieval:
+def choose(rows: Rows, lexicon: Lexicon) -> RetrievalParameters:
     """Return the parameters under which phrasings that are left out are told apart best."""
-    best = Retrieval()
+    best = RetrievalParameters()
     chosen = _sample(rows)
     if chosen is None:
         return best
@@ -222,9 +228,9 @@ def _sample(rows: Rows) -> Ints | None:
     return np.concatenate([spread, answers[np.isin(rows.entry_of[answers], entries)]])
 
 
-def _likelihood(rows: Rows, lexicon: Lexicon, parameters: Retrieval) -> float:
+def _likelihood(rows: Rows, lexicon: Lexicon, parameters: RetrievalParameters) -> float:
     index = _index(rows, lexicon, parameters)
-    left_out = Inverse.of(index).without_row()[rows.unique()]
+    left_out = KernelRidgeFit.of(index).without_row()[rows.unique()]
     entry_of = index.entry_of[rows.unique()]
     return max(_log_share(left_out * steepness, entry_of) for steepness in _STEEPNESS)
 
@@ -235,7 +241,7 @@ def _log_share(scores: Floats, entry_of: Ints) -> float:
     return float((own - top - np.log(np.exp(scores - top[:, None]).sum(axis=1))).mean())
 
 
-def _index(rows: Rows, lexicon: Lexicon, parameters: Retrieval) -> Index:
+def _index(rows: Rows, lexicon: Lexicon, parameters: RetrievalParameters) -> Index:
     return Index.of(
         parameters=parameters,
         entry_of=rows.entry_of,

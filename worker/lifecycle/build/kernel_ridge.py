@@ -26,7 +26,7 @@ _NOISE, _ANSWER_NOISE = 0.2, 0.5
 
 
 @dataclass(frozen=True)
-class Inverse:
+class KernelRidgeFit:
     """The inverse of the regularised kernel matrix, and the head that it gives."""
 
     inverse: Floats  # (rows, rows)
@@ -35,12 +35,14 @@ class Inverse:
     entry_of: Ints
 
     @classmethod
-    def of(cls, index: Index) -> Inverse:
+    def of(cls, index: Index) -> KernelRidgeFit:
         """Fit: cubic in the rows."""
         count = len(index.entry_of)
         matrix = np.empty((count, count), np.float32, order="F")
         for block in blocks(np.arange(count), count):
-            matrix[:, block] = kernel(index.among(block), index.parameters.sharpness).T
+            matrix[:, block] = kernel(
+                index.pairwise_similarities(block), index.parameters.sharpness
+            ).T
         noise = np.where(np.arange(count) < index.phrasings, _NOISE, _ANSWER_NOISE)
         matrix[np.diag_indices(count)] += noise.astype(np.float32)
         factor = linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from sklearn.svm import LinearSVC
 
-from worker.lifecycle.build.fit import Asked, Flags
-from worker.model.cascade.classifier import Linear
+from worker.lifecycle.build.fit import Flags, LabelledPredictions
+from worker.model.cascade.classifier import LinearClassifier
+from worker.model.cascade.ngrams import NgramVectorizer
 from worker.model.retrieval.confidence import FEATURES
-from worker.model.cascade.ngrams import Grams
 from worker.model.retrieval.index import Floats, Ints
 
 _PARTS = 5  # that phrasings are left out in; more: each fit is more like the whole, and slower
@@ -27,21 +27,23 @@ _NOWHERE = np.float32(-9)  # the score of an entry that a fit has no phrasing of
 
 
 @dataclass(frozen=True)
-class Bench:
+class CrossValidation:
     """The phrasings, and fits on some of them."""
 
-    grams: Grams
+    grams: NgramVectorizer
     texts: list[str]
     entry_of: Ints
 
-    def fit(self, chosen: Flags) -> Linear:
+    def fit(self, chosen: Flags) -> LinearClassifier:
         """Fit on the chosen phrasings."""
         places = np.flatnonzero(chosen)
         texts, entry_of = [self.texts[place] for place in places], self.entry_of[places]
         weights, bias = self._machine(self.grams.vectors(texts), entry_of)
-        return Linear.of(self.grams, weights, bias, texts, entry_of)
+        return LinearClassifier.of(self.grams, weights, bias, texts, entry_of)
 
-    def left_out(self, asked: Ints, parts: Ints, learnable: Flags, *, in_scope: bool) -> Asked:
+    def left_out(
+        self, asked: Ints, parts: Ints, learnable: Flags, *, in_scope: bool
+    ) -> LabelledPredictions:
         """Ask phrasings, each of a fit without its part.
 
         Args:
@@ -58,7 +60,7 @@ class Bench:
             expected = [frozenset({int(self.entry_of[row])} if in_scope else ()) for row in rows]
             found = ask(fitted, [self.texts[row] for row in rows], expected)
             features[places], right[places] = found.features, found.right
-        return Asked(features, right)
+        return LabelledPredictions(features, right)
 
     def _machine(self, vectors: Any, entry_of: Ints) -> tuple[Floats, Floats]:  # noqa: ANN401 - scipy is untyped
         entries = int(self.entry_of.max()) + 1
@@ -93,11 +95,13 @@ def groups_of(entry_of: Ints) -> Ints:
     return groups[entry_of].astype(np.int64)
 
 
-def ask(linear: Linear, texts: Sequence[str], expected: Sequence[frozenset[int]]) -> Asked:
+def ask(
+    linear: LinearClassifier, texts: Sequence[str], expected: Sequence[frozenset[int]]
+) -> LabelledPredictions:
     """Ask normalised questions; expected: the places of right entries."""
     if not texts:
-        return Asked.join([])
-    found = linear.judge(texts)
+        return LabelledPredictions.join([])
+    found = linear.classify(texts)
     best = found.entries[:, 0].tolist()
     right = [entry in allowed for entry, allowed in zip(best, expected, strict=True)]
-    return Asked(found.features, np.array(right, bool))
+    return LabelledPredictions(found.features, np.array(right, bool))

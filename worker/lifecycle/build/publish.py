@@ -31,7 +31,7 @@ def publish(
     """Put the bundle into the store; call it before the bundle gets its number.
 
     Raises:
-        StoreAway: the store does not take it.
+        StoreUnavailable: the store does not take it.
     """
     if settings.store_url is not None:
         with progress("Uploading") as hear:

@@ -18,7 +18,7 @@ from worker.lifecycle.build.build_version import BuildOptions, Tune, build_versi
 from worker.lifecycle.cli import build_display
 from worker.lifecycle.cli.convert import mismatches
 from worker.lifecycle.cli.versions import Json
-from worker.model.encoder.base import Engine, Kind, Precision
+from worker.model.encoder.base import EncoderKind, Engine, Precision
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -91,17 +91,17 @@ def build(
         entries = _with_learned(database, name, entries)
     build_display.warn_of_shared(shared_phrasings(entries))
     if layers:
-        from worker.lifecycle.training.distill import check_distillable
+        from worker.lifecycle.training.distill import check_can_distill
 
-        check_distillable(entries)
+        check_can_distill(entries)
     if tune is Tune.ENCODER:
-        from worker.lifecycle.training.fine_tune import check_tunable
+        from worker.lifecycle.training.fine_tune import check_can_tune
 
-        check_tunable(entries)
+        check_can_tune(entries)
     known = frozenset(entry.id for entry in entries)
     labelled = read_labelled(calibrate, known) if calibrate else []
     started = time.perf_counter()
-    kind = Kind(engine, precision)
+    kind = EncoderKind(engine, precision)
     options = BuildOptions(encoder, layers, tune, labelled, precision_target, kind, cascade)
     built = build_version(
         settings, database, name, entries, options, progress=build_display.progress

@@ -17,10 +17,10 @@ from core.domain.model_version import VersionState
 from worker.lifecycle.cli.version_display import summary
 
 if TYPE_CHECKING:
-    from worker.lifecycle.build.build_bundle import Built
-    from worker.lifecycle.evaluation.metrics import EntryFigures, Report
-    from worker.lifecycle.training.distill import Distilled
-    from worker.lifecycle.training.fine_tune import Tuned
+    from worker.lifecycle.build.build_bundle import BuildResult
+    from worker.lifecycle.evaluation.metrics import EntryFigures, EvaluationReport
+    from worker.lifecycle.training.distill import DistillResult
+    from worker.lifecycle.training.fine_tune import FineTuneResult
     from worker.model.bundle.bundle import Manifest
 
 _MEANINGS = {
@@ -74,7 +74,7 @@ def warn_of_shared(shared: Sequence[tuple[str, str, str]]) -> None:
         )
 
 
-def show_built(built: Built, seconds: float, *, as_json: bool) -> None:
+def show_built(built: BuildResult, seconds: float, *, as_json: bool) -> None:
     """Tell what was built, and whether workers answer with it."""
     version, manifest = built.version, built.bundle.manifest
     production = version.state is VersionState.PRODUCTION
@@ -108,7 +108,7 @@ def _counted(count: int, one: str, several: str) -> str:
     return f"{count:,} {one if count == 1 else several}"
 
 
-def show_converted(built: Built, seconds: float, *, as_json: bool) -> None:
+def show_converted(built: BuildResult, seconds: float, *, as_json: bool) -> None:
     """Tell what a conversion made, and what it changes."""
     version, manifest = built.version, built.bundle.manifest
     if as_json:
@@ -150,7 +150,7 @@ def _cascade(figures: dict[str, Any]) -> str:
     )
 
 
-def _distilling(distilled: Distilled) -> str:
+def _distilling(distilled: DistillResult) -> str:
     came_to = "is kept" if distilled.kept else "lost too much, so the encoder stays as it was"
     return (
         f"Distilling to {distilled.layers} of {distilled.of} layers {came_to}: of"
@@ -159,7 +159,7 @@ def _distilling(distilled: Distilled) -> str:
     )
 
 
-def _tuning(tuned: Tuned) -> str:
+def _tuning(tuned: FineTuneResult) -> str:
     came_to = "helped" if tuned.helped else "didn't help, so the encoder stays as it was"
     return (
         f"Tuning {came_to}: of {tuned.held_out.sum():,} phrasings held out,"
@@ -182,7 +182,9 @@ def _expected(manifest: Manifest) -> str:
     )
 
 
-def show_report(version: str, report: Report, page: Path | None, *, as_json: bool) -> None:
+def show_report(
+    version: str, report: EvaluationReport, page: Path | None, *, as_json: bool
+) -> None:
     """Show what was measured, and where the page about it is."""
     figures = asdict(report)
     if as_json:

@@ -15,15 +15,15 @@ from core.errors import SettingsInvalid
 from core.settings.load import load
 from worker.lifecycle.cli import build_display
 from worker.lifecycle.cli.versions import Json, Version
-from worker.model.encoder.base import KINDS, Engine, Kind, Precision
-from worker.process.cpu_threads import limit
+from worker.model.encoder.base import KINDS, EncoderKind, Engine, Precision
+from worker.process.cpu_threads import set_thread_limits
 
 app = typer.Typer()
 
 
 def mismatches(engine: Engine, precision: Precision) -> list[str]:
     """Return what is wrong with an engine and a precision together."""
-    if Kind(engine, precision) in KINDS:
+    if EncoderKind(engine, precision) in KINDS:
         return []
     goes = [kind.precision.value for kind in KINDS if kind.engine is engine]
     return [f"--engine {engine} goes with --precision {' or '.join(goes)}, not {precision}"]
@@ -44,7 +44,7 @@ def convert(
     """Make a new version with the encoder in another form, if its answers stay the same."""
     if faults := mismatches(engine, precision):
         raise SettingsInvalid(faults)
-    settings, to = load(), Kind(engine, precision)
+    settings, to = load(), EncoderKind(engine, precision)
     from db.schema import prepare
     from worker.lifecycle.build import publish
     from worker.lifecycle.promotion import rollback
@@ -54,7 +54,7 @@ def convert(
     found = rollback.find(database, version)
     publish.check(settings)
     original = find_bundle(settings, found)
-    threads = limit(settings.threads)
+    threads = set_thread_limits(settings.threads)
     from worker.lifecycle.build.build_bundle import register
     from worker.lifecycle.conversion import (
         convert as converting,  # torch comes only when the rest is right

@@ -15,7 +15,7 @@ from worker.lifecycle.evaluation.answer_diff import Change
 
 if TYPE_CHECKING:
     from worker.lifecycle.evaluation.answer_diff import Changed, Difference
-    from worker.lifecycle.evaluation.bundle_diff import Contents, EntryChange
+    from worker.lifecycle.evaluation.bundle_diff import BundleDiff, EntryChange
 
 _WIDTH = 79
 _MEANINGS = {
@@ -80,7 +80,7 @@ def _line(text: str, style: str) -> None:
     console.out.print(line)
 
 
-def show_contents(first: str, second: str, found: Contents, *, as_json: bool) -> None:
+def show_contents(first: str, second: str, found: BundleDiff, *, as_json: bool) -> None:
     """Show what differs between two bundles."""
     if as_json:
         console.print_json({"first": first, "second": second, **asdict(found)})

@@ -14,7 +14,7 @@ import typer
 from core.settings.load import load
 from worker.lifecycle.cli import build_display
 from worker.lifecycle.cli.versions import Json, Version
-from worker.process.cpu_threads import limit
+from worker.process.cpu_threads import set_thread_limits
 
 app = typer.Typer()
 
@@ -47,7 +47,7 @@ def evaluate(
     labelled = read_labelled(questions, known)
     if report:
         page.check(report)
-    threads = limit(settings.threads)
+    threads = set_thread_limits(settings.threads)
     from worker.lifecycle.evaluation import (
         evaluate as evaluating,  # torch comes only when the rest is right
     )
@@ -61,6 +61,6 @@ def evaluate(
             model, labelled, settings.question_chars, lambda done: hear(done, len(labelled))
         )
     if report:
-        evaluated = page.Evaluated(questions.name, known, labelled, answers, measured)
+        evaluated = page.EvaluationInput(questions.name, known, labelled, answers, measured)
         page.write(report, model, evaluated, settings.question_chars)
     build_display.show_report(model.version, measured, report, as_json=as_json)

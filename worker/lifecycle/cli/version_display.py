@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from core import console
-from core.domain.model_version import MoveKind
+from core.domain.model_version import PromotionKind
 
 if TYPE_CHECKING:
-    from core.domain.model_version import ModelVersion, Move
-    from worker.lifecycle.evaluation.gate import Compared, Verdict
-    from worker.lifecycle.promotion.promote import Promoted
+    from core.domain.model_version import ModelVersion, PromotionEvent
+    from worker.lifecycle.evaluation.gate import GateResult, MetricComparison
+    from worker.lifecycle.promotion.promote import PromotionResult
     from worker.lifecycle.promotion.rollback import RolledBack
     from worker.model.bundle.bundle import Bundle
 
 _MOVES = {
-    MoveKind.PROMOTED: "promoted",
-    MoveKind.CANARY: "canary",
-    MoveKind.ROLLED_BACK: "rolled back to",
-    MoveKind.CANARY_WITHDRAWN: "canary withdrawn",
+    PromotionKind.PROMOTED: "promoted",
+    PromotionKind.CANARY: "canary",
+    PromotionKind.ROLLED_BACK: "rolled back to",
+    PromotionKind.CANARY_WITHDRAWN: "canary withdrawn",
 }
 
 
@@ -48,7 +48,7 @@ def show_versions(found: Sequence[ModelVersion], *, as_json: bool) -> None:
 
 
 def show_version(
-    version: ModelVersion, bundle: Bundle, moves: Sequence[Move], *, as_json: bool
+    version: ModelVersion, bundle: Bundle, moves: Sequence[PromotionEvent], *, as_json: bool
 ) -> None:
     """Show a version, its whole bundle's manifest and the moves it took part in."""
     if as_json:
@@ -83,10 +83,10 @@ def _facts(version: ModelVersion, bundle: Bundle) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _told(move: Move) -> Iterator[str]:
+def _told(move: PromotionEvent) -> Iterator[str]:
     share = "" if move.share is None else f" {percent(move.share)}"
     yield f"{move.at:%Y-%m-%d %H:%M} {_MOVES[move.kind]} {move.name}@{move.version}{share}"
-    beside = move.kind in (MoveKind.CANARY, MoveKind.CANARY_WITHDRAWN)
+    beside = move.kind in (PromotionKind.CANARY, PromotionKind.CANARY_WITHDRAWN)
     if move.previous_version is not None:
         yield f"{'beside' if beside else 'before'} {move.name}@{move.previous_version}"
     yield f"by {move.by}"
@@ -99,9 +99,9 @@ def _told(move: Move) -> Iterator[str]:
             yield f"{figure['figure']} {figure['candidate']} against {figure['production']}"
 
 
-def show_promoted(done: Promoted, *, as_json: bool) -> None:
+def show_promoted(done: PromotionResult, *, as_json: bool) -> None:
     """Show what was compared, and what is in production now."""
-    version, verdict = done.version, done.verdict
+    version, verdict = done.version, done.gate
     if as_json:
         gate = None if verdict is None else verdict.document()
         console.print_json(summary(version) | {"moved": verdict is not None, "gate": gate})
@@ -118,7 +118,7 @@ def show_promoted(done: Promoted, *, as_json: bool) -> None:
         console.out.print(f"{version} is a canary now: it answers {share} of the jobs.")
 
 
-def _comparison(version: ModelVersion, verdict: Verdict) -> Table:
+def _comparison(version: ModelVersion, verdict: GateResult) -> Table:
     table = Table(title=f"Compared on {verdict.basis}", title_justify="left")
     table.add_column("figure", no_wrap=True)
     for title in (verdict.production or "production", str(version), "margin"):
@@ -130,7 +130,7 @@ def _comparison(version: ModelVersion, verdict: Verdict) -> Table:
     return table
 
 
-def _judgement(one: Compared) -> str:
+def _judgement(one: MetricComparison) -> str:
     if one.margin is None:
         return "not judged"
     return "worse" if one.worse else "ok"

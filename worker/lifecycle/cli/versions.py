@@ -95,8 +95,10 @@ def promote(
     from worker.lifecycle.promotion import promote as promotion
 
     margins = Margins(margin, speed_margin)
-    wish = promotion.Wish(version, canary, questions, margins, forced=force, reason=reason)
-    count = cpu_threads.limit(settings.threads)
+    wish = promotion.PromotionRequest(
+        version, canary, questions, margins, forced=force, reason=reason
+    )
+    count = cpu_threads.set_thread_limits(settings.threads)
     with progress("Comparing") as hear:
         done = promotion.promote(settings, prepare(settings), wish, threads=count, hear=hear)
     display.show_promoted(done, as_json=as_json)
@@ -140,7 +142,7 @@ def diff(
     from db.schema import prepare
     from worker.lifecycle.cli import diff_display as shown
     from worker.lifecycle.evaluation import bundle_diff
-    from worker.lifecycle.evaluation.answer_diff import differ
+    from worker.lifecycle.evaluation.answer_diff import diff_answers
     from worker.lifecycle.inputs import question_source
     from worker.lifecycle.promotion import rollback as versions
     from worker.model.registry import find_bundle, load_version
@@ -148,17 +150,17 @@ def diff(
     database = prepare(settings)
     both = [versions.find(database, spec) for spec in (first, second)]
     if questions:
-        source = question_source.of_file(questions)
+        source = question_source.file_questions(questions)
     elif batch:
-        source = question_source.of_batch(database, batch)
+        source = question_source.batch_questions(database, batch)
     else:
         bundles = [find_bundle(settings, version) for version in both]
-        found = bundle_diff.differences(*bundles)
+        found = bundle_diff.diff_bundles(*bundles)
         shown.show_contents(str(both[0]), str(both[1]), found, as_json=as_json)
         return
-    count = cpu_threads.limit(settings.threads)
+    count = cpu_threads.set_thread_limits(settings.threads)
     models = [load_version(settings, version, count) for version in both]
     wanted = None if as_json else limit
     with progress("Answering questions") as hear:
-        difference = differ(models, source, settings.question_chars, limit=wanted, hear=hear)
+        difference = diff_answers(models, source, settings.question_chars, limit=wanted, hear=hear)
     shown.show_difference(difference, limit, as_json=as_json)

@@ -16,8 +16,8 @@ from typing import Any
 from core.errors import ConversionDrifted, ConversionRefused, ExtraMissing
 from worker.lifecycle.conversion.drift import (
     LIMITS,
-    Known,
-    Sample,
+    DriftSample,
+    KnownEmbeddings,
     compare,
     known,
     sample_phrasings,
@@ -25,22 +25,22 @@ from worker.lifecycle.conversion.drift import (
 from worker.model.bundle import bundle as bundles
 from worker.model.bundle.bundle import Bundle, Manifest
 from worker.model.bundle.location import bundle_path
-from worker.model.bundle.staging import settle, workplace
-from worker.model.encoder.base import Engine, Kind, Precision
-from worker.model.encoder.embed import Progress, embed
+from worker.model.bundle.staging import publish_atomically, staging_folder
+from worker.model.encoder.base import EncoderKind, Engine, Precision
+from worker.model.encoder.embed import EmbedProgress, embed
 from worker.model.encoder.open import open_encoder
 from worker.model.retrieval.index import Floats
 
-TORCH = Kind(Engine.TORCH, Precision.FP32)
-_BF16 = Kind(Engine.TORCH, Precision.BF16)
-_ONNX = Kind(Engine.ONNX, Precision.FP32)
-_INT8 = Kind(Engine.ONNX, Precision.INT8)
+TORCH = EncoderKind(Engine.TORCH, Precision.FP32)
+_BF16 = EncoderKind(Engine.TORCH, Precision.BF16)
+_ONNX = EncoderKind(Engine.ONNX, Precision.FP32)
+_INT8 = EncoderKind(Engine.ONNX, Precision.INT8)
 
 _NEEDED = ("onnx", "onnxruntime")  # packages, to export and to quantise
 
 _Pair = tuple[str, str]  # an engine and a precision
 
-_ROUTES: dict[tuple[_Pair, _Pair], tuple[Kind, ...]] = {
+_ROUTES: dict[tuple[_Pair, _Pair], tuple[EncoderKind, ...]] = {
     (TORCH, _BF16): (_BF16,),
     (TORCH, _ONNX): (_ONNX,),
     (TORCH, _INT8): (_ONNX, _INT8),
@@ -48,7 +48,7 @@ _ROUTES: dict[tuple[_Pair, _Pair], tuple[Kind, ...]] = {
 }
 
 
-def check(manifest: Manifest, to: Kind, version: str) -> None:
+def check(manifest: Manifest, to: EncoderKind, version: str) -> None:
     """Check, before long work, that there is a way to convert.
 
     Raises:
@@ -59,7 +59,7 @@ def check(manifest: Manifest, to: Kind, version: str) -> None:
     check_installed(to)
 
 
-def check_installed(to: Kind) -> None:
+def check_installed(to: EncoderKind) -> None:
     """Check, before long work, that what converts to a kind of encoder is installed.
 
     Raises:
@@ -70,7 +70,7 @@ def check_installed(to: Kind) -> None:
             raise ExtraMissing(package, "lifecycle")
 
 
-def _route(manifest: Manifest, to: Kind, version: str) -> tuple[Kind, ...]:
+def _route(manifest: Manifest, to: EncoderKind, version: str) -> tuple[EncoderKind, ...]:
     source = (manifest.engine, manifest.precision)
     if source == to:
         raise ConversionRefused(version, str(to), "it is that already")
@@ -83,12 +83,12 @@ def _route(manifest: Manifest, to: Kind, version: str) -> tuple[Kind, ...]:
 def convert_version(
     store: Path,
     original: Bundle,
-    to: Kind,
+    to: EncoderKind,
     *,
     version: str,
-    sample: Sample | None = None,
+    sample: DriftSample | None = None,
     threads: int,
-    on_progress: Progress,
+    on_progress: EmbedProgress,
 ) -> Bundle:
     """Make a new bundle from one in the store, and put it beside it.
 
@@ -107,28 +107,28 @@ def convert_version(
         EncoderInvalid: the encoder can't be exported or quantised.
     """
     name = original.manifest.name
-    with workplace(store / name) as folder:
+    with staging_folder(store / name) as folder:
         copy = Bundle(folder / "bundle", original.manifest)
         shutil.copytree(original.path, copy.path)
         made = convert(
             copy, to, version=version, sample=sample, threads=threads, on_progress=on_progress
         )
-        return settle(made.path, bundle_path(store, name, made.manifest.digest))
+        return publish_atomically(made.path, bundle_path(store, name, made.manifest.digest))
 
 
 def convert(
     work: Bundle,
-    to: Kind,
+    to: EncoderKind,
     *,
     version: str,
-    sample: Sample | None = None,
+    sample: DriftSample | None = None,
     threads: int,
-    on_progress: Progress,
+    on_progress: EmbedProgress,
 ) -> Bundle:
     """Convert the encoder of a bundle that is not in its place yet; arguments as above."""
     manifest, steps = work.manifest, _route(work.manifest, to, version)
     sample = sample or sample_phrasings(work.entries())
-    with workplace(work.path.parent) as folder:
+    with staging_folder(work.path.parent) as folder:
         trial = _Trial(version, sample, known(work), threads, on_progress, 1 + len(steps))
         before, made, told = trial.embed(work), work, []
         for step in steps:
@@ -149,7 +149,7 @@ def convert(
     return Bundle(work.path, converted)
 
 
-def _step(source: Bundle, step: Kind, folder: Path, version: str) -> Bundle:
+def _step(source: Bundle, step: EncoderKind, folder: Path, version: str) -> Bundle:
     """Convert one step on; what is returned has an encoder and a manifest, nothing more."""
     place = folder / f"{step.engine}-{step.precision}"
     place.mkdir()
@@ -157,7 +157,7 @@ def _step(source: Bundle, step: Kind, folder: Path, version: str) -> Bundle:
     if step == _ONNX:
         from worker.lifecycle.conversion.onnx_export import export as write
     elif step == _INT8:
-        from worker.lifecycle.conversion.quantize import quantise as write
+        from worker.lifecycle.conversion.quantize import quantize as write
     else:
         from worker.lifecycle.conversion.quantize import shorten as write
     write(source.encoder, made.encoder, version)
@@ -169,10 +169,10 @@ class _Trial:
     """Embeds the questions with one encoder after the other, and compares."""
 
     version: str
-    sample: Sample
-    known: Known
+    sample: DriftSample
+    known: KnownEmbeddings
     threads: int
-    on_progress: Progress
+    on_progress: EmbedProgress
     rounds: int  # encoders in all
     done: int = 0
 
@@ -184,7 +184,7 @@ class _Trial:
         encoder = open_encoder(whose, self.threads)
         return embed(encoder, texts, lambda done, _: self.on_progress(before + done, total))
 
-    def judge(self, step: Kind, before: Floats, made: Bundle) -> dict[str, Any]:
+    def judge(self, step: EncoderKind, before: Floats, made: Bundle) -> dict[str, Any]:
         """Return what the manifest tells of a step.
 
         Raises:

@@ -41,7 +41,7 @@ _DECIMALS = 6
 
 
 @dataclass(frozen=True)
-class Limits:
+class DriftLimits:
     """What a conversion may change; one clear answer always, so that few questions suffice."""
 
     cosine_least: float
@@ -51,14 +51,14 @@ class Limits:
 
 # Chosen by measurement, with headroom: docs/log.md.
 LIMITS = {
-    Precision.FP32: Limits(cosine_least=0.9999, cosine_p1=0.9999, changed=0.0),
-    Precision.BF16: Limits(cosine_least=0.995, cosine_p1=0.999, changed=0.02),
-    Precision.INT8: Limits(cosine_least=0.85, cosine_p1=0.95, changed=0.02),
+    Precision.FP32: DriftLimits(cosine_least=0.9999, cosine_p1=0.9999, changed=0.0),
+    Precision.BF16: DriftLimits(cosine_least=0.995, cosine_p1=0.999, changed=0.02),
+    Precision.INT8: DriftLimits(cosine_least=0.85, cosine_p1=0.95, changed=0.02),
 }
 
 
 @dataclass(frozen=True)
-class Sample:
+class DriftSample:
     """Questions to compare on."""
 
     title: str  # what they are, for people
@@ -68,7 +68,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownEmbeddings:
     """What the original has made of the knowledge base."""
 
     embeddings: Floats  # (phrasings, dimensions), rows of length 1, entry by entry
@@ -88,7 +88,7 @@ class Drift:
     accuracy_before: float | None  # of the nearest phrasing's entry, clear or not
     accuracy_after: float | None
 
-    def beyond(self, limits: Limits) -> list[str]:
+    def beyond(self, limits: DriftLimits) -> list[str]:
         """Return what goes beyond the limits, for people."""
         faults = [
             f"the {name} cosine is {found:.4f}, {least} is allowed"
@@ -104,7 +104,7 @@ class Drift:
         return faults
 
 
-def sample_phrasings(entries: Sequence[Entry]) -> Sample:
+def sample_phrasings(entries: Sequence[Entry]) -> DriftSample:
     """Take phrasings, evenly spread, the longest among them."""
     texts = [text for entry in entries for text in entry.questions]
     entry_of = [place for place, entry in enumerate(entries) for _ in entry.questions]
@@ -112,10 +112,10 @@ def sample_phrasings(entries: Sequence[Entry]) -> Sample:
     longest = max(range(len(texts)), key=lambda place: len(texts[place]))
     places = np.unique(np.append(spread, longest))
     expected = [frozenset({entry_of[place]}) for place in places]
-    return Sample("phrasings of its own", [texts[place] for place in places], places, expected)
+    return DriftSample("phrasings of its own", [texts[place] for place in places], places, expected)
 
 
-def read_sample(path: Path, entries: Sequence[Entry]) -> Sample:
+def read_sample(path: Path, entries: Sequence[Entry]) -> DriftSample:
     """Take all questions of a CSV; with a column `expected` they are labelled.
 
     Raises:
@@ -127,25 +127,28 @@ def read_sample(path: Path, entries: Sequence[Entry]) -> Sample:
         expected = [frozenset(place[name] for name in row.expected) for row in labelled]
         return _asked(f"questions of {path.name}", [row.question for row in labelled], expected)
     texts = [
-        text for page in question_source.of_file(path).pages for _, text in page if text.strip()
+        text
+        for page in question_source.file_questions(path).pages
+        for _, text in page
+        if text.strip()
     ]
     if not texts:
         raise SourceInvalid(str(path), "there is no question in it")
     return _asked(f"questions of {path.name}", texts, None)
 
 
-def _asked(title: str, texts: list[str], expected: list[frozenset[int]] | None) -> Sample:
-    return Sample(title, texts, np.full(len(texts), -1), expected)
+def _asked(title: str, texts: list[str], expected: list[frozenset[int]] | None) -> DriftSample:
+    return DriftSample(title, texts, np.full(len(texts), -1), expected)
 
 
-def known(bundle: Bundle) -> Known:
+def known(bundle: Bundle) -> KnownEmbeddings:
     """Return the original's embeddings of the phrasings, from its index."""
     counts = [len(entry.questions) for entry in bundle.entries()]
     starts = np.cumsum([0, *counts[:-1]])
-    return Known(bundle.array("embeddings")[: sum(counts)], starts)
+    return KnownEmbeddings(bundle.array("embeddings")[: sum(counts)], starts)
 
 
-def compare(sample: Sample, before: Floats, after: Floats, known: Known) -> Drift:
+def compare(sample: DriftSample, before: Floats, after: Floats, known: KnownEmbeddings) -> Drift:
     """Compare the embeddings of the sample, (questions, dimensions), rows of length 1."""
     cosines = (before * after).sum(axis=1)
     first, lead = _nearest(before, sample.itself, known)
@@ -163,7 +166,7 @@ def compare(sample: Sample, before: Floats, after: Floats, known: Known) -> Drif
     )
 
 
-def _nearest(embeddings: Floats, itself: Ints, known: Known) -> tuple[Ints, Floats]:
+def _nearest(embeddings: Floats, itself: Ints, known: KnownEmbeddings) -> tuple[Ints, Floats]:
     """Return (questions,) of the nearest entry, and by how much it leads the next."""
     entries, leads = [], []
     for start in range(0, len(embeddings), _BLOCK):
@@ -179,7 +182,7 @@ def _nearest(embeddings: Floats, itself: Ints, known: Known) -> tuple[Ints, Floa
     return np.concatenate(entries), np.concatenate(leads)
 
 
-def _accuracy(found: Ints, sample: Sample) -> float | None:
+def _accuracy(found: Ints, sample: DriftSample) -> float | None:
     if sample.expected is None:
         return None
     pairs = zip(found.tolist(), sample.expected, strict=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from core.errors import EncoderInvalid
-from worker.lifecycle.conversion.silence import quiet
+from worker.lifecycle.conversion.silence import silenced
 from worker.model.encoder.base import first_line
 from worker.model.encoder.onnx_encoder import GRAPH, IDS, MASK, STATES
 from worker.model.encoder.tokenizer import TOKENIZER
@@ -49,7 +49,7 @@ def export(encoder: Path, folder: Path, name: str) -> None:
     """
     model = load_weights(encoder, name)
     folder.mkdir()
-    with quiet():
+    with silenced():
         try:
             _trace(model, folder / GRAPH)
             if model.config.model_type in _LIKE_BERT:

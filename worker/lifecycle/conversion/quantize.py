@@ -12,16 +12,16 @@ import shutil
 from pathlib import Path
 
 from core.errors import EncoderInvalid
-from worker.lifecycle.conversion.silence import quiet
+from worker.lifecycle.conversion.silence import silenced
 from worker.model.encoder.base import Precision, first_line
 from worker.model.encoder.onnx_encoder import GRAPH
 from worker.model.encoder.tokenizer import TOKENIZER
 
 # Gather and EmbedLayerNormalization hold the words' embeddings, most of a small encoder.
-_QUANTISED = ["Attention", "EmbedLayerNormalization", "Gather", "MatMul"]
+_QUANTIZED = ["Attention", "EmbedLayerNormalization", "Gather", "MatMul"]
 
 
-def quantise(encoder: Path, folder: Path, name: str) -> None:
+def quantize(encoder: Path, folder: Path, name: str) -> None:
     """Write config.json, model.onnx and tokenizer.json.
 
     Args:
@@ -36,12 +36,12 @@ def quantise(encoder: Path, folder: Path, name: str) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     folder.mkdir()
-    with quiet():
+    with silenced():
         try:
             quantize_dynamic(
                 encoder / GRAPH,
                 folder / GRAPH,
-                op_types_to_quantize=_QUANTISED,
+                op_types_to_quantize=_QUANTIZED,
                 per_channel=True,
                 weight_type=QuantType.QInt8,
                 # Of what shape inference leaves open, as the fused operations are not ONNX's.

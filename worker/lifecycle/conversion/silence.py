@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Drop warnings, log records and what is printed; exceptions pass.
 
     For the whole process: nothing else may want to be heard meanwhile.

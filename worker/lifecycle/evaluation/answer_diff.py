@@ -12,8 +12,8 @@ from core.domain.result import Answer, Status
 from worker.inference.questions import answer_questions
 
 if TYPE_CHECKING:
-    from worker.inference.protocol import Model
-    from worker.lifecycle.inputs.question_source import Asked
+    from worker.inference.protocol import AnsweringModel
+    from worker.lifecycle.inputs.question_source import QuestionSource
 
 MOVED = 0.05  # a confidence that moved by less is the same
 
@@ -69,9 +69,9 @@ def kind_of(first: Answer, second: Answer) -> Change:
     return Change.CONFIDENCE if moved >= MOVED else Change.SAME
 
 
-def differ(
-    both: Sequence[Model],
-    asked: Asked,
+def diff_answers(
+    both: Sequence[AnsweringModel],
+    asked: QuestionSource,
     question_chars: int,
     *,
     limit: int | None,

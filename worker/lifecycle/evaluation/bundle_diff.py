@@ -26,7 +26,7 @@ class EntryChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class BundleDiff:
     """What differs; all of it empty: nothing but when they were built."""
 
     parameters: dict[str, tuple[Any, Any]]  # what both say, None where one says nothing
@@ -36,12 +36,12 @@ class Contents:
     changed: list[EntryChange]
 
 
-def differences(first: Bundle, second: Bundle) -> Contents:
+def diff_bundles(first: Bundle, second: Bundle) -> BundleDiff:
     """Compare two bundles."""
     ours, theirs = _flat(_parameters(first.manifest)), _flat(_parameters(second.manifest))
     names = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
     before, after = ({entry.id: entry for entry in b.entries()} for b in (first, second))
-    return Contents(
+    return BundleDiff(
         parameters={name: (ours.get(name), theirs.get(name)) for name in names},
         files=_files(first.manifest.files, second.manifest.files),
         added=[name for name in after if name not in before],

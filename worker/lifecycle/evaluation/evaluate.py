@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 from core.domain.handoff import Reason
 from core.domain.result import Answer, Status
 from worker.inference.passes import answer_texts
-from worker.lifecycle.evaluation.metrics import Report, measure
+from worker.lifecycle.evaluation.metrics import EvaluationReport, measure
 
 if TYPE_CHECKING:
     from worker.lifecycle.inputs.labelled_questions import Labelled
     from worker.model.loaded_model import LoadedModel
 
-Hear = Callable[[int], None]  # questions answered
+ProgressCallback = Callable[[int], None]  # questions answered
 
 
 def evaluate(
     model: LoadedModel,
     labelled: Sequence[Labelled],
     question_chars: int,
-    on_pass: Hear | None = None,
-) -> Report:
+    on_pass: ProgressCallback | None = None,
+) -> EvaluationReport:
     """Answer the questions and measure.
 
     Args:
@@ -39,8 +39,8 @@ def evaluate_each(
     model: LoadedModel,
     labelled: Sequence[Labelled],
     question_chars: int,
-    on_pass: Hear | None = None,
-) -> tuple[list[Answer], Report]:
+    on_pass: ProgressCallback | None = None,
+) -> tuple[list[Answer], EvaluationReport]:
     """Return the answers too, in the order of the questions; the rest is as above."""
     fit = [row.question for row in labelled if len(row.question) <= question_chars]
     answer_texts(model, fit[:1])  # the first pass is slower than all that follow

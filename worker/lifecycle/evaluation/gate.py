@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from worker.inference.passes import answer_texts
-from worker.inference.protocol import Model
+from worker.inference.protocol import AnsweringModel
 from worker.lifecycle.evaluation.evaluate import evaluate
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _TURN_SECONDS = 0.3  # least
 _TIMED_QUESTIONS = 64  # most, in a turn's one go
 _NOISE = 1e-9  # of subtracting two decimals
 
-Hear = Callable[[int, int], None]  # questions answered, questions in all
+ProgressCallback = Callable[[int, int], None]  # questions answered, questions in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Margins:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class MetricComparison:
     """One figure of both; None where it isn't defined, as the precision of no answers."""
 
     figure: str
@@ -71,16 +71,16 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateResult:
     """What the gate found."""
 
     basis: str
     production: str | None
-    compared: list[Compared]
+    compared: list[MetricComparison]
     about: dict[str, Any] = field(default_factory=dict)  # the labelled file
 
     @property
-    def worse(self) -> list[Compared]:
+    def worse(self) -> list[MetricComparison]:
         """Return the figures that are worse by more than their margin."""
         return [figure for figure in self.compared if figure.worse]
 
@@ -89,23 +89,23 @@ class Verdict:
         return asdict(self)
 
 
-def judge_metrics(both: Sequence[ModelVersion], margins: Margins) -> Verdict:
+def compare_metrics(both: Sequence[ModelVersion], margins: Margins) -> GateResult:
     """Compare what the builds of both have found by cross-validation, the candidate's first."""
     if len(both) == 1:
-        return Verdict(NOTHING, None, [])
+        return GateResult(NOTHING, None, [])
     ours, theirs = (version.metrics for version in both)
     names = [n for n in CROSS_VALIDATED if ours.get(n) is not None and theirs.get(n) is not None]
     compared = [_share(name, theirs[name], ours[name], margins.shares) for name in names]
-    return Verdict(BUILDS if compared else NOTHING, str(both[1]), compared)
+    return GateResult(BUILDS if compared else NOTHING, str(both[1]), compared)
 
 
-def judge_questions(
+def compare_on_questions(
     both: Sequence[LoadedModel],
     labelled: Sequence[Labelled],
     question_chars: int,
     margins: Margins,
-    hear: Hear,
-) -> Verdict:
+    hear: ProgressCallback,
+) -> GateResult:
     """Evaluate the candidate, and behind it the version in production if there is one.
 
     A candidate alone is measured and not judged.
@@ -115,33 +115,35 @@ def judge_questions(
         heard = partial(_hear, hear, place * len(labelled), len(both) * len(labelled))
         figures.append(asdict(evaluate(model, labelled, question_chars, heard)))
     if len(both) == 1:
-        alone = [Compared(name, None, figures[0][name], None) for name in (*JUDGED, SHOWN)]
-        return Verdict(QUESTIONS, None, alone)
+        alone = [MetricComparison(name, None, figures[0][name], None) for name in (*JUDGED, SHOWN)]
+        return GateResult(QUESTIONS, None, alone)
     ours, theirs = figures
     compared = [_share(name, theirs[name], ours[name], margins.shares) for name in JUDGED]
-    compared.append(Compared(SHOWN, theirs[SHOWN], ours[SHOWN], None))
+    compared.append(MetricComparison(SHOWN, theirs[SHOWN], ours[SHOWN], None))
     texts = [row.question for row in labelled if len(row.question) <= question_chars]
     if texts:
         compared.append(_speed(speeds(both, texts), margins.speed))
-    return Verdict(QUESTIONS, both[1].version, compared)
+    return GateResult(QUESTIONS, both[1].version, compared)
 
 
-def _hear(hear: Hear, before: int, total: int, done: int) -> None:
+def _hear(hear: ProgressCallback, before: int, total: int, done: int) -> None:
     hear(before + done, total)
 
 
-def _share(figure: str, production: float | None, ours: float | None, margin: float) -> Compared:
+def _share(
+    figure: str, production: float | None, ours: float | None, margin: float
+) -> MetricComparison:
     # Where production has a figure and the candidate has none, it answers nothing at all.
     worse = production is not None and (ours is None or production - ours > margin + _NOISE)
-    return Compared(figure, production, ours, margin, worse)
+    return MetricComparison(figure, production, ours, margin, worse)
 
 
-def _speed(rates: Sequence[float], margin: float) -> Compared:
+def _speed(rates: Sequence[float], margin: float) -> MetricComparison:
     ours, production = rates
-    return Compared(SPEED, production, ours, margin, ours < production * (1 - margin))
+    return MetricComparison(SPEED, production, ours, margin, ours < production * (1 - margin))
 
 
-def speeds(both: Sequence[Model], texts: Sequence[str]) -> tuple[float, float]:
+def speeds(both: Sequence[AnsweringModel], texts: Sequence[str]) -> tuple[float, float]:
     """Return the questions/s of both, from turns that alternate.
 
     The second's is its median. The first's is that times the median of how many times as fast
@@ -159,7 +161,7 @@ def speeds(both: Sequence[Model], texts: Sequence[str]) -> tuple[float, float]:
     return round(second * ratio, 1), round(second, 1)
 
 
-def _rate(model: Model, texts: Sequence[str]) -> float:
+def _rate(model: AnsweringModel, texts: Sequence[str]) -> float:
     started, answered = time.perf_counter(), 0
     while (seconds := time.perf_counter() - started) < _TURN_SECONDS:
         answer_texts(model, texts)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from core.domain.result import Answer, Status, Via
-from worker.lifecycle.inputs.labelled_questions import Labelled, Scope
+from core.domain.result import Answer, AnswerSource, Status
+from worker.lifecycle.inputs.labelled_questions import Labelled, QuestionScope
 
 Flags = NDArray[np.bool_]
 Confidences = NDArray[np.float64]
@@ -41,7 +41,7 @@ class EntryFigures:
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """What was measured; None where it isn't defined for these questions."""
 
     questions: int
@@ -68,36 +68,36 @@ class Bin:
     low: float
     high: float
     count: int
-    sure: float  # the mean of their confidence
+    confidence: float  # the mean of their confidence
     right: float  # the share whose best entry is an expected one
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class EvaluationOutcomes:
     """What was expected and what came, as columns."""
 
     in_scope: Flags
     right: Flags  # without an expected entry nothing is right
     answered: Flags
-    sure: Confidences  # 0 where the model named no entry
+    confidence: Confidences  # 0 where the model named no entry
     scope: Confidences  # the same
 
     @classmethod
-    def of(cls, labelled: Sequence[Labelled], answers: Sequence[Answer]) -> Outcomes:
+    def of(cls, labelled: Sequence[Labelled], answers: Sequence[Answer]) -> EvaluationOutcomes:
         """Compare answers with what was expected."""
         pairs = list(zip(labelled, answers, strict=True))
         return cls(
             in_scope=np.array([bool(row.expected) for row, _ in pairs], bool),
             right=np.array([answer.entry_id in row.expected for row, answer in pairs], bool),
             answered=np.array([answer.status is Status.ANSWERED for answer in answers], bool),
-            sure=np.array([answer.confidence or 0.0 for answer in answers]),
+            confidence=np.array([answer.confidence or 0.0 for answer in answers]),
             scope=np.array([answer.scope or 0.0 for answer in answers]),
         )
 
 
 def measure(
     labelled: Sequence[Labelled], answers: Sequence[Answer], threshold: float, rate: float | None
-) -> Report:
+) -> EvaluationReport:
     """Compare answers with what was expected.
 
     Args:
@@ -106,10 +106,10 @@ def measure(
         threshold: the model version's.
         rate: questions a second, if it was timed.
     """
-    found = Outcomes.of(labelled, answers)
+    found = EvaluationOutcomes.of(labelled, answers)
     scopes = np.array([row.scope or "" for row in labelled])
     handed_off = ~found.answered
-    return Report(
+    return EvaluationReport(
         questions=len(labelled),
         accuracy=_share(found.right[found.in_scope]),
         answered=int(found.answered.sum()),
@@ -120,21 +120,23 @@ def measure(
         ece=_calibration_error(bins(found)),
         threshold=threshold,
         questions_per_second=rate,
-        cascade_share=_share(np.array([answer.via is Via.CASCADE for answer in answers], bool)),
-        handoff_recall_near=_share(handed_off[scopes == Scope.NEAR]),
-        handoff_recall_far=_share(handed_off[scopes == Scope.FAR]),
+        cascade_share=_share(
+            np.array([answer.via is AnswerSource.CASCADE for answer in answers], bool)
+        ),
+        handoff_recall_near=_share(handed_off[scopes == QuestionScope.NEAR]),
+        handoff_recall_far=_share(handed_off[scopes == QuestionScope.FAR]),
         entries=list(_by_entry(labelled, answers)),
         reasons=dict(Counter(answer.reason for answer in answers if answer.reason).most_common()),
     )
 
 
-def bins(found: Outcomes) -> list[Bin]:
+def bins(found: EvaluationOutcomes) -> list[Bin]:
     """Put the questions into bins of equal width by confidence; empty bins are left out."""
-    places = np.minimum((found.sure * _BINS).astype(np.int64), _BINS - 1)
+    places = np.minimum((found.confidence * _BINS).astype(np.int64), _BINS - 1)
     filled = []
     for place in np.unique(places):
         inside = places == place
-        sure, right = found.sure[inside].mean(), found.right[inside].mean()
+        sure, right = found.confidence[inside].mean(), found.right[inside].mean()
         low, high = place / _BINS, (place + 1) / _BINS
         filled.append(Bin(low, high, int(inside.sum()), float(sure), float(right)))
     return filled
@@ -184,5 +186,5 @@ def _auroc(in_scope: Flags, scope: Confidences) -> float | None:
 def _calibration_error(filled: Sequence[Bin]) -> float | None:
     if not filled:
         return None
-    gaps = sum(each.count * abs(each.sure - each.right) for each in filled)
+    gaps = sum(each.count * abs(each.confidence - each.right) for each in filled)
     return round(gaps / sum(each.count for each in filled), _DECIMALS)

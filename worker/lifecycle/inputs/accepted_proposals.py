@@ -17,13 +17,13 @@ from core.domain.handoff import Proposal
 from db.queries import handoffs
 from db.session import reading
 from worker.model.bundle.bundle import Entry
-from worker.text.normalization import normalise
+from worker.text.normalization import normalize_for_match
 
 MOST = 100_000  # proposals of one build
 
 
 @dataclass(frozen=True)
-class Learned:
+class AcceptedProposals:
     """A knowledge base with what was taken in."""
 
     entries: list[Entry]
@@ -39,14 +39,14 @@ class Learned:
         return f"learned at the hand-off desk: {told}; {rest}"
 
 
-def with_accepted(engine: sa.Engine, name: str, entries: Sequence[Entry]) -> Learned:
+def with_accepted(engine: sa.Engine, name: str, entries: Sequence[Entry]) -> AcceptedProposals:
     """Take in what was accepted of a model's proposals, and of those of no known model."""
     with reading(engine) as conn:
         rows = handoffs.proposals(conn, Proposal.ACCEPTED, limit=MOST, model=name)
-    return taken_in(entries, rows)
+    return add_accepted(entries, rows)
 
 
-def taken_in(entries: Sequence[Entry], accepted: Iterable[Any]) -> Learned:
+def add_accepted(entries: Sequence[Entry], accepted: Iterable[Any]) -> AcceptedProposals:
     """Take in accepted pairs.
 
     Args:
@@ -60,15 +60,15 @@ def taken_in(entries: Sequence[Entry], accepted: Iterable[Any]) -> Learned:
         text, answer = pair.question.strip(), pair.answer.strip()
         own = by_answer.get(answer, f"desk-{pair.batch_id}-{pair.position}")
         entry = found.get(pair.entry_id or own)
-        if not normalise(text) or (entry is None and pair.entry_id):
+        if not normalize_for_match(text) or (entry is None and pair.entry_id):
             passed_over += 1
         elif entry is None:
             found[own] = Entry(own, answer, [text])
             by_answer[answer] = own
             added += 1
-        elif normalise(text) in map(normalise, entry.questions):
+        elif normalize_for_match(text) in map(normalize_for_match, entry.questions):
             known += 1
         else:
             found[entry.id] = replace(entry, questions=[*entry.questions, text])
             phrasings += 1
-    return Learned(list(found.values()), phrasings, added, known, passed_over)
+    return AcceptedProposals(list(found.values()), phrasings, added, known, passed_over)

@@ -17,7 +17,7 @@ from typing import Any
 
 from core.errors import KnowledgeInvalid
 from worker.model.bundle.bundle import Entry
-from worker.text.normalization import normalise
+from worker.text.normalization import normalize_for_match
 
 _FIELDS = tuple(field.name for field in fields(Entry))
 _REQUIRED = ("id", "answer", "questions")
@@ -56,7 +56,7 @@ def shared_phrasings(entries: list[Entry]) -> list[tuple[str, str, str]]:
     shared = []
     for entry in entries:
         for text in entry.questions:
-            other = first.setdefault(normalise(text) or text, entry.id)
+            other = first.setdefault(normalize_for_match(text) or text, entry.id)
             if other != entry.id:
                 shared.append((text, other, entry.id))
     return shared

@@ -20,7 +20,7 @@ QUESTION, EXPECTED, SCOPE = "question", "expected", "scope"
 _TOLD = 10  # unknown entries that are named
 
 
-class Scope(StrEnum):
+class QuestionScope(StrEnum):
     """How far a question without an entry is from the knowledge base."""
 
     NEAR = "near"  # of the same business, only that the entry is missing
@@ -33,7 +33,7 @@ class Labelled:
 
     question: str
     expected: frozenset[str]
-    scope: Scope | None = None  # of a question without an entry, where it is told
+    scope: QuestionScope | None = None  # of a question without an entry, where it is told
 
 
 def read_labelled(path: Path, known: frozenset[str]) -> list[Labelled]:
@@ -113,14 +113,16 @@ def _labelled(path: Path, row: int, cells: dict[str, str]) -> Labelled:
     return Labelled(question, expected, _scope(path, row, cells.get(SCOPE), expected))
 
 
-def _scope(path: Path, row: int, cell: str | None, expected: frozenset[str]) -> Scope | None:
+def _scope(
+    path: Path, row: int, cell: str | None, expected: frozenset[str]
+) -> QuestionScope | None:
     told = (cell or "").strip()
     if not told:
         return None
-    if told not in list(Scope):
+    if told not in list(QuestionScope):
         problem = f"{SCOPE} is {told[:40]!r}; it may be near, far or empty"
         raise SourceInvalid(str(path), problem, row=row)
-    return None if expected else Scope(told)
+    return None if expected else QuestionScope(told)
 
 
 def _contradict(one: Labelled, other: Labelled) -> bool:

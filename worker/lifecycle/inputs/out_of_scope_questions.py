@@ -14,7 +14,7 @@ _FILE = "out_of_scope_questions.txt"
 _COMMENT = "#"
 
 
-def read_far_questions() -> list[str]:
+def read_out_of_scope_questions() -> list[str]:
     """Return the questions, each once, in the order of the file, which goes by topic."""
     text = files(__package__).joinpath(_FILE).read_text(encoding="utf-8")
     lines = (line.strip() for line in text.splitlines())

@@ -21,7 +21,7 @@ Keyed = tuple[str, str]  # a question's key and its text
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionSource:
     """Questions, page by page, each page in memory once."""
 
     title: str
@@ -29,7 +29,7 @@ class Asked:
     pages: Iterator[Sequence[Keyed]]
 
 
-def of_batch(engine: sa.Engine, ref: str) -> Asked:
+def batch_questions(engine: sa.Engine, ref: str) -> QuestionSource:
     """Return the questions of a batch, final or not.
 
     Raises:
@@ -38,7 +38,7 @@ def of_batch(engine: sa.Engine, ref: str) -> Asked:
     with reading(engine) as conn:
         batch = batches.find(conn, ref)
     title = f"batch {batch.id} ({batch.name})"
-    return Asked(title, batch.question_count, _pages(engine, batch.id))
+    return QuestionSource(title, batch.question_count, _pages(engine, batch.id))
 
 
 def _pages(engine: sa.Engine, batch_id: int) -> Iterator[Sequence[Keyed]]:
@@ -52,7 +52,7 @@ def _pages(engine: sa.Engine, batch_id: int) -> Iterator[Sequence[Keyed]]:
         after = page[-1][0]
 
 
-def of_file(path: Path) -> Asked:
+def file_questions(path: Path) -> QuestionSource:
     """Return the questions of a CSV with a column `question`; the row is the key.
 
     Raises:
@@ -62,4 +62,6 @@ def of_file(path: Path) -> Asked:
     asked = [(str(number), row[QUESTION] or "") for number, row in rows]
     if not asked:
         raise SourceInvalid(str(path), "there is no question in it")
-    return Asked(path.name, len(asked), (asked[i : i + _PAGE] for i in range(0, len(asked), _PAGE)))
+    return QuestionSource(
+        path.name, len(asked), (asked[i : i + _PAGE] for i in range(0, len(asked), _PAGE))
+    )

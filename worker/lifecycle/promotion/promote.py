@@ -13,12 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.current_user import whoever_runs_this
-from core.domain.model_version import ModelVersion, Note, VersionState
+from core.domain.model_version import ModelVersion, PromotionNote, VersionState
 from core.errors import GateRefused, ModelUnknown, PromotionRefused
 from db.clock import DatabaseClock
 from db.queries import model_versions
 from db.session import reading, transaction
-from worker.lifecycle.evaluation.gate import Hear, Margins, Verdict, judge_metrics, judge_questions
+from worker.lifecycle.evaluation.gate import (
+    GateResult,
+    Margins,
+    ProgressCallback,
+    compare_metrics,
+    compare_on_questions,
+)
 from worker.lifecycle.inputs.labelled_questions import Labelled, read_labelled
 from worker.model.bundle.bundle import hash_file
 from worker.model.registry import find_bundle, load_version
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PromotionRequest:
     """How a version shall be promoted."""
 
     spec: str  # NAME@3 or NAME@latest
@@ -42,16 +48,21 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Promoted:
+class PromotionResult:
     """What came of it."""
 
     version: ModelVersion
-    verdict: Verdict | None  # None: it was in production already
+    gate: GateResult | None  # None: it was in production already
 
 
 def promote(
-    settings: Settings, engine: sa.Engine, wish: Wish, *, threads: int, hear: Hear
-) -> Promoted:
+    settings: Settings,
+    engine: sa.Engine,
+    wish: PromotionRequest,
+    *,
+    threads: int,
+    hear: ProgressCallback,
+) -> PromotionResult:
     """Put a version into production, or make it a canary.
 
     Args:
@@ -71,26 +82,28 @@ def promote(
     """
     version, production = _candidate(engine, wish)
     if wish.share is None and version.state is VersionState.PRODUCTION:
-        return Promoted(version, None)
+        return PromotionResult(version, None)
     both = [version] if production is None else [version, production]
-    verdict = _judge(settings, both, wish, threads, hear)
+    verdict = _pass_gate(settings, both, wish, threads, hear)
     if verdict.worse and not wish.forced:
         raise GateRefused(str(version), str(production), [str(one) for one in verdict.worse])
     now = DatabaseClock(engine)()
     with transaction(engine) as conn:
         _check_unmoved(conn, version, production)
         _move(conn, version, wish, verdict, now)
-        return Promoted(model_versions.find(conn, str(version)), verdict)
+        return PromotionResult(model_versions.find(conn, str(version)), verdict)
 
 
-def _candidate(engine: sa.Engine, wish: Wish) -> tuple[ModelVersion, ModelVersion | None]:
+def _candidate(
+    engine: sa.Engine, wish: PromotionRequest
+) -> tuple[ModelVersion, ModelVersion | None]:
     if "@" not in wish.spec:
         raise ModelUnknown(
             wish.spec, f"say which version: {wish.spec}@NUMBER or {wish.spec}@latest"
         )
     with reading(engine) as conn:
         version = model_versions.find(conn, wish.spec)
-        held = model_versions.held(conn, version.name)
+        held = model_versions.active_by_state(conn, version.name)
     if wish.forced and not (wish.reason or "").strip():
         raise PromotionRefused(str(version), "--force needs --reason TEXT")
     if wish.share is not None:
@@ -98,15 +111,19 @@ def _candidate(engine: sa.Engine, wish: Wish) -> tuple[ModelVersion, ModelVersio
     return version, held.get(VersionState.PRODUCTION)
 
 
-def _judge(
-    settings: Settings, both: Sequence[ModelVersion], wish: Wish, threads: int, hear: Hear
-) -> Verdict:
+def _pass_gate(
+    settings: Settings,
+    both: Sequence[ModelVersion],
+    wish: PromotionRequest,
+    threads: int,
+    hear: ProgressCallback,
+) -> GateResult:
     labelled = _labelled(settings, both, wish.questions) if wish.questions else None
     models = [load_version(settings, both[0], threads)]  # it must answer, whatever is compared
     if labelled is None or wish.questions is None:
-        return judge_metrics(both, wish.margins)
+        return compare_metrics(both, wish.margins)
     models += [load_version(settings, other, threads) for other in both[1:]]
-    verdict = judge_questions(models, labelled, settings.question_chars, wish.margins, hear)
+    verdict = compare_on_questions(models, labelled, settings.question_chars, wish.margins, hear)
     about = {"file": wish.questions.name, "questions": len(labelled)}
     return replace(verdict, about=about | {"sha256": hash_file(wish.questions)})
 
@@ -120,16 +137,20 @@ def _labelled(settings: Settings, both: Sequence[ModelVersion], questions: Path)
 def _check_unmoved(
     conn: sa.Connection, version: ModelVersion, production: ModelVersion | None
 ) -> None:
-    now = model_versions.locked(conn, version.name).get(VersionState.PRODUCTION)
+    now = model_versions.lock_active(conn, version.name).get(VersionState.PRODUCTION)
     if str(now) != str(production):
         problem = f"{now} came into production while it was compared with {production}"
         raise PromotionRefused(str(version), f"{problem}; run the command again")
 
 
 def _move(
-    conn: sa.Connection, version: ModelVersion, wish: Wish, verdict: Verdict, now: datetime
+    conn: sa.Connection,
+    version: ModelVersion,
+    wish: PromotionRequest,
+    verdict: GateResult,
+    now: datetime,
 ) -> None:
-    note = Note(wish.forced, wish.reason, verdict.document())
+    note = PromotionNote(wish.forced, wish.reason, verdict.document())
     by = whoever_runs_this()
     if wish.share is None:
         model_versions.promote(conn, version, by=by, now=now, note=note)

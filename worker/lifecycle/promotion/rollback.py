@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.current_user import whoever_runs_this
-from core.domain.model_version import Note
+from core.domain.model_version import PromotionNote
 from core.errors import PromotionRefused
 from db.clock import DatabaseClock
 from db.queries import model_versions, promotion_log
@@ -16,7 +16,7 @@ from worker.model.registry import find_bundle
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from core.domain.model_version import ModelVersion, Move
+    from core.domain.model_version import ModelVersion, PromotionEvent
     from core.settings.settings import Settings
 
 
@@ -44,7 +44,7 @@ def listed(engine: sa.Engine) -> list[ModelVersion]:
         return model_versions.listed(conn)
 
 
-def history(engine: sa.Engine, version: ModelVersion) -> list[Move]:
+def history(engine: sa.Engine, version: ModelVersion) -> list[PromotionEvent]:
     """Return every move that brought the version or took it away, oldest first."""
     with reading(engine) as conn:
         return promotion_log.history(conn, version)
@@ -56,16 +56,16 @@ def roll_back(
     """Withdraw a name's canary; without one its production version, for the one before.
 
     Raises:
-        NothingBefore: no earlier version of it was in production.
+        NoPreviousVersion: no earlier version of it was in production.
         BundleInvalid: the earlier version's bundle is missing or damaged.
         PromotionRefused: somebody else moved the versions meanwhile.
     """
-    by, now, note = whoever_runs_this(), DatabaseClock(engine)(), Note(reason=reason)
+    by, now, note = whoever_runs_this(), DatabaseClock(engine)(), PromotionNote(reason=reason)
     with transaction(engine) as conn:
         canary = model_versions.withdraw_canary(conn, name, by=by, now=now, note=note)
         if canary is not None:
             return RolledBack(model_versions.find(conn, name), canary)
-        before = model_versions.before_production(conn, name)
+        before = model_versions.previous_production(conn, name)
     find_bundle(settings, before)  # outside of the transaction: it may take long to fetch
     with transaction(engine) as conn:
         version = model_versions.roll_back(conn, name, by=by, now=now, note=note)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.errors import DistillingRefused
+from core.errors import DistillationRefused
 from worker.lifecycle.training.encoder_accuracy import Accuracy
-from worker.lifecycle.training.training_setup import TRAINING_COST, Workbench, check_trainer
+from worker.lifecycle.training.training_setup import TRAINING_COST, TrainingSetup, check_trainer
 
 if TYPE_CHECKING:
     from worker.lifecycle.training.encoder_source import EncoderSource
@@ -33,7 +33,7 @@ _DISTILLED = "distilled"
 
 
 @dataclass(frozen=True)
-class Distilled:
+class DistillResult:
     """What distilling came to."""
 
     source: EncoderSource  # what to go on with: distilled, or the original
@@ -62,7 +62,7 @@ class Distilled:
         }
 
 
-def check_distillable(entries: Sequence[Entry]) -> None:
+def check_can_distill(entries: Sequence[Entry]) -> None:
     """Check that there is enough to learn from, and the means to do it.
 
     Raises:
@@ -71,14 +71,14 @@ def check_distillable(entries: Sequence[Entry]) -> None:
     """
     phrasings = sum(len(entry.questions) for entry in entries)
     if len(entries) < 2 or phrasings < LEAST_PHRASINGS:  # noqa: PLR2004 - nothing to tell apart
-        raise DistillingRefused(
+        raise DistillationRefused(
             f"there are {phrasings} phrasings of {len(entries)} entries, and it takes"
             f" {LEAST_PHRASINGS} phrasings of 2"
         )
     check_trainer()
 
 
-def distil_encoder(
+def distill_encoder(
     source: EncoderSource,
     entries: Sequence[Entry],
     layers: int,
@@ -87,7 +87,7 @@ def distil_encoder(
     threads: int,
     on_progress: Callable[[int, int], None],
     recipe: Recipe | None = None,
-) -> Distilled:
+) -> DistillResult:
     """Distil an encoder to so many layers on the phrasings; keep the original if that is bad.
 
     Args:
@@ -105,38 +105,38 @@ def distil_encoder(
         ExtraMissing: a package is not installed.
         EncoderInvalid: the encoder can't be loaded.
     """
-    check_distillable(entries)
+    check_can_distill(entries)
     from worker.lifecycle.training.encoder_source import few_layers  # brings torch
     from worker.lifecycle.training.trainer import Recipe, imitate
 
     recipe = recipe or Recipe(epochs=3.0, least_steps=200, rate=3e-4)
-    bench = Workbench.of(source, entries, folder, threads=threads, on_progress=on_progress)
+    bench = TrainingSetup.of(source, entries, folder, threads=threads, on_progress=on_progress)
     known = np.flatnonzero(~bench.held_out)
     original = bench.load()
     few, of = few_layers(original.model, layers, source.id)
     student = replace(original, model=few)
     cost = max(1, round(TRAINING_COST * layers / of))
     training = cost * recipe.readings(len(known))
-    bench.total = len(bench.texts) + training + len(bench.judged)
+    bench.total = len(bench.texts) + training + len(bench.evaluated)
     embeddings = bench.embed(original, bench.texts)
     imitate(
         student,
         bench.some(known),
         embeddings[known],
-        on_step=lambda read: bench.tell(cost * read),
+        on_step=lambda read: bench.report(cost * read),
         recipe=recipe,
     )
     bench.done += training
-    wanted, given = embeddings[bench.judged], bench.embed(student, bench.some(bench.judged))
-    asked = bench.held_out[bench.judged]
-    came_to = Distilled(
+    wanted, given = embeddings[bench.evaluated], bench.embed(student, bench.some(bench.evaluated))
+    asked = bench.held_out[bench.evaluated]
+    came_to = DistillResult(
         source,
         layers=layers,
         of=of,
         held_out=int(bench.held_out.sum()),
         cosine=float((given * wanted)[asked].sum(axis=1).mean()),
-        before=bench.judge(wanted),
-        after=bench.judge(given),
+        before=bench.measure(wanted),
+        after=bench.measure(given),
     )
     if not came_to.kept:
         return came_to

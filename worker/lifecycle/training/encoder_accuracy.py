@@ -20,7 +20,7 @@ HELD_OUT = 0.2
 MOST_HELD_OUT = 2_000  # more: a verdict with less chance in it, and less to learn from
 MOST_KNOWN = 4_000  # to answer from; more: minutes
 
-_NEIGHBOURS = 10
+_NEIGHBORS = 10
 _SHARPNESS = 12.0  # of exp(sharpness * cosine), a neighbour's vote
 _INVERSE_PENALTY = 10.0
 _BLOCK = 256  # rows of cosines in memory at once
@@ -82,7 +82,7 @@ def entry_means(embeddings: Floats, entry_of: Ints) -> Floats:
     return means
 
 
-def judge(embeddings: Floats, entry_of: Ints, held_out: Flags) -> Accuracy:
+def measure_accuracy(embeddings: Floats, entry_of: Ints, held_out: Flags) -> Accuracy:
     """Answer the held-out phrasings from the others.
 
     Args:
@@ -101,7 +101,7 @@ def judge(embeddings: Floats, entry_of: Ints, held_out: Flags) -> Accuracy:
 
 
 def _vote(known: Floats, entry_of: Ints, asked: Floats) -> Ints:
-    near = min(_NEIGHBOURS, len(known))
+    near = min(_NEIGHBORS, len(known))
     winners = []
     for start in range(0, len(asked), _BLOCK):
         cosines = asked[start : start + _BLOCK] @ known.T

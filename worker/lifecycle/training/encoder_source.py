@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from core.errors import DistillingRefused, EncoderInvalid
+from core.errors import DistillationRefused, EncoderInvalid
 from worker.model.bundle.bundle import hash_file
 from worker.model.encoder.base import Pooling, first_line
 from worker.model.encoder.tokenizer import TOKENIZER
@@ -170,7 +170,7 @@ def few_layers(model: Any, layers: int, name: str) -> tuple[Any, int]:  # noqa: 
     """
     of = int(model.config.num_hidden_layers)
     if not 1 <= layers < of:
-        raise DistillingRefused(f"it has {of} layers, and {layers} of them are wanted")
+        raise DistillationRefused(f"it has {of} layers, and {layers} of them are wanted")
     few = copy.deepcopy(model)
     rows = [part for part in few.modules() if isinstance(part, nn.ModuleList) and len(part) == of]
     if len(rows) != 1:

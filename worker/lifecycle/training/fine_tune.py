@@ -21,7 +21,7 @@ import numpy as np
 
 from core.errors import TuningRefused
 from worker.lifecycle.training.encoder_accuracy import Accuracy, Flags, Floats, entry_means
-from worker.lifecycle.training.training_setup import TRAINING_COST, Workbench, check_trainer
+from worker.lifecycle.training.training_setup import TRAINING_COST, TrainingSetup, check_trainer
 
 if TYPE_CHECKING:
     from worker.lifecycle.training.encoder_source import EncoderSource
@@ -37,7 +37,7 @@ _TRIAL, _WHOLE = "trial", "tuned"
 
 
 @dataclass(frozen=True)
-class Tuned:
+class FineTuneResult:
     """What tuning came to."""
 
     source: EncoderSource  # what to go on with: tuned on all phrasings, or the original
@@ -62,7 +62,7 @@ class Tuned:
         }
 
 
-def check_tunable(entries: Sequence[Entry]) -> None:
+def check_can_tune(entries: Sequence[Entry]) -> None:
     """Check that there is enough to learn from, and the means to do it.
 
     Raises:
@@ -88,7 +88,7 @@ def tune_encoder(
     threads: int,
     on_progress: Callable[[int, int], None],
     recipe: Recipe | None = None,
-) -> Tuned:
+) -> FineTuneResult:
     """Tune an encoder to the phrasings, and keep the better of it and the original.
 
     Args:
@@ -104,15 +104,15 @@ def tune_encoder(
         ExtraMissing: the same.
         EncoderInvalid: the encoder can't be loaded.
     """
-    check_tunable(entries)
+    check_can_tune(entries)
     from worker.lifecycle.training.trainer import Recipe  # brings torch
 
     recipe = recipe or Recipe()
-    bench = Workbench.of(source, entries, folder, threads=threads, on_progress=on_progress)
+    bench = TrainingSetup.of(source, entries, folder, threads=threads, on_progress=on_progress)
     known = len(bench.texts) - int(bench.held_out.sum())
     bench.total = (
         len(bench.texts)
-        + len(_SHARES) * len(bench.judged)
+        + len(_SHARES) * len(bench.evaluated)
         + _training(recipe, known)
         + _training(recipe, len(bench.texts))
     )
@@ -121,18 +121,18 @@ def tune_encoder(
     return tuned
 
 
-def _tune(bench: Workbench, recipe: Recipe) -> Tuned:
+def _tune(bench: TrainingSetup, recipe: Recipe) -> FineTuneResult:
     from worker.lifecycle.training.trainer import mix
 
     original = bench.load()
     embeddings = bench.embed(original, bench.texts)
-    before = bench.judge(embeddings[bench.judged])
+    before = bench.measure(embeddings[bench.evaluated])
     trained = _trained(bench, recipe, embeddings, ~bench.held_out)
     mixed = {share: mix(original, trained, share) for share in _SHARES}
-    texts = bench.some(bench.judged)
-    after = {share: bench.judge(bench.embed(mixed[share], texts)) for share in _SHARES}
+    texts = bench.some(bench.evaluated)
+    after = {share: bench.measure(bench.embed(mixed[share], texts)) for share in _SHARES}
     best = max(_SHARES, key=lambda share: after[share].mean)
-    tuned = Tuned(
+    tuned = FineTuneResult(
         bench.source,
         share=best if after[best].mean > before.mean else 0.0,
         before=before,
@@ -146,7 +146,9 @@ def _tune(bench: Workbench, recipe: Recipe) -> Tuned:
     return replace(tuned, source=bench.save(mix(original, whole, best), _WHOLE, "tuned"))
 
 
-def _trained(bench: Workbench, recipe: Recipe, embeddings: Floats, chosen: Flags) -> TorchEncoder:
+def _trained(
+    bench: TrainingSetup, recipe: Recipe, embeddings: Floats, chosen: Flags
+) -> TorchEncoder:
     """Train the original, which gave the embeddings, on the chosen phrasings."""
     from worker.lifecycle.training.trainer import train
 
@@ -157,7 +159,7 @@ def _trained(bench: Workbench, recipe: Recipe, embeddings: Floats, chosen: Flags
         bench.entry_of[places],
         entry_means(embeddings[places], bench.entry_of[places]),
         recipe=recipe,
-        on_step=lambda read: bench.tell(TRAINING_COST * read),
+        on_step=lambda read: bench.report(TRAINING_COST * read),
     )
     bench.done += _training(recipe, len(places))
     return encoder

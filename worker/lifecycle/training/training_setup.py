@@ -22,7 +22,7 @@ from worker.lifecycle.training.encoder_accuracy import (
     Floats,
     Ints,
     hold_out,
-    judge,
+    measure_accuracy,
     sample,
 )
 
@@ -49,7 +49,7 @@ def check_trainer() -> None:
 
 
 @dataclass
-class Workbench:
+class TrainingSetup:
     """What the steps of a training share, and how far they are, in phrasings read."""
 
     source: EncoderSource
@@ -93,7 +93,7 @@ class Workbench:
         )
 
     @cached_property
-    def judged(self) -> Ints:
+    def evaluated(self) -> Ints:
         """The places of the phrasings that encoders are judged by."""
         return sample(self.held_out)
 
@@ -117,13 +117,15 @@ class Workbench:
         """Embed phrasings."""
         from worker.model.encoder.embed import embed
 
-        embeddings = embed(encoder, texts, lambda done, _: self.tell(done))
+        embeddings = embed(encoder, texts, lambda done, _: self.report(done))
         self.done += len(texts)
         return embeddings
 
-    def judge(self, embeddings: Floats) -> Accuracy:
+    def measure(self, embeddings: Floats) -> Accuracy:
         """Judge an encoder by the embeddings of the phrasings that are judged."""
-        return judge(embeddings, self.entry_of[self.judged], self.held_out[self.judged])
+        return measure_accuracy(
+            embeddings, self.entry_of[self.evaluated], self.held_out[self.evaluated]
+        )
 
     def save(self, encoder: TorchEncoder, name: str, how: str) -> EncoderSource:
         """Write a trained encoder, named after how it came about."""
@@ -131,6 +133,6 @@ class Workbench:
 
         return write_trained(encoder.model, self.source, self.folder / name, how)
 
-    def tell(self, more: int) -> None:
+    def report(self, more: int) -> None:
         """Say how far the step in work is."""
         self.on_progress(self.done + more, self.total)

@@ -24,12 +24,12 @@ from fsspec.core import split_protocol, url_to_fs
 from fsspec.registry import get_filesystem_class
 
 from core.domain.model_version import ModelVersion
-from core.errors import AnswermillError, BundleInvalid, SettingsInvalid, StoreAway
+from core.errors import AnswermillError, BundleInvalid, SettingsInvalid, StoreUnavailable
 from core.settings.urls import redact
 from worker.model.bundle.bundle import MANIFEST, Bundle, hash_file, open_bundle, read_manifest
 from worker.model.bundle.location import FOLDER_DIGITS
 
-Hear = Callable[[int, int], None]  # bytes done, bytes in all
+ProgressCallback = Callable[[int, int], None]  # bytes done, bytes in all
 
 
 def check(url: str) -> None:
@@ -48,12 +48,12 @@ def check(url: str) -> None:
         raise SettingsInvalid([f"ANSWERMILL_MODEL_STORE: nothing speaks {protocol}://"]) from error
 
 
-def reach(url: str) -> None:
+def check_reachable(url: str) -> None:
     """Ask the store for anything at all.
 
     Raises:
         SettingsInvalid: nothing that speaks to the store is installed.
-        StoreAway: the store does not answer.
+        StoreUnavailable: the store does not answer.
     """
     check(url)
     with _translated(url):
@@ -62,12 +62,12 @@ def reach(url: str) -> None:
             files.ls(root, detail=False)
 
 
-def put(url: str, bundle: Bundle, hear: Hear) -> None:
+def put(url: str, bundle: Bundle, hear: ProgressCallback) -> None:
     """Upload a bundle, unless it is there.
 
     Raises:
         SettingsInvalid: nothing that speaks to the store is installed.
-        StoreAway: the store does not take it.
+        StoreUnavailable: the store does not take it.
     """
     check(url)
     with _translated(url):
@@ -91,7 +91,7 @@ def fetch(url: str, version: ModelVersion, place: Path) -> Bundle:
     Raises:
         BundleInvalid: it is not in the store, is damaged there, or is another one.
         SettingsInvalid: nothing that speaks to the store is installed.
-        StoreAway: the store does not answer.
+        StoreUnavailable: the store does not answer.
     """
     if (found := _whole(place, version)) is not None:
         return found
@@ -190,7 +190,7 @@ def _place(root: str, name: str, digest: str) -> str:
 class _Progress(Callback):  # type: ignore[misc]  # fsspec is untyped
     """Hears fsspec's progress of one file, and tells that of all."""
 
-    def __init__(self, bundle: Bundle, hear: Hear) -> None:
+    def __init__(self, bundle: Bundle, hear: ProgressCallback) -> None:
         super().__init__()
         names = (*bundle.manifest.files, MANIFEST)
         self._total = sum((bundle.path / name).stat().st_size for name in names)
@@ -210,4 +210,4 @@ def _translated(url: str) -> Iterator[None]:
         raise
     except Exception as error:  # every driver raises its own
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise StoreAway(redact(url), lines[0]) from error
+        raise StoreUnavailable(redact(url), lines[0]) from error

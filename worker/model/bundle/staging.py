@@ -16,7 +16,7 @@ from worker.model.bundle.bundle import Bundle, open_bundle
 
 
 @contextmanager
-def workplace(parent: Path) -> Iterator[Path]:
+def staging_folder(parent: Path) -> Iterator[Path]:
     """Lend a folder inside the parent; it is gone afterwards, whatever happens.
 
     Raises:
@@ -35,7 +35,7 @@ def workplace(parent: Path) -> Iterator[Path]:
             parent.rmdir()  # only if nothing was ever built there
 
 
-def settle(folder: Path, place: Path) -> Bundle:
+def publish_atomically(folder: Path, place: Path) -> Bundle:
     """Rename the folder to its place, unless the same bundle is there, whole."""
     try:
         return open_bundle(place)

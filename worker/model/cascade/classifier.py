@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from worker.model.bundle.bundle import Bundle, save_array
-from worker.model.cascade.ngrams import Grams
-from worker.model.prediction import Verdict, verdicts
-from worker.model.retrieval.confidence import Confidence, Curve, Doubles
+from worker.model.cascade.ngrams import NgramVectorizer
+from worker.model.prediction import Prediction, predictions
+from worker.model.retrieval.confidence import Confidence, Doubles, LogisticCurve
 from worker.model.retrieval.index import Floats, Ints, largest
 from worker.model.retrieval.lexicon import unseen_weight
 
@@ -26,7 +26,7 @@ _BLOCK = 128  # texts that are judged at once; more: more memory
 
 
 @dataclass(frozen=True)
-class Found:
+class ClassifierOutput:
     """What the cheap model says of texts: a row each, the best entries first."""
 
     entries: Ints  # (texts, ranks)
@@ -36,10 +36,10 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearClassifier:
     """The cheap model, before it is known how far to trust it."""
 
-    grams: Grams
+    grams: NgramVectorizer
     weights: Floats  # (grams, entries)
     bias: Floats  # (entries,)
     first: Ints  # (entries + 1,): the phrasings of entry i are first[i] to first[i + 1]
@@ -47,26 +47,31 @@ class Linear:
 
     @classmethod
     def of(
-        cls, grams: Grams, weights: Floats, bias: Floats, texts: Sequence[str], entry_of: Ints
-    ) -> Linear:
+        cls,
+        grams: NgramVectorizer,
+        weights: Floats,
+        bias: Floats,
+        texts: Sequence[str],
+        entry_of: Ints,
+    ) -> LinearClassifier:
         """Put it together from the normalised phrasings and their entries, in ascending order."""
         first = np.searchsorted(entry_of, np.arange(len(bias) + 1))
         vectors = grams.vectors(texts)
         own = [vectors[start:end] for start, end in pairwise(first)]
         return cls(grams, weights, bias, first, own)
 
-    def judge(self, texts: Sequence[str], ranks: int = 2) -> Found:
+    def classify(self, texts: Sequence[str], ranks: int = 2) -> ClassifierOutput:
         """Return what it says of normalised texts."""
         blocks = [texts[i : i + _BLOCK] for i in range(0, len(texts), _BLOCK)] or [[]]
         found = [self._judge(block, ranks) for block in blocks]
-        return Found(
+        return ClassifierOutput(
             np.concatenate([part.entries for part in found]),
             np.concatenate([part.phrasings for part in found]),
             np.concatenate([part.scores for part in found]),
             np.concatenate([part.features for part in found]),
         )
 
-    def _judge(self, texts: Sequence[str], ranks: int) -> Found:
+    def _judge(self, texts: Sequence[str], ranks: int) -> ClassifierOutput:
         vectors = self.grams.vectors(texts)
         entries, scores = largest(vectors @ self.weights + self.bias, ranks)
         phrasings, similarities = self._nearest(vectors, entries)
@@ -79,7 +84,9 @@ class Linear:
             np.sqrt(squares),  # how much of the text is known
             np.log1p(np.diff(vectors.indptr)),  # how much of it there is
         ]
-        return Found(entries, phrasings, scores, np.stack(columns, axis=1).astype(np.float64))
+        return ClassifierOutput(
+            entries, phrasings, scores, np.stack(columns, axis=1).astype(np.float64)
+        )
 
     def _nearest(self, vectors: Any, entries: Ints) -> tuple[Ints, Floats]:  # noqa: ANN401 - scipy is untyped
         """Return each entry's nearest phrasing, and its similarity: (texts, ranks) each.
@@ -107,19 +114,23 @@ class Linear:
 class Cascade:
     """The cheap model, and from which confidence on it answers."""
 
-    linear: Linear
+    linear: LinearClassifier
     confidence: Confidence
-    cut: float
+    confidence_threshold: float
 
-    def judge(self, texts: Sequence[str], ranks: int) -> list[Verdict]:
+    def classify(self, texts: Sequence[str], ranks: int) -> list[Prediction]:
         """Return what the cheap model says of normalised texts, and how sure it is."""
-        found = self.linear.judge(texts, ranks)
-        return verdicts(found, *self.confidence.chances(found.features))
+        found = self.linear.classify(texts, ranks)
+        return predictions(found, *self.confidence.chances(found.features))
 
 
 def parameters(cascade: Cascade | None) -> dict[str, Any] | None:
     """Return what a manifest says of it."""
-    return None if cascade is None else {"cut": cascade.cut, **asdict(cascade.confidence)}
+    return (
+        None
+        if cascade is None
+        else {"cut": cascade.confidence_threshold, **asdict(cascade.confidence)}
+    )
 
 
 def write(folder: Path, cascade: Cascade) -> None:
@@ -146,13 +157,15 @@ def read(bundle: Bundle, texts: Sequence[str], entry_of: Sequence[int]) -> Casca
     if written is None:
         return None
     codes, entries = bundle.array("cascade_codes"), bundle.manifest.entries
-    grams = Grams(codes, bundle.array("cascade_idf", len(codes)), unseen_weight(len(texts)))
-    linear = Linear.of(
+    grams = NgramVectorizer(
+        codes, bundle.array("cascade_idf", len(codes)), unseen_weight(len(texts))
+    )
+    linear = LinearClassifier.of(
         grams,
         bundle.array("cascade_weights", len(codes), entries),
         bundle.array("cascade_bias", entries),
         texts,
         np.asarray(entry_of, np.int64),
     )
-    curves = {name: Curve(**written[name]) for name in ("scope", "right")}
+    curves = {name: LogisticCurve(**written[name]) for name in ("scope", "right")}
     return Cascade(linear, Confidence(**curves), written["cut"])

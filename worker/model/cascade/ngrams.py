@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from worker.model.retrieval.index import Floats, Ints
-from worker.model.retrieval.lexicon import COMMON_FLOOR, COMMON_SHARE, runs, unseen_weight
+from worker.model.retrieval.lexicon import COMMON_FLOOR, COMMON_SHARE, char_ngrams, unseen_weight
 
 _WORD = np.uint64(1 << 63)  # runs take 63 bits, so no word collides with one
 _PAIR = 1 << 32
@@ -26,7 +26,7 @@ _FEWEST = 2  # phrasings that a word must be in
 
 
 @dataclass(frozen=True)
-class Grams:
+class NgramVectorizer:
     """The known grams, ascending, and what each weighs; 0 for a common run."""
 
     codes: NDArray[np.uint64]
@@ -50,7 +50,7 @@ class Grams:
         return sp.csr_array((data, column_of, ends), shape=(len(texts), len(self.codes)))
 
 
-def learn(texts: Sequence[str]) -> Grams:
+def learn(texts: Sequence[str]) -> NgramVectorizer:
     """Return the grams of normalised texts, at least one of which is not empty."""
     rows, codes = _grams(texts)
     known, columns = np.unique(codes, return_inverse=True)
@@ -60,12 +60,12 @@ def learn(texts: Sequence[str]) -> Grams:
     is_run = known < _WORD
     idf[is_run & (phrasings > max(COMMON_FLOOR, COMMON_SHARE * len(texts)))] = 0
     kept = is_run | (phrasings >= _FEWEST)
-    return Grams(known[kept], idf[kept].astype(np.float32), unseen_weight(len(texts)))
+    return NgramVectorizer(known[kept], idf[kept].astype(np.float32), unseen_weight(len(texts)))
 
 
 def _grams(texts: Sequence[str]) -> tuple[Ints, NDArray[np.uint64]]:
     """Return every gram of every text: the text it is in, and its code."""
-    rows, codes = runs(texts)
+    rows, codes = char_ngrams(texts)
     words = [_words(text) for text in texts]
     places = np.repeat(np.arange(len(texts)), [len(found) for found in words])
     found = np.fromiter(chain.from_iterable(words), np.uint64, len(places))

@@ -43,7 +43,7 @@ class Pooling(StrEnum):
     CLS = "cls"  # the first token's
 
 
-class Kind(NamedTuple):
+class EncoderKind(NamedTuple):
     """An engine and what it computes in."""
 
     engine: Engine
@@ -55,10 +55,10 @@ class Kind(NamedTuple):
 
 # What goes with what.
 KINDS = (
-    Kind(Engine.TORCH, Precision.FP32),
-    Kind(Engine.TORCH, Precision.BF16),
-    Kind(Engine.ONNX, Precision.FP32),
-    Kind(Engine.ONNX, Precision.INT8),
+    EncoderKind(Engine.TORCH, Precision.FP32),
+    EncoderKind(Engine.TORCH, Precision.BF16),
+    EncoderKind(Engine.ONNX, Precision.FP32),
+    EncoderKind(Engine.ONNX, Precision.INT8),
 )
 
 

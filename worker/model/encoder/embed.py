@@ -10,10 +10,10 @@ from worker.inference.passes import form_passes
 from worker.model.encoder.base import Encoder
 from worker.model.retrieval.index import Floats
 
-Progress = Callable[[int, int], None]  # texts read, texts in all
+EmbedProgress = Callable[[int, int], None]  # texts read, texts in all
 
 
-def embed(encoder: Encoder, texts: Sequence[str], on_progress: Progress) -> Floats:
+def embed(encoder: Encoder, texts: Sequence[str], on_progress: EmbedProgress) -> Floats:
     """Return (texts, dimensions), rows of length 1."""
     tokens = encoder.tokenize(texts)
     embeddings = np.empty((len(texts), encoder.dimensions), np.float32)

@@ -8,7 +8,7 @@ A card sums up in another order for another shape, which in bf16 would show in a
 every pass has the same number of tokens, filled up with some that nobody asked about, and every
 product the same shape: what a question gets depends neither on its neighbours nor on its place.
 
-No card was at hand when this was written. `Packing.of` therefore compares a few questions with
+No card was at hand when this was written. `PackedEncoder.of` therefore compares a few questions with
 each computed by itself, whenever an encoder is loaded, and gives none where they differ, as
 they may with an architecture that counts its positions or finds its neighbours in a way of
 its own.
@@ -42,7 +42,7 @@ _Tokens = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Packing:
+class PackedEncoder:
     """A transformer whose passes are packed."""
 
     model: Any  # transformers is untyped
@@ -51,7 +51,7 @@ class Packing:
     tokens: int = TOKENS
 
     @classmethod
-    def of(cls, model: Any, pooling: Pooling, longest: int) -> Packing | None:  # noqa: ANN401 - transformers is untyped
+    def of(cls, model: Any, pooling: Pooling, longest: int) -> PackedEncoder | None:  # noqa: ANN401 - transformers is untyped
         """Give a transformer the attention that packing takes; None, and as it was, if it can't."""
         packing = cls(model, pooling, longest)
         most = min(longest, 24)

@@ -24,7 +24,7 @@ from core.errors import EncoderInvalid, SettingsInvalid
 from core.settings.value_parsers import Device
 from worker.inference.protocol import PassBudget
 from worker.model.encoder.base import Pooling, Precision, first_line
-from worker.model.encoder.packed_attention import TOKENS, Packing
+from worker.model.encoder.packed_attention import TOKENS, PackedEncoder
 from worker.model.encoder.tokenizer import load_tokenizer, padded, tokenize
 
 WEIGHTS = "model.safetensors"
@@ -58,7 +58,7 @@ class TorchEncoder:
     budgets: tuple[PassBudget, ...]
     alone: bool  # questions are computed one by one
     device: Device  # never AUTO
-    packing: Packing | None = None  # of passes in bf16 on a card
+    packing: PackedEncoder | None = None  # of passes in bf16 on a card
 
     @classmethod
     def load(
@@ -95,7 +95,7 @@ class TorchEncoder:
         budgets = tuple(PassBudget(_TOKENS[kind], size) for size in _SIZES[kind])
         packing = None
         if kind == (Device.CUDA, Precision.BF16):
-            packing = Packing.of(model, pooling, max_tokens)
+            packing = PackedEncoder.of(model, pooling, max_tokens)
         alone = precision is Precision.BF16
         return cls(model, tokenizer, pooling, pad, budgets, alone, device, packing)
 

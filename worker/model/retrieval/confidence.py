@@ -2,7 +2,7 @@
 
 Confidence is the chance that the entry is the right one: the chance that the knowledge base
 has an entry for the question at all, its scope, times the chance that it is this one if so.
-Both are logistic regressions on what the rows say (`worker.model.retrieval.index.Evidence`),
+Both are logistic regressions on what the rows say (`worker.model.retrieval.index.RetrievalResult`),
 fitted at build time by `worker.lifecycle.build.calibrate`.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from worker.model.retrieval.index import Evidence
+from worker.model.retrieval.index import RetrievalResult
 
 FEATURES = 5
 DECIMALS = 4  # of a confidence, so that the noise of the arithmetic can't show
@@ -23,7 +23,7 @@ Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Curve:
+class LogisticCurve:
     """A logistic regression on the features of the evidence."""
 
     bias: float
@@ -41,10 +41,10 @@ class Curve:
 class Confidence:
     """The two chances that confidence is made of."""
 
-    scope: Curve
-    right: Curve
+    scope: LogisticCurve
+    right: LogisticCurve
 
-    def judge(self, evidence: Evidence) -> tuple[Doubles, Doubles]:
+    def estimate(self, evidence: RetrievalResult) -> tuple[Doubles, Doubles]:
         """Return the confidence and the scope of each question, rounded."""
         return self.chances(features(evidence))
 
@@ -57,11 +57,12 @@ class Confidence:
 
 # Where nothing could be fitted: an educated guess from other knowledge bases (docs/log.md).
 UNCALIBRATED = Confidence(
-    scope=Curve(-4.0, [1.0, 0.5, 4.0, 0.0, 4.0]), right=Curve(-1.0, [0.5, 1.5, 0.0, 0.0, 4.0])
+    scope=LogisticCurve(-4.0, [1.0, 0.5, 4.0, 0.0, 4.0]),
+    right=LogisticCurve(-1.0, [0.5, 1.5, 0.0, 0.0, 4.0]),
 )
 
 
-def features(evidence: Evidence) -> Doubles:
+def features(evidence: RetrievalResult) -> Doubles:
     """Return (questions, FEATURES): what the curves are fitted on."""
     score = evidence.scores[:, 0]
     runner_up = evidence.scores[:, min(1, evidence.scores.shape[1] - 1)]

@@ -36,7 +36,7 @@ BLOCK = 16  # questions that are multiplied at once; more: slower for one, faste
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class RetrievalParameters:
     """The parameters of similarity and score."""
 
     sharpness: float = 2.0  # of the head; more: near rows count more, far ones less
@@ -57,7 +57,7 @@ class Retrieval:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RetrievalResult:
     """What the rows say about questions: a row per question.
 
     The entries that fit best come first; there are as many as were asked for, or all.
@@ -75,7 +75,7 @@ class Evidence:
 class Index:
     """Every row, ready to be compared with."""
 
-    parameters: Retrieval
+    parameters: RetrievalParameters
     entry_of: Ints  # (rows,)
     phrasings: int  # the first so many rows are phrasings, the rest answer texts
     meaning: Floats  # (rows, dimensions), scaled
@@ -88,7 +88,7 @@ class Index:
     def of(
         cls,
         *,
-        parameters: Retrieval,
+        parameters: RetrievalParameters,
         entry_of: Sequence[int] | Ints,
         texts: Sequence[str],
         phrasings: int,
@@ -109,10 +109,10 @@ class Index:
         """How many entries there are."""
         return int(self.entry_of.max()) + 1
 
-    def judge(self, texts: Sequence[str], embeddings: Floats, ranks: int = 2) -> Evidence:
+    def search(self, texts: Sequence[str], embeddings: Floats, ranks: int = 2) -> RetrievalResult:
         """Return what the rows say about normalised texts with their embeddings."""
         similarities = self.compare(texts, embeddings)
-        return self.weigh(similarities, self.scores(similarities), ranks)
+        return self.rank(similarities, self.scores(similarities), ranks)
 
     def compare(self, texts: Sequence[str], embeddings: Floats) -> Floats:
         """Return (texts, rows) of similarities, 1 at most."""
@@ -120,7 +120,7 @@ class Index:
         vectors = self.lexicon.vectors(texts).multiply(by_spelling).tocsr()
         return self._similar(times(embeddings * by_meaning, self.meaning.T), vectors)
 
-    def among(self, rows: Ints) -> Floats:
+    def pairwise_similarities(self, rows: Ints) -> Floats:
         """Return (given rows, rows) of similarities, those of rows to themselves included."""
         return self._similar(np.matmul(self.meaning[rows], self.meaning.T), self.spelling[rows])
 
@@ -142,7 +142,7 @@ class Index:
         np.add.at(shares, (np.arange(len(rows))[:, None], self.entry_of[rows]), votes)
         return shares
 
-    def weigh(self, similarities: Floats, scores: Floats, ranks: int = 2) -> Evidence:
+    def rank(self, similarities: Floats, scores: Floats, ranks: int = 2) -> RetrievalResult:
         """Return what similarities and scores say; at least one row must have a say."""
         entries, top = largest(scores, ranks)
         nearest = [
@@ -151,7 +151,7 @@ class Index:
         own, phrasings = nearest[0][0], np.stack([places for _, places in nearest], axis=1)
         _, few = largest(similarities, _FEW)
         near = few.mean(axis=1, where=np.isfinite(few))
-        return Evidence(entries, phrasings, top, few[:, 0], near, own)
+        return RetrievalResult(entries, phrasings, top, few[:, 0], near, own)
 
     def _nearest_of(self, entry: Ints, similarities: Floats) -> tuple[Floats, Ints]:
         """Return the similarity of each question's nearest row of an entry, and its phrasing."""

@@ -33,13 +33,13 @@ _LOOKED_INTO = 64  # cells; more: finds more, slower
 
 
 @dataclass(frozen=True)
-class Cells:
+class IvfIndex:
     """Rows in cells, ready to be asked."""
 
     index: Any  # faiss's stubs know neither its constructor nor its parameters
 
     @classmethod
-    def of(cls, embeddings: Floats) -> Cells:
+    def of(cls, embeddings: Floats) -> IvfIndex:
         """Make one from (rows, dimensions), rows of length 1; the same from the same.
 
         Raises:
@@ -57,7 +57,7 @@ class Cells:
         return cls._ready(index)
 
     @classmethod
-    def read(cls, path: Path, rows: int, dimensions: int) -> Cells:
+    def read(cls, path: Path, rows: int, dimensions: int) -> IvfIndex:
         """Read a file that was verified.
 
         Raises:
@@ -76,7 +76,7 @@ class Cells:
         return cls._ready(index)
 
     @classmethod
-    def _ready(cls, index: Any) -> Cells:  # noqa: ANN401 - see above
+    def _ready(cls, index: Any) -> IvfIndex:  # noqa: ANN401 - see above
         index.nprobe = _LOOKED_INTO
         return cls(index)
 
@@ -106,7 +106,7 @@ def check_installed() -> None:
         raise ExtraMissing("faiss-cpu", "large")
 
 
-def _faiss() -> Any:  # noqa: ANN401 - see `Cells`
+def _faiss() -> Any:  # noqa: ANN401 - see `IvfIndex`
     check_installed()
     import faiss
 

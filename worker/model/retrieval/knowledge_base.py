@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from worker.model.bundle.bundle import Entry
-from worker.text.normalization import normalise
+from worker.text.normalization import normalize_for_match
 
 _SMALL_TALK = "smalltalk"
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class KnowledgeBase:
     """The entries, and every phrasing with the entry that it is of."""
 
     entries: list[Entry]
@@ -20,7 +20,7 @@ class Knowledge:
     exact: dict[str, int]  # a normalised phrasing's place, if only one entry has it
 
     @classmethod
-    def of(cls, entries: list[Entry]) -> Knowledge:
+    def of(cls, entries: list[Entry]) -> KnowledgeBase:
         """Put the phrasings of all entries in one list."""
         pairs = [(text, i) for i, entry in enumerate(entries) for text in entry.questions]
         phrasings, entry_of = [text for text, _ in pairs], [i for _, i in pairs]
@@ -50,8 +50,8 @@ class Knowledge:
 
 def is_small_talk(entry: Entry) -> bool:
     """Tell whether an entry is tagged as one that answers no question: hello, thanks."""
-    return any(normalise(tag).replace(" ", "") == _SMALL_TALK for tag in entry.tags)
+    return any(normalize_for_match(tag).replace(" ", "") == _SMALL_TALK for tag in entry.tags)
 
 
 def _key(text: str) -> str:
-    return normalise(text) or text.strip()
+    return normalize_for_match(text) or text.strip()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from worker.text.normalization import Script, script
 
-LONGEST_RUN = 3
+LONGEST_NGRAM = 3
 _BITS = 21  # of a Unicode code point
 
 # Runs in more phrasings than this tell little and cost most of the time.
@@ -39,7 +39,7 @@ class Lexicon:
 
     def vectors(self, texts: Sequence[str]) -> Any:  # noqa: ANN401 - scipy is untyped
         """Return one row of length 1 or less per normalised text: (texts, runs), CSR."""
-        rows, codes = runs(texts)
+        rows, codes = char_ngrams(texts)
         columns, known = self._columns(codes)
         keys, counts = np.unique(rows[known] * len(self.codes) + columns[known], return_counts=True)
         row_of, column_of = np.divmod(keys, len(self.codes))
@@ -59,7 +59,7 @@ class Lexicon:
 
 def learn(texts: Sequence[str]) -> Lexicon:
     """Return the runs of the normalised texts, at least one of which is not empty."""
-    rows, codes = runs(texts)
+    rows, codes = char_ngrams(texts)
     known, columns = np.unique(codes, return_inverse=True)
     held = np.unique(rows * len(known) + columns) % len(known)
     phrasings = np.bincount(held, minlength=len(known))
@@ -73,14 +73,14 @@ def unseen_weight(phrasings: int) -> float:
     return float(np.log(1 + phrasings) + 1)
 
 
-def runs(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+def char_ngrams(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """Return every run of every text: the text it is in, and its characters in one number."""
     # Where words are spaced, how one begins and ends tells something.
     padded = [text if script(text) is Script.CJK else f" {text} " for text in texts]
     chars = np.frombuffer("".join(padded).encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
     row_of = np.repeat(np.arange(len(texts)), [len(text) for text in padded])
     rows, codes, run = [], [], np.zeros(len(chars), np.uint64)
-    for length in range(1, LONGEST_RUN + 1):
+    for length in range(1, LONGEST_NGRAM + 1):
         last = len(chars) - length + 1
         run = (run[:last] << np.uint64(_BITS)) | chars[length - 1 :]
         whole = row_of[:last] == row_of[length - 1 :]

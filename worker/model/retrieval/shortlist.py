@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from worker.model.retrieval.index import Evidence, Floats, Index, Ints
-from worker.model.retrieval.ivf import Cells
+from worker.model.retrieval.index import Floats, Index, Ints, RetrievalResult
+from worker.model.retrieval.ivf import IvfIndex
 
 _BY_MEANING = 96  # rows; more: surer to hold all that would vote, slower
 _BY_SPELLING = 96
@@ -28,9 +28,9 @@ class Shortlist:
     """An index without a head, asked through shortlists."""
 
     index: Index
-    cells: Cells
+    ivf: IvfIndex
 
-    def judge(self, texts: Sequence[str], embeddings: Floats, ranks: int = 2) -> Evidence:
+    def search(self, texts: Sequence[str], embeddings: Floats, ranks: int = 2) -> RetrievalResult:
         """Return what the rows say about normalised texts with their embeddings."""
         by_meaning, by_spelling = self.index.parameters.shares(texts)
         spelling = self.index.lexicon.vectors(texts).multiply(by_spelling).tocsr()
@@ -38,10 +38,14 @@ class Shortlist:
             self._judge(embedding, embedding * by_meaning[i], spelling[[i]], ranks)
             for i, embedding in enumerate(embeddings)
         ]
-        columns = ([getattr(one, field.name) for one in single] for field in fields(Evidence))
-        return Evidence(*(np.concatenate(column) for column in columns))
+        columns = (
+            [getattr(one, field.name) for one in single] for field in fields(RetrievalResult)
+        )
+        return RetrievalResult(*(np.concatenate(column) for column in columns))
 
-    def _judge(self, embedding: Floats, meaning: Floats, spelling: Any, ranks: int) -> Evidence:  # noqa: ANN401 - scipy is untyped
+    def _judge(
+        self, embedding: Floats, meaning: Floats, spelling: Any, ranks: int
+    ) -> RetrievalResult:  # noqa: ANN401 - scipy is untyped
         rows = self._rows(embedding, spelling, ranks)
         similarities = self.index.meaning[rows] @ meaning
         similarities += (self.index.spelling[rows] @ spelling.T).toarray()[:, 0]
@@ -49,12 +53,12 @@ class Shortlist:
         entries, entry_of = np.unique(self.index.entry_of[rows], return_inverse=True)
         phrasings = int(np.searchsorted(rows, self.index.phrasings))
         few = replace(self.index, entry_of=entry_of, phrasings=phrasings)
-        found = few.weigh(similarities[None], few.scores(similarities[None]), ranks)
+        found = few.rank(similarities[None], few.scores(similarities[None]), ranks)
         return replace(found, entries=entries[found.entries], phrasings=rows[found.phrasings])
 
     def _rows(self, embedding: Floats, spelling: Any, ranks: int) -> Ints:  # noqa: ANN401 - scipy is untyped
         near = np.concatenate(
-            [self.cells.nearest(embedding, _BY_MEANING), self._by_spelling(spelling)]
+            [self.ivf.nearest(embedding, _BY_MEANING), self._by_spelling(spelling)]
         )
         # An answer text's entry has a phrasing beside it, and there is always a runner-up.
         answers = self.index.entry_of[near[near >= self.index.phrasings]]

@@ -107,8 +107,8 @@ def test_a_cancelled_batch_stays_cancelled_when_its_last_job_ends(engine):
     batch = stored_batch(engine, 2)
     job = running_job(engine, batch)
     with transaction(engine) as conn:
-        assert batches.stop(conn, batch.id, BatchState.CANCELLED)
-        assert not batches.stop(conn, batch.id, BatchState.CANCELLED)
+        assert batches.end_early(conn, batch.id, BatchState.CANCELLED)
+        assert not batches.end_early(conn, batch.id, BatchState.CANCELLED)
     finish(engine, job)
     with transaction(engine) as conn:
         batches.close_finished(conn, later(5), batch.id)
@@ -125,7 +125,7 @@ def test_a_done_batch_can_be_opened_again_but_not_stopped(engine):
     finish(engine, running_job(engine, batch))
     with transaction(engine) as conn:
         batches.close_finished(conn, NOW)
-        assert not batches.stop(conn, batch.id, BatchState.CANCELLED)
+        assert not batches.end_early(conn, batch.id, BatchState.CANCELLED)
         batches.reopen(conn, batch.id)
     again = _found(engine, batch)
     assert (again.state, again.finished_at) == (BatchState.SEALED, None)
@@ -139,7 +139,7 @@ def test_only_live_batches_behind_their_deadline_are_overdue(engine):
     done = stored_batch(engine, 1, name="done", deadline=later(10))
     finish(engine, running_job(engine, done))
     with transaction(engine) as conn:
-        batches.stop(conn, stopped.id, BatchState.CANCELLED)
+        batches.end_early(conn, stopped.id, BatchState.CANCELLED)
         batches.close_finished(conn, NOW)
         assert [batch.name for batch in batches.overdue(conn, later(60))] == ["overdue"]
 
@@ -148,7 +148,7 @@ def test_stopped_batches_with_queued_jobs_are_found_until_these_are_closed(engin
     batch = stored_batch(engine, 2, job_size=1)
     with transaction(engine) as conn:
         assert batches.stopped_with_queued_jobs(conn) == []
-        batches.stop(conn, batch.id, BatchState.EXPIRED)
+        batches.end_early(conn, batch.id, BatchState.EXPIRED)
         (found,) = batches.stopped_with_queued_jobs(conn)
         assert (found.id, found.state) == (batch.id, BatchState.EXPIRED)
         jobs.close_queued(conn, found, Status.EXPIRED, limit=9, now=NOW)

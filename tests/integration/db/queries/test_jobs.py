@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from core.domain.batch import BatchState, Lane
-from core.domain.job import JOB_MOVES, JobState
+from core.domain.job import JOB_TRANSITIONS, JobState
 from core.domain.result import Status
 from core.errors import LeaseLost
 from db.queries import batches, claims, job_failures, jobs, retries
@@ -39,7 +39,7 @@ def _row(engine, batch):
 
 def _stop(engine, batch, state=BatchState.CANCELLED):
     with transaction(engine) as conn:
-        batches.stop(conn, batch.id, state)
+        batches.end_early(conn, batch.id, state)
 
 
 def _claim_at_once(engine, job_id, count):
@@ -246,7 +246,7 @@ def test_only_listed_moves_happen(engine):
     for step in ("claim", "give back", "claim", "finish", "retry", "claim", "fail"):
         with transaction(engine) as conn:
             if step == "claim":
-                job = claims.claim(
+                job = claims.claim_job(
                     conn, queued_ids(engine, batch)[0], owner="w", lease=LEASE, now=NOW
                 )
             elif step == "give back":
@@ -260,4 +260,4 @@ def test_only_listed_moves_happen(engine):
         note()
     assert len(seen) == 8
     for before, after in pairwise(seen):
-        assert after in JOB_MOVES[before], (before, after)
+        assert after in JOB_TRANSITIONS[before], (before, after)

@@ -31,7 +31,7 @@ def _to_send(engine, lane=Lane.BULK, *, limit=100, lost_before=None, now=NOW):
 
 def _stopped(engine, batch, state):
     with transaction(engine) as conn:
-        batches.stop(conn, batch.id, state)
+        batches.end_early(conn, batch.id, state)
         return batches.find(conn, str(batch.id))
 
 

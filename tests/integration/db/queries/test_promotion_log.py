@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from core.domain.model_version import InForce, MoveKind, Note, VersionState
+from core.domain.model_version import ActiveVersions, PromotionKind, PromotionNote, VersionState
 from core.errors import ModelUnknown, PromotionRefused
 from db.queries import model_versions, promotion_log
 from db.session import reading, transaction
@@ -39,7 +39,7 @@ def _withdraw(engine, name="shop"):
 
 def _in_force(engine, spec=None):
     with reading(engine) as conn:
-        found = model_versions.in_force(conn, spec)
+        found = model_versions.active(conn, spec)
     return str(found.version), found.canary and str(found.canary)
 
 
@@ -59,8 +59,8 @@ def test_a_canary_is_in_force_beside_production(engine, shop):
     for spec in (None, "shop"):
         assert _in_force(engine, spec) == ("shop@1", "shop@2")
     with reading(engine) as conn:
-        assert model_versions.in_force(conn, "shop").canary.canary_share == 0.25
-        assert model_versions.in_force(conn, "shop@1") == InForce(
+        assert model_versions.active(conn, "shop").canary.canary_share == 0.25
+        assert model_versions.active(conn, "shop@1") == ActiveVersions(
             model_versions.find(conn, "shop@1")
         )
     assert _in_force(engine, "shop@2") == ("shop@2", None)
@@ -95,7 +95,7 @@ def test_the_share_of_a_canary_can_be_changed(engine, shop):
     _canary(engine, shop[1], 0.05)
     _canary(engine, shop[1], 0.5)
     with reading(engine) as conn:
-        assert model_versions.in_force(conn, "shop").canary.canary_share == 0.5
+        assert model_versions.active(conn, "shop").canary.canary_share == 0.5
 
 
 def test_a_canary_survives_the_promotion_of_another_version(engine, shop):
@@ -120,7 +120,7 @@ def test_a_name_has_one_canary_beside_a_production_version(engine, shop):
 def test_every_move_is_kept_with_who_and_why(engine, shop):
     gate = {"margin": 0.01, "compared": [{"figure": "accuracy", "candidate": 0.9}]}
     with transaction(engine) as conn:
-        note = Note(forced=True, reason="a new law", gate=gate)
+        note = PromotionNote(forced=True, reason="a new law", gate=gate)
         model_versions.promote(conn, shop[1], by="ann", now=later(1), note=note)
     _canary(engine, shop[2], 0.05, now=later(2))
     _withdraw(engine)
@@ -128,13 +128,13 @@ def test_every_move_is_kept_with_who_and_why(engine, shop):
         model_versions.roll_back(conn, "shop", by="bob", now=later(3))
 
     assert _history(engine, shop[0]) == [
-        (MoveKind.PROMOTED, 1, None, "test"),
-        (MoveKind.PROMOTED, 2, 1, "ann"),
-        (MoveKind.ROLLED_BACK, 1, 2, "bob"),
+        (PromotionKind.PROMOTED, 1, None, "test"),
+        (PromotionKind.PROMOTED, 2, 1, "ann"),
+        (PromotionKind.ROLLED_BACK, 1, 2, "bob"),
     ]
     assert _history(engine, shop[2]) == [
-        (MoveKind.CANARY, 3, 2, "ann"),
-        (MoveKind.CANARY_WITHDRAWN, 3, 2, "bob"),
+        (PromotionKind.CANARY, 3, 2, "ann"),
+        (PromotionKind.CANARY_WITHDRAWN, 3, 2, "bob"),
     ]
     with reading(engine) as conn:
         promoted = promotion_log.history(conn, shop[0])[1]
@@ -155,7 +155,7 @@ def test_a_move_that_is_refused_is_not_kept(engine, shop):
 
 def test_the_moves_of_other_names_are_not_told(engine, shop):
     promoted_version(engine, "bank")
-    assert _history(engine, shop[0]) == [(MoveKind.PROMOTED, 1, None, "test")]
+    assert _history(engine, shop[0]) == [(PromotionKind.PROMOTED, 1, None, "test")]
 
 
 def test_two_who_promote_at_once_do_so_one_after_the_other(engine, shop):
@@ -173,4 +173,4 @@ def test_two_who_promote_at_once_do_so_one_after_the_other(engine, shop):
             done.result(60)
     assert _in_force(engine)[0] in ("shop@2", "shop@3")
     moves = _history(engine, shop[1])
-    assert [move[0] for move in moves] == [MoveKind.PROMOTED] * len(moves)
+    assert [move[0] for move in moves] == [PromotionKind.PROMOTED] * len(moves)

@@ -68,7 +68,7 @@ def test_status_tells_each_question_of_a_split_job_once(engine):
 def test_status_of_a_cancelled_question_is_final(engine):
     batch = stored_batch(engine, 2)
     with transaction(engine) as conn:
-        batches.stop(conn, batch.id, BatchState.CANCELLED)
+        batches.end_early(conn, batch.id, BatchState.CANCELLED)
         jobs.close_queued(conn, batch, Status.CANCELLED, limit=1, now=NOW)
     assert _status(engine, batch) == {1: "cancelled", 2: "cancelled"}
 

@@ -108,7 +108,7 @@ def test_a_slice_out_of_order_is_refused_and_stores_nothing(engine, first):
 def test_a_stopped_batch_takes_no_questions(engine, state):
     batch = open_batch(engine)
     with transaction(engine) as conn:
-        assert batches.stop(conn, batch.id, state)
+        assert batches.end_early(conn, batch.id, state)
     with pytest.raises(BatchClosed, match=f"is {state}: it can't be added to"):
         _append(engine, batch, questions(1))
     assert _stored_questions(engine, batch) == []

@@ -65,7 +65,7 @@ def test_cursors_of_a_batch_are_all_different_though_one_transaction_ends_many_j
     """With equal ones, a page that ends between two would lose the second."""
     batch = stored_batch(engine, 6, job_size=2)
     with transaction(engine) as conn:
-        batches.stop(conn, batch.id, BatchState.CANCELLED)
+        batches.end_early(conn, batch.id, BatchState.CANCELLED)
         jobs.close_queued(conn, batch, Status.CANCELLED, limit=10, now=NOW)
     cursors = [row.cursor for row in all_results(engine, batch)]
     assert len(set(cursors)) == 6

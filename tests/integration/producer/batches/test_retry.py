@@ -5,12 +5,12 @@ import pytest
 from broker.client import open_broker
 from core.domain.batch import BatchState, Lane
 from core.domain.result import Status
-from core.errors import BatchClosed, BatchUnknown, BrokerAway, SystemFull
+from core.errors import BacklogFull, BatchClosed, BatchUnknown, BrokerUnavailable
 from db.queries import batches
 from db.session import reading, transaction
 from producer.batches import retry as module
 from producer.batches.cancel import cancel
-from producer.batches.retry import retry, would_retry
+from producer.batches.retry import count_retry, retry
 from tests.factories import NOW, all_results, finish, job_rows, result, running_job, stored_batch
 
 ENDS = {
@@ -81,9 +81,9 @@ def test_many_jobs_are_queued_in_several_transactions(engine, client, settings, 
 
 
 def test_a_dry_run_tells_how_many_it_would_be_and_changes_nothing(engine, batch):
-    told = would_retry(engine, "tickets", [Status.FAILED])
+    told = count_retry(engine, "tickets", [Status.FAILED])
     assert (told.questions, told.dry_run) == (2, True)
-    assert would_retry(engine, "tickets", [Status.FAILED], only="no such").questions == 0
+    assert count_retry(engine, "tickets", [Status.FAILED], only="no such").questions == 0
     assert _kept(engine, batch) == [1, 2, 3, 4, 5, 6]
 
 
@@ -97,7 +97,7 @@ def test_one_class_of_error_runs_again(engine, client, settings):
 def test_a_full_system_takes_no_retry(engine, client, settings, batch):
     stored_batch(engine, 5, name="other")
     full = settings.model_copy(update={"max_waiting_bulk": 5})
-    with pytest.raises(SystemFull):
+    with pytest.raises(BacklogFull):
         retry(engine, client, full, "tickets", [Status.FAILED])
     assert _kept(engine, batch) == [1, 2, 3, 4, 5, 6]
 
@@ -116,6 +116,6 @@ def test_an_unknown_batch_is_an_error(engine, client, settings):
 
 def test_redis_away_changes_nothing(engine, settings, home, batch):
     away = type(settings)(broker_url=f"redis+socket://{home}/none.sock", home=home)
-    with open_broker(away) as client, pytest.raises(BrokerAway):
+    with open_broker(away) as client, pytest.raises(BrokerUnavailable):
         retry(engine, client, away, "tickets", [Status.FAILED])
     assert _kept(engine, batch) == [1, 2, 3, 4, 5, 6]

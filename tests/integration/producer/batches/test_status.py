@@ -10,7 +10,7 @@ from core.errors import BatchUnknown
 from db.queries import batches
 from db.session import transaction
 from producer.batches import status
-from producer.batches.status import newest, standing, watch
+from producer.batches.status import batch_status, newest, watch
 from tests.factories import (
     NOW,
     claimed,
@@ -44,12 +44,12 @@ FIELDS = [
 
 
 def _document(engine, batch, seconds: float = 20):
-    return standing(engine, str(batch.id), lambda: later(seconds)).document()
+    return batch_status(engine, str(batch.id), lambda: later(seconds)).document()
 
 
 @pytest.mark.parametrize("ref", ["999", "no such name", "", "9" * 40])
 def test_an_unknown_batch_is_an_error_and_not_pending(ref, engine):
-    for asked in (standing, lambda engine, ref: watch(engine, ref, print)):
+    for asked in (batch_status, lambda engine, ref: watch(engine, ref, print)):
         with pytest.raises(BatchUnknown):
             asked(engine, ref)
 
@@ -130,7 +130,7 @@ def test_a_batch_of_the_present_moment_has_no_rate(engine):
 
 def test_the_databases_clock_is_asked(engine):
     batch = open_batch(engine, now=NOW)
-    assert standing(engine, batch.name).now > NOW
+    assert batch_status(engine, batch.name).now > NOW
 
 
 def test_the_newest_come_first_and_no_more_than_wanted(engine):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from broker import lanes
-from core.errors import BrokerAway
+from core.errors import BrokerUnavailable
 from producer.cli import submit_command
 
 
@@ -91,7 +91,7 @@ def test_redis_away_is_told_once_with_what_happens_to_the_questions(
     cli, write, monkeypatch, all_there_once
 ):
     def away(*_):
-        raise BrokerAway("redis://example", "gone")
+        raise BrokerUnavailable("redis://example", "gone")
 
     monkeypatch.setattr(lanes, "send", away)
     status, out, err = cli("submit", write("july.csv", 9))

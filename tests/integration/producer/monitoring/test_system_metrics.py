@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from broker import lanes
 from broker.client import open_broker
 from core.domain.batch import BatchState, Lane
-from core.domain.replica import Worker, WorkerState
+from core.domain.replica import ReplicaState, ReplicaStatus
 from core.domain.result import Status
 from core.messages import AnswerJob
 from core.settings import load
@@ -97,11 +97,11 @@ def test_what_has_a_result_or_never_gets_an_answer_does_not_wait(engine, scraped
 
 def test_workers_and_the_versions_in_force_are_told(engine, scraped):
     now = DatabaseClock(engine)()
-    worker = Worker(
+    worker = ReplicaStatus(
         name="host/1/0",
         host="host",
         lanes="bulk",
-        state=WorkerState.PAUSED,
+        state=ReplicaState.PAUSED,
         job_id=None,
         model_version="shop@1",
         failures=5,

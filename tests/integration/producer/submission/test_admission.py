@@ -7,12 +7,12 @@ import json
 import pytest
 
 from core.domain.batch import BatchState, Lane
-from core.errors import BatchTooLarge, SystemFull
+from core.errors import BacklogFull, BatchTooLarge
 from db.clock import DatabaseClock
 from db.queries import batches
 from db.session import reading
 from producer.submission import admission
-from producer.submission.admission import Room, WhenFull
+from producer.submission.admission import AdmissionControl, WhenFull
 from producer.submission.ask import ask
 from tests.factories import NOW, finish, running_job, stored_batch
 
@@ -47,7 +47,7 @@ def test_what_does_not_fit_is_refused_whole(submitted, write, stored, limited):
     with_limits = limited(max_waiting_bulk=12)
     submitted(write("july.csv", COUNT), settings=with_limits)
     before = stored()
-    with pytest.raises(SystemFull) as caught:
+    with pytest.raises(BacklogFull) as caught:
         submitted(write("june.csv", 4), settings=with_limits, when_full=WhenFull.STOP)
     assert (caught.value.lane, caught.value.waiting, caught.value.limit) == ("bulk", 9, 12)
     assert stored() == before
@@ -58,7 +58,7 @@ def test_the_same_again_goes_on_once_there_is_room(
 ):
     values = {"settings": limited(max_waiting_bulk=12), "when_full": WhenFull.STOP}
     submitted(write("july.csv", COUNT), name="july", **values)
-    with pytest.raises(SystemFull):
+    with pytest.raises(BacklogFull):
         submitted(write("june.csv", COUNT), name="june", **values)
     _work(engine, "july", 4)
     all_there_once(submitted(write("june.csv", COUNT), name="june", **values).batch.id, COUNT)
@@ -69,7 +69,7 @@ def test_filled_by_others_meanwhile_it_stops_behind_a_slice_and_goes_on_there(  
 ):
     values = {"settings": limited(max_waiting_bulk=12), "when_full": WhenFull.STOP}
     path = write("july.csv", COUNT)
-    with pytest.raises(SystemFull):
+    with pytest.raises(BacklogFull):
         submitted(
             path,
             on_progress=lambda n: n == 4 and stored_batch(engine, 8, name="other"),
@@ -97,7 +97,7 @@ def test_a_file_that_never_fits_is_the_callers_mistake(submitted, write, stored,
 def test_waiting_it_goes_at_the_pace_of_the_workers_and_never_beyond_the_limit(
     engine, submitted, write, limited, all_there_once
 ):
-    told: list[SystemFull] = []
+    told: list[BacklogFull] = []
 
     def on_full(full):
         told.append(full)
@@ -125,7 +125,7 @@ def test_each_lane_has_its_own_limit(engine, client, submitted, write, limited):
     limits = limited(max_waiting_bulk=4, max_waiting_interactive=1)
     submitted(write("july.csv", 4), settings=limits)
     assert ask(engine, client, limits, "Where?", wait=_no_time()).result is None
-    with pytest.raises(SystemFull) as caught:
+    with pytest.raises(BacklogFull) as caught:
         ask(engine, client, limits, "Where?", wait=_no_time())
     assert caught.value.lane == "interactive"
 
@@ -137,18 +137,18 @@ def _no_time():
 def test_both_lanes_together_have_a_limit(engine, client, submitted, write, limited):
     limits = limited(max_waiting=4)
     submitted(write("july.csv", 4), settings=limits)
-    with pytest.raises(SystemFull, match="4 questions wait in all lanes, 4 may"):
+    with pytest.raises(BacklogFull, match="4 questions wait in all lanes, 4 may"):
         ask(engine, client, limits, "Where?", wait=_no_time())
 
 
 def test_when_to_retry_follows_from_how_fast_it_drains(engine, limited):
     stored_batch(engine, 90, job_size=15, name="july")
-    asked = Room(engine, limited(max_waiting_bulk=90), Lane.BULK, DatabaseClock(engine))
-    with pytest.raises(SystemFull, match="retry in 60 s"):  # nothing drains, so nobody knows
-        asked.require(45)
+    asked = AdmissionControl(engine, limited(max_waiting_bulk=90), Lane.BULK, DatabaseClock(engine))
+    with pytest.raises(BacklogFull, match="retry in 60 s"):  # nothing drains, so nobody knows
+        asked.check_capacity(45)
     _work(engine, "july", 2)  # 30 in the last 30 seconds: 15 more take 15
-    with pytest.raises(SystemFull) as caught:
-        asked.require(45)
+    with pytest.raises(BacklogFull) as caught:
+        asked.check_capacity(45)
     assert (caught.value.waiting, caught.value.retry_seconds) == (60, 15)
 
 

@@ -7,11 +7,11 @@ import pytest
 from broker.client import open_broker
 from core.domain.batch import BatchState, Lane
 from core.domain.result import Status
-from core.errors import BrokerAway, SourceInvalid
+from core.errors import BrokerUnavailable, SourceInvalid
 from db.queries import batches
 from db.session import reading
 from producer.submission.ask import ask
-from producer.submission.dispatch import Sender
+from producer.submission.dispatch import JobDispatcher
 from tests.factories import finish, job_rows, result, running_job
 
 NOW = timedelta(0)
@@ -28,7 +28,7 @@ def answered(engine, monkeypatch):
                 batch = batches.find(conn, str(message.batch))
             finish(engine, running_job(engine, batch), [result(1, key="1")])
 
-    monkeypatch.setattr(Sender, "send", send)
+    monkeypatch.setattr(JobDispatcher, "send", send)
 
 
 @pytest.mark.usefixtures("answered")
@@ -96,6 +96,6 @@ def test_what_is_no_question_is_refused(text, problem, engine, client, settings)
 
 def test_redis_away_stores_nothing(engine, settings, home, stored):
     away = type(settings)(broker_url=f"redis+socket://{home}/none.sock", home=home)
-    with open_broker(away) as client, pytest.raises(BrokerAway):
+    with open_broker(away) as client, pytest.raises(BrokerUnavailable):
         ask(engine, client, away, "Why?", wait=NOW)
     assert stored() == (0, 0, 0)

@@ -12,7 +12,7 @@ from core.domain.batch import Question
 from db.session import reading
 from producer.openai import files as openai_files
 from producer.submission.append import append, open_batch
-from producer.submission.ask import put
+from producer.submission.ask import submit_question
 from tests.factories import raw
 
 EMAIL, PHONE, CARD = "jane.doe@example.com", "13812345678", "4111 1111 1111 1111"
@@ -45,7 +45,7 @@ def by_append(engine, client, settings, *_):
 
 
 def by_ask(engine, client, settings, *_):
-    put(engine, client, settings, TEXT)
+    submit_question(engine, client, settings, TEXT)
     return 1
 
 
@@ -70,11 +70,13 @@ def test_nothing_of_it_is_stored(count, engine):
 
 def test_the_digest_of_what_was_asked_is_of_what_is_stored(engine, client, settings):
     """By a digest with the number in it, all numbers could be tried."""
-    first = put(engine, client, settings, TEXT, token="a" * 32)
-    second = put(engine, client, settings, TEXT.replace(PHONE, "13987654321"), token="b" * 32)
+    first = submit_question(engine, client, settings, TEXT, token="a" * 32)
+    second = submit_question(
+        engine, client, settings, TEXT.replace(PHONE, "13987654321"), token="b" * 32
+    )
     assert first.idempotency_key == second.idempotency_key
 
 
 def test_what_is_redacted_is_the_same_question_when_it_comes_again(engine, client, settings):
-    first = put(engine, client, settings, TEXT, token="a" * 32)
-    assert put(engine, client, settings, TEXT, token="a" * 32).id == first.id
+    first = submit_question(engine, client, settings, TEXT, token="a" * 32)
+    assert submit_question(engine, client, settings, TEXT, token="a" * 32).id == first.id

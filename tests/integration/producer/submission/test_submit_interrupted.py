@@ -14,7 +14,7 @@ from core.errors import BatchClosed, SourceChanged, SourceInvalid
 from db.queries import batches
 from db.queries import questions as question_rows
 from db.session import reading, transaction
-from producer.submission.dispatch import Sender
+from producer.submission.dispatch import JobDispatcher
 
 COUNT = 9  # slices of 4, 4 and 1
 
@@ -72,12 +72,12 @@ def test_killed_between_commit_and_send_it_sends_the_rest(
     def killed(*_):
         raise Killed
 
-    send = Sender.send
-    monkeypatch.setattr(Sender, "send", killed)
+    send = JobDispatcher.send
+    monkeypatch.setattr(JobDispatcher, "send", killed)
     with pytest.raises(Killed):
         submitted(write("july.csv", COUNT))
     assert waiting() == 0
-    monkeypatch.setattr(Sender, "send", send)
+    monkeypatch.setattr(JobDispatcher, "send", send)
     all_there_once(submitted(write("july.csv", COUNT)).batch.id, COUNT)
     assert waiting() == 3, "the sweep sends the two of before"
 
@@ -149,6 +149,6 @@ def test_a_cancelled_batch_is_not_carried_on_with(engine, submitted, write):
     with pytest.raises(Killed):
         submitted(path, on_progress=_killed_at(1))
     with transaction(engine) as conn:
-        batches.stop(conn, 1, BatchState.CANCELLED)
+        batches.end_early(conn, 1, BatchState.CANCELLED)
     again = submitted(path)
     assert (again.already, again.questions) == (True, 4)

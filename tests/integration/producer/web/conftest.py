@@ -16,9 +16,9 @@ from core.domain.api_key import Scope
 from db.clock import DatabaseClock
 from db.queries import api_keys, batches
 from db.session import reading, transaction
-from producer.submission.dispatch import Sender
+from producer.submission.dispatch import JobDispatcher
 from producer.web.app import create_app
-from producer.web.context import surround
+from producer.web.context import install_context
 from tests.factories import finish, result, running_job
 
 
@@ -79,7 +79,7 @@ def front(settings, engine, client):
 
     event.listen(engine, "checkout", take)
     event.listen(engine, "checkin", give_back)
-    yield create_app(replace(surround(settings, engine, client), clock=clock))
+    yield create_app(replace(install_context(settings, engine, client), clock=clock))
     assert not twice, twice[0]
 
 
@@ -109,4 +109,4 @@ def answering(engine, monkeypatch):
             positions = range(job.first_position, job.last_position + 1)
             finish(engine, job, [result(n, key=f"ticket-{n}") for n in positions])
 
-    monkeypatch.setattr(Sender, "send", send)
+    monkeypatch.setattr(JobDispatcher, "send", send)

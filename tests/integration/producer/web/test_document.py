@@ -10,7 +10,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from core.domain.api_key import Scope
 from producer.web.live import server_sent_events
-from producer.web.live.long_polling import Waiting
+from producer.web.live.long_polling import ResultWaiter
 from tests.factories import partly_final_batch
 
 DOCUMENT = "/v1/docs/openapi.json"
@@ -21,7 +21,7 @@ CALLS = 12  # of each operation and mode
 def document(front, engine, monkeypatch):
     """The document of a front that knows a batch, and in which nobody waits."""
     partly_final_batch(engine, 6)
-    monkeypatch.setattr(Waiting, "wait", lambda *_: False)
+    monkeypatch.setattr(ResultWaiter, "wait", lambda *_: False)
     monkeypatch.setattr(server_sent_events, "LIFE_SECONDS", 0.0)
     return schemathesis.openapi.from_wsgi(DOCUMENT, front)
 

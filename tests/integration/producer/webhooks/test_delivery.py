@@ -19,7 +19,7 @@ from db.queries.webhook_deliveries import BACKOFF
 from db.session import reading, transaction
 from db.tables import deliveries as d
 from producer.webhooks import delivery
-from producer.webhooks.delivery import Sender, deliver_due
+from producer.webhooks.delivery import WebhookContext, deliver_due
 from tests.factories import NOW, finish, result, running_job, stored_batch
 from tests.receiver import receiving
 
@@ -66,7 +66,7 @@ def sender(engine, settings, clock):
     told = settings.model_copy(
         update={"webhook_private": True, "webhook_secret": config.SecretStr(SECRET)}
     )
-    return Sender(engine, told, clock)
+    return WebhookContext(engine, told, clock)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_batch_without_an_address_tells_nobody(ended, sender, receiver, engine
 def test_other_ends_are_told_as_well(state, engine, sender, receiver):
     batch = stored_batch(engine, 2, webhook=f"http://127.0.0.1:{receiver.port}/")
     with transaction(engine) as conn:
-        batches.stop(conn, batch.id, state)
+        batches.end_early(conn, batch.id, state)
         stopped = batches.find(conn, str(batch.id))
         jobs.close_queued(conn, stopped, Status(state.value), limit=9, now=NOW)
         batches.close_finished(conn, NOW)
@@ -167,7 +167,7 @@ def test_nobody_inside_the_network_is_called_unless_that_is_allowed(
     ended, sender, receiver, settings, only
 ):
     ended(webhook=f"https://127.0.0.1:{receiver.port}/")
-    careful = Sender(sender.engine, settings, sender.clock)
+    careful = WebhookContext(sender.engine, settings, sender.clock)
     deliver_due(careful)
     assert only().error == "it is an address inside a network"
     assert receiver.came == []

@@ -100,7 +100,7 @@ def test_check_tells_of_another_stack_on_the_same_redis(run, database_url, engin
     factories.promoted_version(engine)
     settings = load(broker_url=redis_url)
     other = open_broker(settings)
-    ownership.own(other, settings, "postgresql:another")
+    ownership.claim_broker(other, settings, "postgresql:another")
     other.close()
     status, lines, _ = run("check", database_url=database_url, broker_url=redis_url)
     assert status == 2

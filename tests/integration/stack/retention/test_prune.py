@@ -14,7 +14,7 @@ from core.domain.result import Status
 from core.errors import BatchUnknown, FileUnknown, LeaseLost
 from db.clock import DatabaseClock
 from db.queries import batches, retention, uploaded_files
-from db.queries.uploaded_files import File, Order
+from db.queries.uploaded_files import OpenAIBatch, UploadedFile
 from db.session import reading, transaction
 from db.tables import batches as b
 from db.tables import file_parts, jobs, questions, result_rows
@@ -24,7 +24,7 @@ from producer.openai.files import content
 from producer.results import pages as results
 from producer.results.pages import pages
 from stack.main import main
-from stack.retention.prune import prune, would_prune
+from stack.retention.prune import count_prunable, prune
 from tests import factories
 from tests.factories import NOW, finish, job_rows, open_batch, running_job, stored_batch
 
@@ -63,7 +63,7 @@ def test_old_batches_go_whole_and_others_stay_whole(engine):
     young = _ended(engine, name="young", now=DatabaseClock(engine)())
     cancelled = stored_batch(engine, name="cancelled")
     with transaction(engine) as conn:
-        batches.stop(conn, cancelled.id, BatchState.CANCELLED)
+        batches.end_early(conn, cancelled.id, BatchState.CANCELLED)
     live = stored_batch(engine, name="live")
     still_open = open_batch(engine, name="open")
     done = _prune(engine)
@@ -141,7 +141,7 @@ def test_what_was_left_off_is_counted_to_the_end(engine):
     with pytest.raises(KeyboardInterrupt):
         _prune(engine, pause=_interrupt_at(3))
     heard = []
-    wanted = would_prune(engine, MONTH)
+    wanted = count_prunable(engine, MONTH)
     assert (wanted.amount.batches, wanted.amount.questions) == (1, 8)
     done = _prune(engine, on_progress=lambda now, of: heard.append((now.questions, of.questions)))
     assert heard[0] == (6, 8)
@@ -189,7 +189,7 @@ def test_a_pruned_batch_is_not_run_again(engine, settings_with_redis):
         with open_broker(settings_with_redis) as client, pytest.raises(BatchUnknown):
             retry(engine, client, settings_with_redis, str(batch.id), [Status.ANSWERED])
         with transaction(engine) as conn, pytest.raises(BatchUnknown):
-            batches.hold(conn, batch.id, "run again")
+            batches.lock_open_or_done(conn, batch.id, "run again")
 
     _prune(engine, pause=look)
 
@@ -210,7 +210,7 @@ def test_no_id_comes_twice(engine):
     assert held.id > frozen.id
     with pytest.raises(LeaseLost):
         finish(engine, frozen)
-    assert would_prune(engine, MONTH).amount.batches == 0
+    assert count_prunable(engine, MONTH).amount.batches == 0
     _prune(engine)
     assert _rows(engine, batch) == [0] * 4
     assert _rows(engine, newer) == [1, 1, 2, 0]
@@ -231,7 +231,7 @@ def test_bare_rows_say_nothing(engine):
 def test_a_dry_run_tells_what_would_go_and_changes_nothing(engine):
     found = [_ended(engine, 5, name="one"), _ended(engine, 1, name="two")]
     before = [_rows(engine, batch) for batch in found]
-    wanted = would_prune(engine, MONTH)
+    wanted = count_prunable(engine, MONTH)
     assert [_rows(engine, batch) for batch in found] == before
     assert wanted.amount == _prune(engine).amount
     assert (wanted.amount.batches, wanted.amount.questions) == (2, 6)
@@ -242,7 +242,7 @@ def kept(engine):
     """Keep a file of so many parts, since an age."""
 
     def kept(name, age, parts=20, *, complete=True):
-        file = File(f"file-{name}", name, parts, DatabaseClock(engine)() - age)
+        file = UploadedFile(f"file-{name}", name, parts, DatabaseClock(engine)() - age)
         with transaction(engine) as conn:
             uploaded_files.begin(conn, file)
             for number in range(parts):
@@ -256,7 +256,9 @@ def kept(engine):
 
 def _named(engine, file, name, now):
     with transaction(engine) as conn:
-        uploaded_files.order(conn, Order(name, file.id, "/v1/responses", None, now))
+        uploaded_files.add_openai_batch(
+            conn, OpenAIBatch(name, file.id, "/v1/responses", None, now)
+        )
     return _ended(engine, 1, name=name, now=now)
 
 

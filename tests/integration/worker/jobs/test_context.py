@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from core.domain.batch import BatchState, Lane, Question
 from core.domain.result import Answer, Status
-from core.errors import DatabaseAway
+from core.errors import DatabaseUnavailable
 from db.clock import DatabaseClock
 from db.queries import batches, job_failures, jobs
 from db.queries.questions import append
@@ -20,12 +20,12 @@ from db.session import reading, transaction
 from db.tables import jobs as job_table
 from db.tables import results as visible
 from worker.inference import passes
-from worker.inference.model_watcher import Held
+from worker.inference.model_watcher import ActiveModels
 from worker.inference.protocol import PassBudget
 from worker.jobs import answer, store
 from worker.jobs.context import JobContext
-from worker.jobs.runner import Line
-from worker.recovery.leases import LeaseKeeper
+from worker.jobs.runner import JobRunner
+from worker.recovery.leases import LeaseRenewer
 
 LEASE = timedelta(seconds=30)
 
@@ -38,7 +38,7 @@ class Echo:
     budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=8))
     encoded: list[int] = field(default_factory=list)
 
-    def without_pass(self, texts):
+    def answer_without_encoder(self, texts):
         return [None] * len(texts)
 
     def tokenize(self, texts):
@@ -61,7 +61,7 @@ def desk(engine):
     return JobContext(
         engine=engine,
         clock=clock,
-        keeper=LeaseKeeper(engine, clock, LEASE),
+        leases=LeaseRenewer(engine, clock, LEASE),
         owner="test/1",
         lease=LEASE,
         attempts=3,
@@ -96,7 +96,9 @@ def stored(engine, batch):
 
 
 def answer_job(desk, model, job, progress):
-    return Line(desk, partial(answer.answer, desk, Held(model))).answer(job, progress)
+    return JobRunner(desk, partial(answer.answer_jobs, desk, ActiveModels(model))).run_message(
+        job, progress
+    )
 
 
 def quiet(_done, _size):
@@ -210,15 +212,15 @@ def test_nothing_is_answered_after_its_deadline(desk):
 
 def test_a_database_that_goes_away_is_waited_for_and_burns_no_attempt(desk, monkeypatch):
     batch, job = submit(desk, ["a"])
-    real, calls = store._store, []
+    real, calls = store._store_answers, []
 
     def flaky(*args):
         calls.append(args)
         if len(calls) < 3:
-            raise DatabaseAway("url", "gone")
+            raise DatabaseUnavailable("url", "gone")
         return real(*args)
 
-    monkeypatch.setattr(store, "_store", flaky)
+    monkeypatch.setattr(store, "_store_answers", flaky)
     answer_job(desk, Echo(), job, quiet)
 
     assert len(calls) == 3

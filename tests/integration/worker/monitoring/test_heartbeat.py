@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from core import console
 from core.domain.batch import BatchState, Lane
-from core.domain.replica import WorkerState
+from core.domain.replica import ReplicaState
 from db.clock import DatabaseClock
 from db.queries import replicas
 from db.session import reading, transaction
@@ -22,7 +22,7 @@ from db.tables import batches as batch_table
 from tests.factories import stored_batch
 from worker.cli import app
 from worker.monitoring import health_check
-from worker.monitoring.heartbeat import Vitals, name_of
+from worker.monitoring.heartbeat import Heartbeat, name_of
 
 HOST = socket.gethostname()
 STALL = timedelta(seconds=120)
@@ -42,7 +42,7 @@ def clock(engine):
 @pytest.fixture
 def vitals(engine, clock):
     def vitals(slot=0, failures=lambda: (0, False), lanes=tuple(Lane)):
-        return Vitals(
+        return Heartbeat(
             engine,
             clock,
             slot=slot,
@@ -66,7 +66,7 @@ def test_a_row_tells_what_the_replica_is_at(engine, vitals, clock):
         one.progress()
         one.report()
         (row,) = rows(engine)
-    assert (row.job_id, row.state, row.model_version) == (7, WorkerState.READY, "shop@1")
+    assert (row.job_id, row.state, row.model_version) == (7, ReplicaState.READY, "shop@1")
     assert row.lanes == "interactive,bulk"
     assert row.progress_at - row.started_at >= timedelta(seconds=40)
     one.report()
@@ -104,7 +104,7 @@ def test_rows_of_workers_long_gone_do_not_pile_up(engine, vitals, clock):
 
 
 def test_no_worker_is_no_health(engine):
-    assert health_check.fault(engine, HOST, STALL) == f"no worker of {HOST} has been heard of"
+    assert health_check.find_fault(engine, HOST, STALL) == f"no worker of {HOST} has been heard of"
 
 
 def test_work_that_waits_for_another_lane_is_no_fault_of_this_worker(engine, vitals, clock):
@@ -113,12 +113,12 @@ def test_work_that_waits_for_another_lane_is_no_fault_of_this_worker(engine, vit
     bulk = vitals(lanes=[Lane.BULK])
     clock.ahead = timedelta()
     bulk.report()
-    assert health_check.fault(engine, HOST, STALL) is None
+    assert health_check.find_fault(engine, HOST, STALL) is None
     clock.ahead = timedelta(hours=-1)
     both = vitals(slot=1)
     clock.ahead = timedelta()
     both.report()
-    assert "has had no job" in health_check.fault(engine, HOST, STALL)
+    assert "has had no job" in health_check.find_fault(engine, HOST, STALL)
 
 
 def test_what_waits_in_a_batch_that_was_stopped_is_no_work(engine, vitals, clock):
@@ -127,11 +127,11 @@ def test_what_waits_in_a_batch_that_was_stopped_is_no_work(engine, vitals, clock
     one = vitals()
     clock.ahead = timedelta()
     one.report()
-    assert health_check.fault(engine, HOST, STALL) is not None
+    assert health_check.find_fault(engine, HOST, STALL) is not None
     with transaction(engine) as conn:
         conn.execute(sa.update(batch_table).values(state=BatchState.CANCELLED))
     assert batch.state is not BatchState.CANCELLED
-    assert health_check.fault(engine, HOST, STALL) is None
+    assert health_check.find_fault(engine, HOST, STALL) is None
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from celery import Celery
 
 from broker import celery_config, ownership
 from core.domain.batch import Lane
-from core.errors import BrokerTaken, BundleInvalid, ModelUnknown, SettingsInvalid
+from core.errors import BrokerInUse, BundleInvalid, ModelUnknown, SettingsInvalid
 from tests.factories import built_version, promoted_version
 from worker.model.bundle.location import bundle_path
 from worker.process import parent
@@ -35,9 +35,9 @@ def started(settings, monkeypatch):
             return SimpleNamespace(worker_main=lambda _: None)
 
         monkeypatch.setattr(parent, "create_app", create_app)
-        monkeypatch.setattr(parent.queues, "own", lambda *_: None)
-        monkeypatch.setattr(parent.logs, "configure", lambda _: None)
-        monkeypatch.setattr(parent, "limit", lambda *_: 2)
+        monkeypatch.setattr(parent.ownership, "claim_broker", lambda *_: None)
+        monkeypatch.setattr(parent.logging_setup, "configure", lambda _: None)
+        monkeypatch.setattr(parent, "set_thread_limits", lambda *_: 2)
         assert parent.run(settings.model_copy(update=changes), [Lane.BULK]) == 0
         return seen[0]
 
@@ -76,7 +76,7 @@ def test_an_empty_store_is_told_before_any_fork(started, engine):
 def test_a_redis_of_another_stack_is_told_before_any_fork(settings_with_redis):
     other = Celery("other", set_as_current=False)
     other.conf.update(celery_config.celery_settings(settings_with_redis))
-    ownership.own(other, settings_with_redis, "postgresql:another")
-    with pytest.raises(BrokerTaken):
+    ownership.claim_broker(other, settings_with_redis, "postgresql:another")
+    with pytest.raises(BrokerInUse):
         parent.run(settings_with_redis, [Lane.BULK])
     other.close()

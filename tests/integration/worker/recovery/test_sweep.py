@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from core.domain.batch import BatchState, Lane, Question
-from core.errors import BrokerAway, BrokerTaken
+from core.errors import BrokerInUse, BrokerUnavailable
 from core.messages import AnswerJob
 from db.clock import DatabaseClock
 from db.queries import batches, claims, jobs
@@ -69,7 +69,7 @@ class World:
 
     def claim(self, job):
         with transaction(self.engine) as conn:
-            return claims.claim(conn, job, owner="o", lease=LEASE, now=self.clock())
+            return claims.claim_job(conn, job, owner="o", lease=LEASE, now=self.clock())
 
     def statuses(self, batch):
         with reading(self.engine) as conn:
@@ -158,7 +158,7 @@ def test_a_job_given_back_after_its_batch_was_cancelled_is_cancelled(world):
     batch, (job,) = world.submit(1, sent=True)
     claimed = world.claim(job)
     with transaction(world.engine) as conn:
-        batches.stop(conn, batch.id, BatchState.CANCELLED)
+        batches.end_early(conn, batch.id, BatchState.CANCELLED)
     with transaction(world.engine) as conn:
         jobs.give_back(conn, claimed)
     world.sweep.run()
@@ -171,20 +171,20 @@ def test_a_redis_that_is_away_does_not_keep_leases_from_being_taken_back(world):
     world.ahead = timedelta(seconds=60)
 
     def away(_lane):
-        raise BrokerAway("url", "gone")
+        raise BrokerUnavailable("url", "gone")
 
     world.queue.waiting = away
-    with pytest.raises(BrokerAway):
+    with pytest.raises(BrokerUnavailable):
         world.sweep.run()
     assert world.states() == ["queued"]
 
 
 def test_nothing_is_sent_to_a_redis_that_is_another_stacks(world):
     def taken():
-        raise BrokerTaken("redis://there")
+        raise BrokerInUse("redis://there")
 
     world.submit(3, sent=False)
-    with pytest.raises(BrokerTaken):
+    with pytest.raises(BrokerInUse):
         replace(world.sweep, own=taken).run()
     assert not world.queue.waiting(Lane.BULK)
     world.sweep.run()

@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 
-from core.domain.batch import BATCH_MOVES, BatchState, Progress
-from core.domain.job import JOB_MOVES, JobState
+from core.domain.batch import BATCH_TRANSITIONS, BatchProgress, BatchState
+from core.domain.job import JOB_TRANSITIONS, JobState
 from core.domain.model_version import ModelVersion, VersionState
 from core.domain.result import Status
 from tests.factories import NOW, question, result
 
-_TABLES = [(JobState, JOB_MOVES), (BatchState, BATCH_MOVES)]
+_TABLES = [(JobState, JOB_TRANSITIONS), (BatchState, BATCH_TRANSITIONS)]
 
 
 @pytest.mark.parametrize(("states", "moves"), _TABLES, ids=["jobs", "batches"])
@@ -20,12 +20,12 @@ def test_the_moves_of_every_state_are_listed(states, moves):
 
 
 def test_terminal_states_have_no_moves():
-    assert {s for s in JobState if not JOB_MOVES[s]} == {
+    assert {s for s in JobState if not JOB_TRANSITIONS[s]} == {
         JobState.SPLIT,
         JobState.CANCELLED,
         JobState.EXPIRED,
     }
-    assert {s for s in BatchState if not BATCH_MOVES[s]} == {BatchState.PRUNED}
+    assert {s for s in BatchState if not BATCH_TRANSITIONS[s]} == {BatchState.PRUNED}
 
 
 @pytest.mark.parametrize(("states", "moves"), _TABLES, ids=["jobs", "batches"])
@@ -58,7 +58,7 @@ def test_entities_are_frozen():
 
 
 def test_a_progress_counts_what_is_final():
-    progress = Progress(
+    progress = BatchProgress(
         queued=3,
         running=2,
         by_status={Status.ANSWERED: 4, Status.FAILED: 1},

@@ -8,14 +8,14 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from core.domain.batch import Batch, BatchState, Lane, Progress
+from core.domain.batch import Batch, BatchProgress, BatchState, Lane
 from core.domain.result import Status
-from producer.batches.cancel import Cancelled
-from producer.batches.retry import Retried
-from producer.batches.status import Standing
+from producer.batches.cancel import CancelResult
+from producer.batches.retry import RetryResult
+from producer.batches.status import BatchStatus
 from producer.cli import display
-from producer.submission.ask import Asked
-from producer.submission.submit import Submitted
+from producer.submission.ask import SingleQuestion
+from producer.submission.submit import SubmitResult
 from tests.factories import NOW, later
 
 
@@ -36,9 +36,9 @@ def _batch(**values: object) -> Batch:
     return Batch(**{**filled, **values})
 
 
-def _progress(queued: int = 0, running: int = 0, recent: int = 0, **final: int) -> Progress:
+def _progress(queued: int = 0, running: int = 0, recent: int = 0, **final: int) -> BatchProgress:
     by_status = {status: final.get(status.value, 0) for status in Status}
-    return Progress(queued, running, by_status, recent, NOW if queued else None)
+    return BatchProgress(queued, running, by_status, recent, NOW if queued else None)
 
 
 def _console(*, terminal: bool = False) -> tuple[Console, io.StringIO]:
@@ -48,7 +48,7 @@ def _console(*, terminal: bool = False) -> tuple[Console, io.StringIO]:
 
 def test_a_submission_is_told_with_its_batch():
     def told(questions: int = 1_000, *, resumed: bool = False, **values: object) -> str:
-        done = Submitted(_batch(**values), questions, resumed=resumed, already=False)
+        done = SubmitResult(_batch(**values), questions, resumed=resumed, already=False)
         return display.submitted(done)
 
     assert told() == "batch 7 (tickets): 1,000 questions submitted"
@@ -59,20 +59,20 @@ def test_a_submission_is_told_with_its_batch():
 
 
 def test_what_was_submitted_before_is_told_as_such():
-    done = Submitted(_batch(), 1_000, resumed=False, already=True)
+    done = SubmitResult(_batch(), 1_000, resumed=False, already=True)
     assert display.submitted(done) == "already submitted as batch 7 (tickets), which is sealed"
 
 
 def test_cancelling_tells_what_became_of_the_questions():
     progress = _progress(running=128, answered=10, failed=1, cancelled=861)
-    assert display.cancelled(Cancelled(_batch(), progress)) == (
+    assert display.cancelled(CancelResult(_batch(), progress)) == (
         "batch 7 is cancelled: 861 questions cancelled, 11 were final, 128 still running"
     )
 
 
 def test_retrying_tells_how_many_run_again():
-    assert display.retried(Retried(_batch(), 1)) == "batch 7: 1 question to run again"
-    assert "nothing runs again" in display.retried(Retried(_batch(), 0))
+    assert display.retried(RetryResult(_batch(), 1)) == "batch 7: 1 question to run again"
+    assert "nothing runs again" in display.retried(RetryResult(_batch(), 0))
 
 
 @pytest.mark.parametrize(
@@ -107,18 +107,18 @@ def test_an_answer_is_told_with_its_source_and_a_hand_off_with_its_reason(found,
         "model_version": "shop@1",
         "url": None,
     }
-    assert display.asked(Asked(_batch(), SimpleNamespace(**{**filled, **found}))) == told
+    assert display.asked(SingleQuestion(_batch(), SimpleNamespace(**{**filled, **found}))) == told
 
 
 def test_without_an_answer_it_is_told_where_to_look_later():
-    told = display.asked(Asked(_batch(), None))
+    told = display.asked(SingleQuestion(_batch(), None))
     assert told == "no answer yet: `answermill status 7`, then `answermill results 7`"
 
 
 def test_a_standing_is_a_line_for_each_of_its_figures():
     console, told = _console()
     progress = _progress(queued=590, running=10, recent=300, answered=390, handed_off=10)
-    display.standings(console, [Standing(_batch(), progress, later(60))])
+    display.show_statuses(console, [BatchStatus(_batch(), progress, later(60))])
     rows = dict(line.split("  ", 1) for line in told.getvalue().splitlines())
     assert {name: value.strip() for name, value in rows.items()} == {
         "batch": "7 (tickets), bulk",
@@ -142,8 +142,8 @@ def test_a_standing_is_a_line_for_each_of_its_figures():
 def test_a_list_fits_a_terminal_and_keeps_its_figures(name):
     console, told = _console()
     batch = _batch(name=name, question_count=123_456_789)
-    standing = Standing(batch, _progress(queued=123_456_789), NOW + timedelta(days=3))
-    display.standings(console, [standing], as_list=True)
+    standing = BatchStatus(batch, _progress(queued=123_456_789), NOW + timedelta(days=3))
+    display.show_statuses(console, [standing], as_list=True)
     heading, line = told.getvalue().splitlines()
     assert heading.split() == ["batch", "name", "state", "questions", "final", "rate", "ETA"]
     begin, _, end = line.partition("…")
@@ -154,7 +154,7 @@ def test_a_list_fits_a_terminal_and_keeps_its_figures(name):
 
 def test_no_batches_are_told_with_what_to_do():
     console, told = _console()
-    display.standings(console, [], as_list=True)
+    display.show_statuses(console, [], as_list=True)
     assert told.getvalue() == "no batches yet; `answermill submit FILE` makes one\n"
 
 
@@ -171,7 +171,7 @@ def test_without_a_terminal_a_line_is_told_at_each_change():
     console, told = _console()
     with display.progress_of(console) as show:
         for answered in (0, 0, 400, 1_000):
-            show(Standing(_batch(), _progress(answered=answered), NOW))
+            show(BatchStatus(_batch(), _progress(answered=answered), NOW))
     assert told.getvalue().splitlines() == [
         "batch 7: 0 of 1,000 final",
         "batch 7: 400 of 1,000 final (400 answered)",

@@ -14,7 +14,7 @@ from producer.question_files.formats import FileFormat
 GOOD = "key,question\na,Where is my parcel?\nb,Hi\n"
 
 
-def _checked(ref: Path | str, **values: object) -> tuple[question_file.Checked, list[str]]:
+def _checked(ref: Path | str, **values: object) -> tuple[question_file.CheckedFile, list[str]]:
     with question_file.opened(str(ref), **values) as found:
         checked = question_file.check(found)
         return checked, [question.text for question in checked.questions()]
@@ -66,7 +66,7 @@ def test_standard_input_is_looked_at(content, form, stdin):
     checked, texts = _checked("-")
     assert texts[-1] == "Hi"
     assert checked.source.layout.format is form
-    assert (checked.source.shown, checked.source.stem) == ("standard input", "stdin")
+    assert (checked.source.display_name, checked.source.stem) == ("standard input", "stdin")
     assert not checked.source.path.exists(), "the copy is gone at the end"
 
 

@@ -46,7 +46,7 @@ def test_a_million_characters_are_the_most_and_taken():
 
 
 def test_a_byte_that_is_no_utf8_is_named_with_a_way_to_convert():
-    problem = validation.unstorable(b"Gr\xf6\xdfe".decode(errors="surrogateescape"))
+    problem = validation.storage_fault(b"Gr\xf6\xdfe".decode(errors="surrogateescape"))
     assert problem is not None
     assert problem.startswith("byte 0xf6 is no UTF-8; convert the file to UTF-8")
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from producer.submission.prefetch import read_ahead
+from producer.submission.prefetch import prefetch
 
 
 def ahead():
@@ -13,7 +13,7 @@ def ahead():
 
 
 def test_items_come_in_their_order():
-    assert list(read_ahead(iter(range(100)))) == list(range(100))
+    assert list(prefetch(iter(range(100)))) == list(range(100))
 
 
 def test_the_next_item_is_fetched_while_one_is_in_work():
@@ -24,7 +24,7 @@ def test_the_next_item_is_fetched_while_one_is_in_work():
         second.set()
         yield 2
 
-    found = read_ahead(items())
+    found = prefetch(items())
     assert next(found) == 1
     assert second.wait(10)
     assert list(found) == [2]
@@ -35,7 +35,7 @@ def test_what_is_raised_comes_in_its_place():
         yield 1
         raise LookupError("broken")
 
-    found = read_ahead(items())
+    found = prefetch(items())
     assert next(found) == 1
     with pytest.raises(LookupError, match="broken"):
         next(found)
@@ -49,7 +49,7 @@ def test_no_more_is_read_than_memory_is_meant_for():
             read.append(n)
             yield n
 
-    found = read_ahead(items())
+    found = prefetch(items())
     next(found)
     time.sleep(0.3)
     assert len(read) <= 5
@@ -57,7 +57,7 @@ def test_no_more_is_read_than_memory_is_meant_for():
 
 
 def test_the_thread_ends_with_whoever_stops_reading():
-    found = read_ahead(iter(range(100)))
+    found = prefetch(iter(range(100)))
     next(found)
     assert ahead()
     found.close()

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from core.errors import SettingsInvalid
 from core.settings import load
-from core.settings.value_parsers import Redacted
+from core.settings.value_parsers import RedactionKind
 from producer.submission.redaction import luhn, redact, redact_all, redactor
 from tests.factories import question
 
-ALL = frozenset(Redacted)
+ALL = frozenset(RedactionKind)
 DIGITS = "0123456789"
 AROUND = st.sampled_from(
     [
@@ -116,13 +116,13 @@ def with_check_digit(payload: str) -> str:
 def test_any_number_with_a_check_digit_is_a_card(start, rest, separator, width, around):
     number = with_check_digit(start + rest)
     groups = [number[i : i + width] for i in range(0, len(number), width)]
-    told = redact(separator.join(groups).join(around), frozenset({Redacted.CARD}))
+    told = redact(separator.join(groups).join(around), frozenset({RedactionKind.CARD}))
     assert told == "[card]".join(around)
 
 
 @given(st.text(DIGITS, min_size=13, max_size=19).filter(lambda text: not luhn(text)))
 def test_without_one_it_is_none(number):
-    assert redact(number, frozenset({Redacted.CARD})) == number
+    assert redact(number, frozenset({RedactionKind.CARD})) == number
 
 
 @given(
@@ -132,7 +132,7 @@ def test_without_one_it_is_none(number):
 )
 def test_any_mobile_number_of_china_is_taken_out(rest, second, mark):
     number = f"1{second}{rest[0]}{mark}{rest[1:5]}{mark}{rest[5:]}"
-    assert redact(f"请打{number}给我", frozenset({Redacted.PHONE})) == "请打[phone]给我"
+    assert redact(f"请打{number}给我", frozenset({RedactionKind.PHONE})) == "请打[phone]给我"
 
 
 PIECES = st.lists(
@@ -161,7 +161,7 @@ def test_no_text_takes_long(unit):
 
 def test_only_what_was_asked_for_is_taken_out():
     text = "jane@example.com, 13812345678"
-    assert redact(text, frozenset({Redacted.PHONE})) == "jane@example.com, [phone]"
+    assert redact(text, frozenset({RedactionKind.PHONE})) == "jane@example.com, [phone]"
     assert redactor(frozenset()) is None
 
 
@@ -180,7 +180,7 @@ def test_metadata_is_redacted_and_keys_stay():
 
 
 def test_the_setting_names_kinds():
-    assert load.load(redact="email, card").redacted == {Redacted.EMAIL, Redacted.CARD}
+    assert load.load(redact="email, card").redacted == {RedactionKind.EMAIL, RedactionKind.CARD}
     assert load.load().redacted == frozenset()
     with pytest.raises(
         SettingsInvalid, match="ANSWERMILL_REDACT: 'mail' is none of email, phone, card"

@@ -10,9 +10,9 @@ import pytest
 
 import stack
 from worker.lifecycle.inputs.knowledge_file import read_knowledge, shared_phrasings
-from worker.lifecycle.inputs.out_of_scope_questions import read_far_questions
+from worker.lifecycle.inputs.out_of_scope_questions import read_out_of_scope_questions
 from worker.model.bundle.bundle import Entry
-from worker.text.normalization import Script, normalise, script
+from worker.text.normalization import Script, normalize_for_match, script
 
 SAMPLE = Path(stack.__path__[0]) / "sample"
 
@@ -75,8 +75,8 @@ def test_the_scope_tells_what_is_handed_off(labelled: list[dict[str, str]]):
 def test_labelled_questions_are_found_nowhere_else(
     entries: list[Entry], labelled: list[dict[str, str]]
 ):
-    texts = [normalise(row["question"]) for row in labelled]
+    texts = [normalize_for_match(row["question"]) for row in labelled]
     assert len(set(texts)) == len(texts)
     elsewhere = [text for entry in entries for text in entry.questions]
-    elsewhere += [row["question"] for row in rows("questions.csv")] + read_far_questions()
-    assert not set(texts) & {normalise(text) for text in elsewhere}
+    elsewhere += [row["question"] for row in rows("questions.csv")] + read_out_of_scope_questions()
+    assert not set(texts) & {normalize_for_match(text) for text in elsewhere}

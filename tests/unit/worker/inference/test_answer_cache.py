@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.result import Answer, Status, Via
-from worker.inference.answer_cache import AnswerCache, Remembering
+from core.domain.result import Answer, AnswerSource, Status
+from worker.inference.answer_cache import AnswerCache, CachedModel
 from worker.inference.passes import answer_texts
 from worker.inference.protocol import PassBudget
 
@@ -25,9 +25,10 @@ class Echo:
     budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=3))
     passed: list[str] = field(default_factory=list)
 
-    def without_pass(self, texts):
+    def answer_without_encoder(self, texts):
         return [
-            self._answer(text, Via.PHRASING) if text in self.at_once else None for text in texts
+            self._answer(text, AnswerSource.PHRASING) if text in self.at_once else None
+            for text in texts
         ]
 
     def tokenize(self, texts):
@@ -39,7 +40,7 @@ class Echo:
     def decide(self, texts, embeddings):
         assert len(texts) == len(embeddings)
         self.passed += texts
-        return [self._answer(text, Via.PASS) for text in texts]
+        return [self._answer(text, AnswerSource.PASS) for text in texts]
 
     def _answer(self, text, via):
         return Answer(Status.ANSWERED, answer=f"{self.version}: {text}", via=via)
@@ -53,7 +54,7 @@ def texts_of(answers):
 def test_answers_are_the_same_with_the_cache_and_without(jobs, entries):
     plain, remembering = (
         Echo(at_once=("a",)),
-        Remembering(Echo(at_once=("a",)), AnswerCache(entries)),
+        CachedModel(Echo(at_once=("a",)), AnswerCache(entries)),
     )
     for job in jobs:
         assert answer_texts(remembering, job) == answer_texts(plain, job)
@@ -61,17 +62,21 @@ def test_answers_are_the_same_with_the_cache_and_without(jobs, entries):
 
 def test_a_question_that_comes_again_needs_no_pass():
     model = Echo()
-    remembering = Remembering(model, AnswerCache(10))
+    remembering = CachedModel(model, AnswerCache(10))
     answer_texts(remembering, ["a", "b"])
     again = answer_texts(remembering, ["b", " a\n", "c"])
     assert model.passed == ["a", "b", "c"]
     assert texts_of(again) == ["echo@1: b", "echo@1: a", "echo@1: c"]
-    assert [answer.via for answer in again] == [Via.CACHE, Via.CACHE, Via.PASS]
+    assert [answer.via for answer in again] == [
+        AnswerSource.CACHE,
+        AnswerSource.CACHE,
+        AnswerSource.PASS,
+    ]
 
 
 def test_no_answer_crosses_over_to_another_version():
     cache = AnswerCache(10)
-    first, second = Remembering(Echo("shop@1"), cache), Remembering(Echo("shop@12"), cache)
+    first, second = CachedModel(Echo("shop@1"), cache), CachedModel(Echo("shop@12"), cache)
     assert texts_of(answer_texts(first, ["2a", "a"])) == ["shop@1: 2a", "shop@1: a"]
     assert texts_of(answer_texts(second, ["a", "2a"])) == ["shop@12: a", "shop@12: 2a"]
     assert texts_of(answer_texts(first, ["2a", "a"])) == ["shop@1: 2a", "shop@1: a"]
@@ -81,7 +86,7 @@ def test_no_answer_crosses_over_to_another_version():
 def test_the_cache_never_holds_more_than_it_may(jobs, entries):
     cache = AnswerCache(entries)
     for job in jobs:
-        answer_texts(Remembering(Echo(), cache), job)
+        answer_texts(CachedModel(Echo(), cache), job)
         assert len(cache) <= entries
 
 
@@ -100,8 +105,11 @@ def test_what_was_asked_for_least_lately_goes_first():
 
 def test_what_needs_no_pass_is_remembered_too():
     cache = AnswerCache(2)
-    assert answer_texts(Remembering(Echo(at_once=("a",)), cache), ["a"])[0].via is Via.PHRASING
-    assert answer_texts(Remembering(Echo(), cache), ["a"])[0].via is Via.CACHE
+    assert (
+        answer_texts(CachedModel(Echo(at_once=("a",)), cache), ["a"])[0].via
+        is AnswerSource.PHRASING
+    )
+    assert answer_texts(CachedModel(Echo(), cache), ["a"])[0].via is AnswerSource.CACHE
 
 
 def test_a_question_that_failed_is_not_remembered():
@@ -111,7 +119,7 @@ def test_a_question_that_failed_is_not_remembered():
 
     cache = AnswerCache(2)
     with pytest.raises(ValueError, match="1"):
-        answer_texts(Remembering(Broken(), cache), ["a"])
+        answer_texts(CachedModel(Broken(), cache), ["a"])
     assert len(cache) == 0
 
 

@@ -7,7 +7,7 @@ import weakref
 import psutil
 import pytest
 
-from worker.inference.memory import give_back, keep_still
+from worker.inference.memory import freeze_gc, release_memory
 
 
 class Ring:
@@ -22,7 +22,7 @@ def test_what_only_cycles_hold_is_freed():
     try:
         held = weakref.ref(Ring())
         assert held() is not None
-        give_back()
+        release_memory()
         assert held() is None
     finally:
         gc.enable()
@@ -32,11 +32,11 @@ def test_what_is_kept_still_is_passed_over_until_it_is_given_back():
     ring = Ring()
     held = weakref.ref(ring)
     try:
-        keep_still()
+        freeze_gc()
         del ring
-        keep_still()
+        freeze_gc()
         assert held() is not None
-        give_back()
+        release_memory()
         assert held() is None
     finally:
         gc.unfreeze()
@@ -49,6 +49,6 @@ def test_freed_pages_go_back_to_the_system():
     keep = small[::1000]
     full = process.memory_info().rss
     del small
-    give_back()
+    release_memory()
     assert keep
     assert full - process.memory_info().rss > 100_000_000

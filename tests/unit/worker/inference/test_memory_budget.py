@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.worker.inference.test_passes import EchoModel
 from worker.inference import memory
-from worker.inference.memory_budget import Sparing
+from worker.inference.memory_budget import MemoryBudgetedModel
 from worker.inference.passes import answer_texts
 from worker.inference.protocol import PassBudget
 
@@ -26,7 +26,7 @@ FULL = PassBudget(tokens=64, questions=8)
 )
 def test_a_pass_takes_half_of_what_is_left_and_one_question_at_least(left, passes):
     model = EchoModel(PassBudget(tokens=32, questions=8))
-    answer_texts(Sparing(model, lambda: left, every=0), [f"{n:04}" for n in range(16)])
+    answer_texts(MemoryBudgetedModel(model, lambda: left, every=0), [f"{n:04}" for n in range(16)])
     assert model.passes == passes
 
 
@@ -35,7 +35,7 @@ def test_passes_shrink_and_grow_within_one_job():
     left = iter([1 << 40, 0, 0, 0, 0, 1 << 40])
     model = EchoModel(FULL)
     texts = [f"{n:04}" for n in range(8 + 3 + 8)]
-    answers = answer_texts(Sparing(model, lambda: next(left), every=0), texts)
+    answers = answer_texts(MemoryBudgetedModel(model, lambda: next(left), every=0), texts)
     assert model.passes == [8, 1, 1, 1, 8]
     assert [answer.answer for answer in answers] == texts
 
@@ -48,7 +48,7 @@ def test_while_there_is_plenty_nobody_looks_for_each_pass():
         return 1 << 40
 
     model = EchoModel(FULL)
-    answer_texts(Sparing(model, left, every=60), [f"{n:04}" for n in range(80)])
+    answer_texts(MemoryBudgetedModel(model, left, every=60), [f"{n:04}" for n in range(80)])
     assert model.passes == [8] * 10
     assert len(looks) == 1
 
@@ -91,7 +91,7 @@ def test_a_pass_without_memory_is_halved_until_it_fits(error):
 def test_what_is_refused_once_is_not_asked_for_again():
     model = Hungry(4, MemoryError())
     texts = [f"{n:04}" for n in range(24)]
-    answers = answer_texts(Sparing(model, lambda: 1 << 30, every=0), texts)
+    answers = answer_texts(MemoryBudgetedModel(model, lambda: 1 << 30, every=0), texts)
     assert [answer.answer for answer in answers] == texts
     assert model.refused == 1
     assert model.passes == [4] * 6
@@ -151,18 +151,18 @@ def _proc(root, group):
 
 def test_the_least_of_machine_groups_and_limit_counts(tmp_path):
     _proc(tmp_path, "0::/mill/worker\n")
-    assert memory.left(root=tmp_path) == 4 * MIB
-    assert memory.left(root=tmp_path, replicas=4) == MIB
+    assert memory.available_bytes(root=tmp_path) == 4 * MIB
+    assert memory.available_bytes(root=tmp_path, replicas=4) == MIB
     top = tmp_path / "sys/fs/cgroup"
     for folder, limit in ((top / "mill/worker", "max"), (top / "mill", str(10 * MIB))):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "memory.max").write_text(limit + "\n")
         (folder / "memory.current").write_text(f"{9 * MIB}\n")
         (folder / "memory.stat").write_text(f"anon 1\ninactive_file {MIB}\nactive_file 5\n")
-    assert memory.left(root=tmp_path) == 2 * MIB
+    assert memory.available_bytes(root=tmp_path) == 2 * MIB
     resident = 1280 * memory._PAGE
-    assert memory.left(resident + 7, root=tmp_path) == 7
-    assert memory.left(resident - 7, root=tmp_path) == 0
+    assert memory.available_bytes(resident + 7, root=tmp_path) == 7
+    assert memory.available_bytes(resident - 7, root=tmp_path) == 0
 
 
 @pytest.mark.parametrize("group", ["4:memory:/docker/abc\n", "4:memory:/\n", ""])
@@ -173,10 +173,10 @@ def test_the_first_version_of_groups_is_read_too_also_in_a_container(group, tmp_
     (top / "memory.limit_in_bytes").write_text(f"{3 * MIB}\n")
     (top / "memory.usage_in_bytes").write_text(f"{2 * MIB}\n")
     (top / "memory.stat").write_text("cache 4\n")
-    assert memory.left(root=tmp_path) == MIB
+    assert memory.available_bytes(root=tmp_path) == MIB
 
 
 def test_where_nothing_is_known_nothing_is_limited(tmp_path):
-    assert memory.left(root=tmp_path) is None
-    model = Sparing(EchoModel(FULL), lambda: memory.left(root=tmp_path))
+    assert memory.available_bytes(root=tmp_path) is None
+    model = MemoryBudgetedModel(EchoModel(FULL), lambda: memory.available_bytes(root=tmp_path))
     assert model.budget == FULL

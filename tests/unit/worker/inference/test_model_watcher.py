@@ -12,11 +12,11 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from core.domain.model_version import InForce, ModelVersion, VersionState
-from core.errors import BundleInvalid, DatabaseAway, ModelUnknown
+from core.domain.model_version import ActiveVersions, ModelVersion, VersionState
+from core.errors import BundleInvalid, DatabaseUnavailable, ModelUnknown
 from tests.factories import NOW
 from worker.inference import model_watcher as module
-from worker.inference.model_watcher import Following, goes_to_canary
+from worker.inference.model_watcher import ModelWatcher, goes_to_canary
 
 
 class Named:
@@ -30,7 +30,7 @@ class Named:
 class World:
     """What SQL says, what loads, and what was done."""
 
-    wanted: InForce | Exception
+    wanted: ActiveVersions | Exception
     broken: set[str] = field(default_factory=set)
     loads: list[str] = field(default_factory=list)
     let_go: int = 0
@@ -64,13 +64,13 @@ def version(number, share=None):
 
 @pytest.fixture
 def world():
-    return World(InForce(version(1)))
+    return World(ActiveVersions(version(1)))
 
 
 @pytest.fixture
 def following(world):
-    made = Following(world.look, world.load, seconds=5, let_go=world.give_back)
-    assert made.begin() == "shop@1"
+    made = ModelWatcher(world.look, world.load, seconds=5, let_go=world.give_back)
+    assert made.load_first() == "shop@1"
     return made
 
 
@@ -83,7 +83,7 @@ def moment(monkeypatch):
 
 
 def answering(following, job=1):
-    with following.at_work() as models:
+    with following.locked() as models:
         return models.for_job(job).version
 
 
@@ -92,8 +92,8 @@ def answered_by(following, jobs=1000):
 
 
 def test_a_promotion_is_followed_and_the_old_model_let_go(world, following):
-    world.wanted = InForce(version(2))
-    following.follow()
+    world.wanted = ActiveVersions(version(2))
+    following.refresh()
     assert answering(following) == "shop@2"
     assert (world.loads, world.alive(), world.let_go) == (["shop@1", "shop@2"], ["shop@2"], 1)
 
@@ -101,14 +101,14 @@ def test_a_promotion_is_followed_and_the_old_model_let_go(world, following):
 def test_nothing_is_loaded_or_logged_while_nothing_moves(world, following):
     with capture_logs() as logs:
         for _ in range(3):
-            following.follow()
+            following.refresh()
     assert (world.loads, world.let_go, logs) == (["shop@1"], 0, [])
 
 
 def test_a_version_that_does_not_load_changes_nothing_and_is_told(world, following):
-    world.wanted, world.broken = InForce(version(2)), {"shop@2"}
+    world.wanted, world.broken = ActiveVersions(version(2)), {"shop@2"}
     with capture_logs() as logs:
-        following.follow()
+        following.refresh()
     assert answering(following) == "shop@1"
     (told,) = logs
     assert (told["event"], told["model"]) == ("version not loaded", "shop@2")
@@ -116,11 +116,11 @@ def test_a_version_that_does_not_load_changes_nothing_and_is_told(world, followi
 
 
 def test_loading_is_tried_again_less_and_less_often(world, following, moment):
-    world.wanted, world.broken = InForce(version(2)), {"shop@2"}
+    world.wanted, world.broken = ActiveVersions(version(2)), {"shop@2"}
     tried = []
     for _ in range(2_000):
         before = len(world.loads)
-        following.follow()
+        following.refresh()
         if len(world.loads) > before:
             tried.append(moment[0])
         moment[0] += 1
@@ -131,29 +131,31 @@ def test_loading_is_tried_again_less_and_less_often(world, following, moment):
 
 
 def test_a_version_that_is_mended_is_taken(world, following, moment):
-    world.wanted, world.broken = InForce(version(2)), {"shop@2"}
-    following.follow()
+    world.wanted, world.broken = ActiveVersions(version(2)), {"shop@2"}
+    following.refresh()
     world.broken.clear()
-    following.follow()
+    following.refresh()
     assert answering(following) == "shop@1"
     moment[0] += 60
-    following.follow()
+    following.refresh()
     assert answering(following) == "shop@2"
 
 
 def test_a_broken_version_does_not_stop_the_next_one(world, following):
-    world.wanted, world.broken = InForce(version(2)), {"shop@2"}
-    following.follow()
-    world.wanted = InForce(version(3))
-    following.follow()
+    world.wanted, world.broken = ActiveVersions(version(2)), {"shop@2"}
+    following.refresh()
+    world.wanted = ActiveVersions(version(3))
+    following.refresh()
     assert answering(following) == "shop@3"
 
 
-@pytest.mark.parametrize("fault", [DatabaseAway("url", "gone"), ModelUnknown("shop")], ids=str)
+@pytest.mark.parametrize(
+    "fault", [DatabaseUnavailable("url", "gone"), ModelUnknown("shop")], ids=str
+)
 def test_what_can_not_be_looked_up_changes_nothing(world, following, fault):
     world.wanted = fault
     with capture_logs() as logs:
-        following.follow()
+        following.refresh()
     assert answering(following) == "shop@1"
     assert [told["event"] for told in logs] == ["versions not looked up"]
 
@@ -161,27 +163,27 @@ def test_what_can_not_be_looked_up_changes_nothing(world, following, fault):
 def test_a_first_version_that_does_not_load_is_raised(world):
     world.broken = {"shop@1"}
     with pytest.raises(BundleInvalid):
-        Following(world.look, world.load, seconds=5, let_go=world.give_back).begin()
+        ModelWatcher(world.look, world.load, seconds=5, let_go=world.give_back).load_first()
 
 
 def test_models_are_swapped_between_two_jobs_and_never_inside_one(world, following):
     inside, leave, swapped = threading.Event(), threading.Event(), threading.Event()
 
     def work():
-        with following.at_work() as models:
+        with following.locked() as models:
             inside.set()
             assert leave.wait(10)
             answers.append((models.for_job(1).version, world.alive()))
 
     def follow():
-        following.follow()
+        following.refresh()
         swapped.set()
 
     answers = []
     job = threading.Thread(target=work)
     job.start()
     assert inside.wait(10)
-    world.wanted = InForce(version(2))
+    world.wanted = ActiveVersions(version(2))
     swap = threading.Thread(target=follow)
     swap.start()
     assert not swapped.wait(0.2)
@@ -193,8 +195,8 @@ def test_models_are_swapped_between_two_jobs_and_never_inside_one(world, followi
 
 
 def test_a_canary_gets_its_share_of_the_jobs(world, following):
-    world.wanted = InForce(version(1), version(2, share=0.2))
-    following.follow()
+    world.wanted = ActiveVersions(version(1), version(2, share=0.2))
+    following.refresh()
     first = answered_by(following)
     assert 150 < first.count("shop@2") < 250
     assert set(first) == {"shop@1", "shop@2"}
@@ -203,40 +205,40 @@ def test_a_canary_gets_its_share_of_the_jobs(world, following):
 
 
 def test_a_canary_is_held_from_the_beginning(world):
-    world.wanted = InForce(version(1), version(2, share=0.5))
-    made = Following(world.look, world.load, seconds=5, let_go=world.give_back)
-    assert made.begin() == "shop@1"
+    world.wanted = ActiveVersions(version(1), version(2, share=0.5))
+    made = ModelWatcher(world.look, world.load, seconds=5, let_go=world.give_back)
+    assert made.load_first() == "shop@1"
     assert set(answered_by(made, 50)) == {"shop@1", "shop@2"}
 
 
 def test_a_canary_that_is_promoted_is_not_loaded_again(world, following):
-    world.wanted = InForce(version(1), version(2, share=0.5))
-    following.follow()
-    world.wanted = InForce(version(2))
-    following.follow()
+    world.wanted = ActiveVersions(version(1), version(2, share=0.5))
+    following.refresh()
+    world.wanted = ActiveVersions(version(2))
+    following.refresh()
     assert set(answered_by(following, 50)) == {"shop@2"}
     assert (world.loads, world.alive()) == (["shop@1", "shop@2"], ["shop@2"])
 
 
 def test_a_canary_that_is_withdrawn_is_let_go(world, following):
-    world.wanted = InForce(version(1), version(2, share=0.5))
-    following.follow()
-    world.wanted = InForce(version(1))
-    following.follow()
+    world.wanted = ActiveVersions(version(1), version(2, share=0.5))
+    following.refresh()
+    world.wanted = ActiveVersions(version(1))
+    following.refresh()
     assert set(answered_by(following, 50)) == {"shop@1"}
     assert world.alive() == ["shop@1"]
 
 
 def test_a_canary_that_does_not_load_leaves_all_jobs_to_production(world, following):
-    world.wanted, world.broken = InForce(version(1), version(2, share=0.9)), {"shop@2"}
-    following.follow()
+    world.wanted, world.broken = ActiveVersions(version(1), version(2, share=0.9)), {"shop@2"}
+    following.refresh()
     assert set(answered_by(following, 50)) == {"shop@1"}
 
 
 def test_a_share_that_changes_is_followed(world, following):
     for share, least, most in ((0.1, 50, 150), (0.9, 850, 950)):
-        world.wanted = InForce(version(1), version(2, share=share))
-        following.follow()
+        world.wanted = ActiveVersions(version(1), version(2, share=share))
+        following.refresh()
         assert least < answered_by(following).count("shop@2") < most
     assert world.loads == ["shop@1", "shop@2"]
 
@@ -256,10 +258,10 @@ def test_the_thread_follows_by_itself_and_outlives_a_bug_of_ours(world):
         looks.append(1)
         if len(looks) == 2:
             raise ZeroDivisionError
-        return InForce(version(1 if len(looks) < 4 else 2))
+        return ActiveVersions(version(1 if len(looks) < 4 else 2))
 
-    made = Following(look, world.load, seconds=0.01, let_go=swapped.set)
-    made.begin()
+    made = ModelWatcher(look, world.load, seconds=0.01, let_go=swapped.set)
+    made.load_first()
     made.start()
     structlog.reset_defaults()
     assert swapped.wait(10)

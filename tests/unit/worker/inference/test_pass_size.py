@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from worker.inference.pass_size import Pace, measure, sample
+from worker.inference.pass_size import PassSizeResult, measure, sample
 from worker.inference.protocol import PassBudget
 
 ONE, EIGHT, MANY = (PassBudget(1_000, questions) for questions in (1, 8, 32))
@@ -25,13 +25,13 @@ class Machine:
         return self.now
 
 
-def paced(machine: Machine, budgets: Sequence[PassBudget]) -> Pace:
+def paced(machine: Machine, budgets: Sequence[PassBudget]) -> PassSizeResult:
     return measure(machine.answer, budgets, TEXTS, machine.clock)
 
 
 def test_the_fastest_budget_is_taken_and_all_rates_are_told():
     found = paced(Machine({8: 0.02, 1: 0.01, 32: 0.04}), [EIGHT, ONE, MANY])
-    assert found == Pace(ONE, {8: 50.0, 1: 100.0, 32: 25.0})
+    assert found == PassSizeResult(ONE, {8: 50.0, 1: 100.0, 32: 25.0})
 
 
 def test_the_first_is_kept_where_no_other_is_clearly_faster():
@@ -63,7 +63,7 @@ def test_a_slow_encoder_gets_one_round():
 
 def test_where_nothing_is_to_choose_one_turn_tells_the_rate():
     machine = Machine({8: 0.01})
-    assert paced(machine, [EIGHT]) == Pace(EIGHT, {8: 100.0})
+    assert paced(machine, [EIGHT]) == PassSizeResult(EIGHT, {8: 100.0})
     assert machine.turns == [8]
 
 

@@ -13,7 +13,7 @@ from tests.unit.worker.conftest import ENTRIES
 from worker.inference.passes import answer_texts
 from worker.inference.protocol import PassBudget
 from worker.model.bundle.bundle import Bundle
-from worker.model.encoder.base import KINDS, Kind
+from worker.model.encoder.base import KINDS, EncoderKind
 from worker.model.load import load
 from worker.model.loaded_model import LoadedModel
 
@@ -32,7 +32,7 @@ BUDGETS = st.builds(
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=str)
-def model(tiny_bundles: dict[Kind, Bundle], request: pytest.FixtureRequest) -> LoadedModel:
+def model(tiny_bundles: dict[EncoderKind, Bundle], request: pytest.FixtureRequest) -> LoadedModel:
     """A model that answers everything, so that every question's confidence shows."""
     return replace(load(tiny_bundles[request.param], "tiny@1", 2, 3), threshold=0.0)
 

@@ -18,9 +18,9 @@ from worker.lifecycle.training.encoder_source import find_encoder
 from worker.model.bundle.bundle import Bundle, Entry
 from worker.model.load import load
 from worker.model.loaded_model import LoadedModel
-from worker.model.retrieval.confidence import Confidence, Curve
-from worker.model.retrieval.knowledge_base import Knowledge
-from worker.model.thread_pool import Crew
+from worker.model.retrieval.confidence import Confidence, LogisticCurve
+from worker.model.retrieval.knowledge_base import KnowledgeBase
+from worker.model.thread_pool import ThreadPool
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +87,14 @@ def test_at_the_threshold_a_question_is_answered(model: LoadedModel):
 
 def test_a_phrasing_of_two_entries_speaks_for_neither():
     entries = [Entry("a", "A", ["Hello!", "hi"]), Entry("b", "B", ["hello", "yo"])]
-    knowledge = Knowledge.of(entries)
+    knowledge = KnowledgeBase.of(entries)
     assert knowledge.equal("HELLO") is None
     assert knowledge.equal("hi") == 1
     assert knowledge.entry_of == [0, 0, 1, 1]
 
 
 def test_a_phrasing_that_an_entry_has_twice_speaks_for_it():
-    assert Knowledge.of([Entry("a", "A", ["Hello!", "hello"])]).equal("hello") == 0
+    assert KnowledgeBase.of([Entry("a", "A", ["Hello!", "hello"])]).equal("hello") == 0
 
 
 def test_runners_up_come_on_request_and_name_other_entries(model: LoadedModel):
@@ -108,7 +108,9 @@ def test_runners_up_come_on_request_and_name_other_entries(model: LoadedModel):
     assert ask(replace(model, threshold=0.0), "where my refund is").runners_up is None
 
 
-SURE = Confidence(Curve(9.0, [0.0] * 5), Curve(0.0, [0.0] * 5))  # of scope, not of the entry
+SURE = Confidence(
+    LogisticCurve(9.0, [0.0] * 5), LogisticCurve(0.0, [0.0] * 5)
+)  # of scope, not of the entry
 
 
 def test_an_ambiguous_question_names_both_entries(model: LoadedModel):
@@ -130,7 +132,7 @@ def test_the_versions_own_cut_tells_out_of_scope_from_ambiguous(
     assert ask(unsure, "where my refund is").reason is reason
 
 
-FOREIGN = Confidence(Curve(-9.0, [0.0] * 5), Curve(0.0, [0.0] * 5))
+FOREIGN = Confidence(LogisticCurve(-9.0, [0.0] * 5), LogisticCurve(0.0, [0.0] * 5))
 
 
 def test_what_is_out_of_scope_and_in_another_language_is_handed_off_for_that(model: LoadedModel):
@@ -167,7 +169,7 @@ def test_answers_do_not_depend_on_order_or_pass(model: LoadedModel):
 
 def test_answers_do_not_depend_on_how_many_threads_share_the_texts(model: LoadedModel):
     texts = [f"refund pls {n}" for n in range(40)] + ["track it", "some poem about rain"]
-    assert answer_texts(replace(model, crew=Crew.of(3)), texts) == answer_texts(model, texts)
+    assert answer_texts(replace(model, pool=ThreadPool.of(3)), texts) == answer_texts(model, texts)
 
 
 def test_the_parts_of_several_texts_are_read_together_as_each_by_itself(model: LoadedModel):

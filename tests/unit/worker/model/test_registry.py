@@ -7,14 +7,14 @@ import sqlalchemy as sa
 
 from core.errors import BundleInvalid, ModelUnknown
 from core.settings.settings import Settings
-from worker.lifecycle.build.build_bundle import Built, register
+from worker.lifecycle.build.build_bundle import BuildResult, register
 from worker.model.bundle.bundle import Bundle
 from worker.model.bundle.location import bundle_path
 from worker.model.registry import load_model
 
 
 @pytest.fixture
-def built(engine: sa.Engine, settings: Settings, tiny_bundle: Bundle) -> Built:
+def built(engine: sa.Engine, settings: Settings, tiny_bundle: Bundle) -> BuildResult:
     """The tiny bundle in the settings' store, registered."""
     place = bundle_path(settings.models, "tiny", tiny_bundle.manifest.digest)
     shutil.copytree(tiny_bundle.path, place)
@@ -23,7 +23,7 @@ def built(engine: sa.Engine, settings: Settings, tiny_bundle: Bundle) -> Built:
 
 @pytest.mark.parametrize("spec", ["tiny", "tiny@1", "tiny@latest", None])
 def test_a_name_loads_its_version(
-    built: Built, settings: Settings, engine: sa.Engine, spec: str | None
+    built: BuildResult, settings: Settings, engine: sa.Engine, spec: str | None
 ):
     model = load_model(settings, spec, engine)
     assert model.version == str(built.version) == "tiny@1"
@@ -37,7 +37,7 @@ def test_an_unknown_name_is_told(settings: Settings, engine: sa.Engine):
 
 
 def test_a_missing_folder_is_told_with_the_store(
-    built: Built, settings: Settings, engine: sa.Engine
+    built: BuildResult, settings: Settings, engine: sa.Engine
 ):
     shutil.rmtree(built.bundle.path)
     with pytest.raises(BundleInvalid, match=str(settings.models)) as caught:
@@ -45,14 +45,14 @@ def test_a_missing_folder_is_told_with_the_store(
     assert built.version.digest[:16] in str(caught.value)
 
 
-def test_a_changed_byte_is_told(built: Built, settings: Settings, engine: sa.Engine):
+def test_a_changed_byte_is_told(built: BuildResult, settings: Settings, engine: sa.Engine):
     (built.bundle.path / "entries.jsonl").write_bytes(b"{}")
     with pytest.raises(BundleInvalid, match=r"entries\.jsonl was changed"):
         load_model(settings, "tiny", engine)
 
 
 def test_a_whole_bundle_that_is_not_the_registered_one_is_refused(
-    built: Built, settings: Settings, engine: sa.Engine
+    built: BuildResult, settings: Settings, engine: sa.Engine
 ):
     with engine.begin() as conn:
         forged = built.version.digest[:16] + "0" * 48

@@ -4,13 +4,13 @@ import threading
 
 import pytest
 
-from worker.model.thread_pool import Crew
+from worker.model.thread_pool import ThreadPool
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2, 3])
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 33, 100])
 def test_each_text_is_worked_on_once_and_keeps_its_place(threads: int, count: int):
-    crew = Crew.of(threads)
+    crew = ThreadPool.of(threads)
     assert crew.share(lambda part: list(range(count))[part], count, 16) == list(range(count))
 
 
@@ -21,7 +21,7 @@ def test_every_part_but_the_last_is_whole_blocks():
         parts.append(part)
         return []
 
-    Crew.of(2).share(work, 70, 16)
+    ThreadPool.of(2).share(work, 70, 16)
     sizes = [min(part.stop, 70) - part.start for part in sorted(parts, key=lambda p: p.start)]
     assert sizes == [48, 22]
 
@@ -33,4 +33,4 @@ def test_the_parts_are_worked_on_at_once():
         met.wait()  # only passed when the other part is there, too
         return [part.start]
 
-    assert Crew.of(2).share(work, 2, 1) == [0, 1]
+    assert ThreadPool.of(2).share(work, 2, 1) == [0, 1]

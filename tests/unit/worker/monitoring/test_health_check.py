@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from core.domain.replica import Worker, WorkerState
+from core.domain.replica import ReplicaState, ReplicaStatus
 from tests.factories import NOW, later
-from worker.monitoring.health_check import judge
+from worker.monitoring.health_check import check_replica
 
 STALL = timedelta(seconds=120)
 
@@ -18,7 +18,7 @@ def worker(**values):
         "name": "box/7/0",
         "host": "box",
         "lanes": "interactive,bulk",
-        "state": WorkerState.READY,
+        "state": ReplicaState.READY,
         "job_id": None,
         "model_version": "shop@1",
         "failures": 0,
@@ -26,11 +26,11 @@ def worker(**values):
         "seen_at": later(-2),
         "progress_at": later(-2),
     }
-    return Worker(**{**filled, **values})
+    return ReplicaStatus(**{**filled, **values})
 
 
 def judged(waiting=None, **values):
-    return judge(worker(**values), waiting, NOW, STALL)
+    return check_replica(worker(**values), waiting, NOW, STALL)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_worker_that_gets_on_is_healthy(waiting, values):
         (
             "box/7/0 takes no work: 5 attempts in a row failed",
             None,
-            {"state": WorkerState.PAUSED, "failures": 5},
+            {"state": ReplicaState.PAUSED, "failures": 5},
         ),
         (
             "box/7/0 has been at job 5 for 130 s without a pass",

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from core.domain.result import Answer, Status
 from worker.inference.passes import answer_texts
 from worker.inference.protocol import PassBudget
-from worker.monitoring.metrics import Metered, Meters, Stage
+from worker.monitoring.metrics import InstrumentedModel, Stage, WorkerMetrics
 
 DOCS = Path(__file__).parents[4] / "docs" / "reference" / "metrics.md"
 
@@ -25,7 +25,7 @@ class Lengths:
     version = "shop@1"
     budget = PassBudget(tokens=100, questions=2)
 
-    def without_pass(self, texts):
+    def answer_without_encoder(self, texts):
         return [None] * len(texts)
 
     def tokenize(self, texts):
@@ -42,7 +42,7 @@ class Lengths:
 
 @pytest.fixture
 def meters():
-    return Meters()
+    return WorkerMetrics()
 
 
 def told(meters):
@@ -56,11 +56,13 @@ def told(meters):
 
 def test_a_metered_model_answers_the_same(meters):
     texts = ["a", "bbbb", "cc", "a", "ddd"]
-    assert answer_texts(Metered(Lengths(), meters), texts) == answer_texts(Lengths(), texts)
+    assert answer_texts(InstrumentedModel(Lengths(), meters), texts) == answer_texts(
+        Lengths(), texts
+    )
 
 
 def test_passes_are_counted_with_their_tokens_and_their_padding(meters):
-    answer_texts(Metered(Lengths(), meters), ["aaaa", "bbb", "c"])
+    answer_texts(InstrumentedModel(Lengths(), meters), ["aaaa", "bbb", "c"])
     counted = told(meters)
     assert counted["answermill_pass_tokens_count",] == 2
     assert counted["answermill_pass_tokens_sum",] == 4 * 2 + 1
@@ -94,7 +96,7 @@ def test_results_are_counted_by_status_reason_and_version(meters):
 def test_what_the_log_tells_is_counted_whether_it_is_shown_or_not(meters):
     before = structlog.get_config()
     try:
-        meters.heed_the_log()
+        meters.count_log_events()
         log = structlog.get_logger()
         log.info("job done", job=1)
         log.error("attempt failed", job=1, now="split")

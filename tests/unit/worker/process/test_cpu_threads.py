@@ -22,7 +22,7 @@ def _put_back(monkeypatch):
 )
 def test_replicas_share_the_cpu_budget_unless_told(monkeypatch, wanted, replicas, given):
     monkeypatch.setattr(cpu_threads, "cpu_budget", lambda: type("Budget", (), {"count": 6}))
-    assert cpu_threads.limit(wanted, replicas) == given
+    assert cpu_threads.set_thread_limits(wanted, replicas) == given
     assert os.environ["OMP_NUM_THREADS"] == str(given)
 
 
@@ -35,7 +35,7 @@ def budget_of(monkeypatch, tmp_path, quotas: dict[str, str], available: int = 8)
     monkeypatch.setattr(sysinfo, "CGROUP_ROOT", str(tmp_path))
     monkeypatch.setattr(sysinfo, "PROC_SELF_CGROUP", str(tmp_path / "cgroup"))
     monkeypatch.setattr(sysinfo, "available_cpu_count", lambda: available)
-    return cpu_threads.share()
+    return cpu_threads.per_replica()
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_the_budget_is_the_quota_of_the_cgroup(monkeypatch, tmp_path, quotas, gi
 @pytest.mark.parametrize("replicas", range(1, 12))
 def test_all_replicas_together_get_no_more_than_the_budget(monkeypatch, tmp_path, replicas):
     budget_of(monkeypatch, tmp_path, {"shop/worker": "500000 100000"})
-    assert cpu_threads.share(replicas) * replicas <= max(5, replicas)
+    assert cpu_threads.per_replica(replicas) * replicas <= max(5, replicas)
 
 
 def test_waiting_threads_sleep_unless_somebody_says_otherwise(monkeypatch):
-    cpu_threads.limit()
+    cpu_threads.set_thread_limits()
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    cpu_threads.limit()
+    cpu_threads.set_thread_limits()
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from worker.recovery.circuit_breaker import Breaker
+from worker.recovery.circuit_breaker import CircuitBreaker
 
 
 class Clock:
@@ -25,7 +25,7 @@ def clock():
 
 @pytest.fixture
 def breaker(clock):
-    return Breaker(failures=3, seconds=10.0, replicas=2, now=clock)
+    return CircuitBreaker(failures=3, seconds=10.0, replicas=2, now=clock)
 
 
 def failed(breaker, times):
@@ -86,19 +86,19 @@ def die_at_work(breaker, slot):
 def test_a_child_that_died_at_a_job_counts_once_its_slot_is_taken_over(breaker):
     for _ in range(3):
         die_at_work(breaker, slot=1)
-        breaker.take_over(1)
+        breaker.count_predecessor_crash(1)
     assert breaker.state() == (3, True)
 
 
 def test_a_child_that_died_idle_counts_nothing(breaker):
     with breaker.attempt(0):
         pass
-    breaker.take_over(0)
+    breaker.count_predecessor_crash(0)
     assert breaker.state() == (0, False)
 
 
 def test_another_model_begins_with_a_closed_one(breaker):
     failed(breaker, 3)
-    breaker.forgive()
+    breaker.reset()
     assert breaker.state() == (0, False)
     assert breaker.seconds_to_wait() == 0.0

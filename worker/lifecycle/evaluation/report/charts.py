@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker.lifecycle.evaluation.metrics import Bin, Outcomes
+from worker.lifecycle.evaluation.metrics import Bin, EvaluationOutcomes
 
 WIDTH, HEIGHT = 400, 260  # of what lies within the axes
 STRIP = 48  # the height of the histogram below
@@ -42,7 +42,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class CoverageCurve:
     """Coverage against precision, drawn."""
 
     path: str  # an SVG path
@@ -60,19 +60,19 @@ def bars(filled: Sequence[Bin]) -> list[Bar]:
             x=each.low * WIDTH,
             width=(each.high - each.low) * WIDTH,
             y=(1 - each.right) * HEIGHT,
-            dot_x=each.sure * WIDTH,
+            dot_x=each.confidence * WIDTH,
             count_height=each.count / most * STRIP,
         )
         for each in filled
     ]
 
 
-def points(found: Outcomes) -> list[Point]:
+def points(found: EvaluationOutcomes) -> list[Point]:
     """Return what each threshold would give, the highest first; none if it isn't defined."""
     if not found.in_scope.any():
         return []
-    order = np.argsort(-found.sure, kind="stable")
-    sure = found.sure[order]
+    order = np.argsort(-found.confidence, kind="stable")
+    sure = found.confidence[order]
     last = np.flatnonzero(np.diff(sure, append=-1.0) < 0)  # of each group of equals
     last = last[sure[last] > 0]
     right = np.cumsum(found.right[order])[last]
@@ -81,7 +81,7 @@ def points(found: Outcomes) -> list[Point]:
     return [Point(*map(float, row)) for row in rows]
 
 
-def curve(all_points: Sequence[Point], coverage: float, precision: float) -> Curve:
+def curve(all_points: Sequence[Point], coverage: float, precision: float) -> CoverageCurve:
     """Lay out the curve, and where on it the version stands."""
     step = max(1, len(all_points) // _POINTS)
     drawn = [*all_points[::step], all_points[-1]]
@@ -89,7 +89,7 @@ def curve(all_points: Sequence[Point], coverage: float, precision: float) -> Cur
     floor = min(0.9, math.floor(lowest * 10 + 1e-9) / 10)
     corners = [f"{point.coverage * WIDTH:.1f} {_y(point.precision, floor):.1f}" for point in drawn]
     marks = np.arange(round(floor * 10), 11) / 10
-    return Curve(
+    return CoverageCurve(
         path="M" + "L".join(corners),
         floor=floor,
         ticks=[(float(mark), _y(float(mark), floor)) for mark in marks],

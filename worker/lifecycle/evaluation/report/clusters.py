@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.text.normalization import Script, normalise, script
+from worker.text.normalization import Script, normalize_for_match, script
 
 MOST = 2_000  # questions at once; twice as many: four times the memory, 32 MB for these
 
@@ -52,7 +52,7 @@ def cluster(texts: Sequence[str], embeddings: Floats) -> list[Cluster]:
         texts: the questions, at most `MOST`, none of them without anything readable.
         embeddings: (questions, dimensions), rows of length 1.
     """
-    normal = [normalise(text) for text in texts]
+    normal = [normalize_for_match(text) for text in texts]
     kinds = np.array([script(text) for text in texts])
     groups: list[Places] = []
     for kind in Script:

@@ -15,16 +15,16 @@ import numpy as np
 from core.domain.result import Answer, Status
 from worker.inference.passes import form_passes
 from worker.lifecycle.evaluation.report.clusters import MOST, cluster
-from worker.lifecycle.inputs.labelled_questions import Labelled, Scope
-from worker.text.normalization import normalise
+from worker.lifecycle.inputs.labelled_questions import Labelled, QuestionScope
+from worker.text.normalization import normalize_for_match
 
 if TYPE_CHECKING:
-    from worker.inference.protocol import Model
+    from worker.inference.protocol import AnsweringModel
     from worker.lifecycle.evaluation.report.clusters import Floats
 
 
 @dataclass(frozen=True)
-class Group:
+class MissingEntry:
     """Questions that one new entry might answer."""
 
     size: int
@@ -34,17 +34,20 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MissingEntries:
     """What the knowledge base lacks."""
 
     questions: int
     clustered: int  # fewer where there are very many
-    groups: list[Group]  # the largest first
+    groups: list[MissingEntry]  # the largest first
 
 
-def wanted(
-    model: Model, labelled: Sequence[Labelled], answers: Sequence[Answer], question_chars: int
-) -> Wanted:
+def find_missing_entries(
+    model: AnsweringModel,
+    labelled: Sequence[Labelled],
+    answers: Sequence[Answer],
+    question_chars: int,
+) -> MissingEntries:
     """Cluster the questions that have no entry.
 
     Args:
@@ -57,14 +60,14 @@ def wanted(
         (row.question, answer.status is Status.ANSWERED)
         for row, answer in zip(labelled, answers, strict=True)
         if not row.expected
-        and row.scope is not Scope.FAR
+        and row.scope is not QuestionScope.FAR
         and len(row.question) <= question_chars
-        and normalise(row.question)
+        and normalize_for_match(row.question)
     ]
     picked = [lacking[place] for place in _spread(len(lacking))]
     texts = [text for text, _ in picked]
     groups = [
-        Group(
+        MissingEntry(
             size=len(found.members),
             answered=sum(picked[place][1] for place in found.members),
             words=found.words,
@@ -72,7 +75,7 @@ def wanted(
         )
         for found in (cluster(texts, _embed(model, texts)) if texts else [])
     ]
-    return Wanted(len(lacking), len(picked), groups)
+    return MissingEntries(len(lacking), len(picked), groups)
 
 
 def _spread(count: int) -> list[int]:
@@ -81,7 +84,7 @@ def _spread(count: int) -> list[int]:
     return [int(place * step) for place in range(min(count, MOST))]
 
 
-def _embed(model: Model, texts: Sequence[str]) -> Floats:
+def _embed(model: AnsweringModel, texts: Sequence[str]) -> Floats:
     tokens = model.tokenize(texts)
     rows: list[Floats] = [np.empty(0, np.float32)] * len(texts)
     for members in form_passes([len(ids) for ids in tokens], model.budget):

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from core.domain.result import Answer
 from core.errors import ExtraMissing
-from worker.lifecycle.evaluation.metrics import Outcomes, Report, bins, worst
+from worker.lifecycle.evaluation.metrics import EvaluationOutcomes, EvaluationReport, bins, worst
 from worker.lifecycle.evaluation.report import charts
 from worker.lifecycle.evaluation.report.confusions import confusions
-from worker.lifecycle.evaluation.report.missing_entries import Wanted, wanted
+from worker.lifecycle.evaluation.report.missing_entries import MissingEntries, find_missing_entries
 from worker.lifecycle.evaluation.report.output_file import check_target, write_page
 from worker.lifecycle.inputs.labelled_questions import Labelled
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from worker.inference.protocol import Model
+    from worker.inference.protocol import AnsweringModel
 
 _TEMPLATE = "page.html.j2"
 _PAIRS = 15  # confused ones that are shown
@@ -34,14 +34,14 @@ _QUOTED = 240  # characters of a question
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluationInput:
     """What a page tells about."""
 
     source: str  # the labelled file's name
     known: frozenset[str]  # the entries of the version
     labelled: Sequence[Labelled]
     answers: Sequence[Answer]
-    report: Report
+    report: EvaluationReport
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ def check(path: Path) -> None:
     check_target(path)
 
 
-def write(path: Path, model: Model, evaluated: Evaluated, question_chars: int) -> None:
+def write(
+    path: Path, model: AnsweringModel, evaluated: EvaluationInput, question_chars: int
+) -> None:
     """Write the page.
 
     Args:
@@ -88,11 +90,11 @@ def write(path: Path, model: Model, evaluated: Evaluated, question_chars: int) -
     Raises:
         OutputInvalid: it can't be written.
     """
-    lacking = wanted(model, evaluated.labelled, evaluated.answers, question_chars)
+    lacking = find_missing_entries(model, evaluated.labelled, evaluated.answers, question_chars)
     write_page(path, render(model.version, evaluated, lacking))
 
 
-def render(version: str, evaluated: Evaluated, lacking: Wanted) -> str:
+def render(version: str, evaluated: EvaluationInput, lacking: MissingEntries) -> str:
     """Return the page as HTML."""
     report = evaluated.report
     found = confusions(evaluated.labelled, evaluated.answers)
@@ -131,8 +133,8 @@ def _environment() -> Environment:
     return made
 
 
-def _charts(evaluated: Evaluated) -> dict[str, Any]:
-    found = Outcomes.of(evaluated.labelled, evaluated.answers)
+def _charts(evaluated: EvaluationInput) -> dict[str, Any]:
+    found = EvaluationOutcomes.of(evaluated.labelled, evaluated.answers)
     points = charts.points(found)
     coverage, precision = evaluated.report.coverage, evaluated.report.precision
     defined = bool(points) and coverage is not None and precision is not None
@@ -146,14 +148,14 @@ def _charts(evaluated: Evaluated) -> dict[str, Any]:
     }
 
 
-def _reasons(evaluated: Evaluated) -> list[_Reason]:
+def _reasons(evaluated: EvaluationInput) -> list[_Reason]:
     pairs = zip(evaluated.labelled, evaluated.answers, strict=True)
     needless = Counter(answer.reason for row, answer in pairs if row.expected)
     counts = evaluated.report.reasons
     return [_Reason(name, count, needless[name]) for name, count in counts.items()]
 
 
-def _worst_first(report: Report) -> list[Any]:
+def _worst_first(report: EvaluationReport) -> list[Any]:
     amiss = worst(report.entries, len(report.entries))
     return amiss + [entry for entry in report.entries if not entry.wrong]
 

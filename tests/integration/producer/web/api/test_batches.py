@@ -15,7 +15,7 @@ from db.queries.batches import close_finished
 from db.session import reading, transaction
 from db.tables import audit, batches
 from producer.web.app import create_app
-from producer.web.context import surround
+from producer.web.context import install_context
 from tests.factories import (
     answer,
     finish,
@@ -287,7 +287,7 @@ def test_every_change_is_recorded_with_its_key_and_its_end(http, engine):
 
 def test_a_full_system_says_when_to_retry_and_stores_nothing(settings, engine, client, key, stored):
     limits = {"max_waiting_bulk": 12, "max_waiting_interactive": 1}
-    front = create_app(surround(settings.model_copy(update=limits), engine, client))
+    front = create_app(install_context(settings.model_copy(update=limits), engine, client))
     http = front.test_client()
     http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key(Scope.ADMIN)}"
     url = http.post(f"{URL}?open=true").headers["Location"]
@@ -313,7 +313,7 @@ def test_redis_away_is_told_and_nothing_is_stored(settings, engine, key, home, s
     away = type(settings)(database_url=settings.database, broker_url=url, home=home)
     headers = {"Authorization": f"Bearer {key(Scope.ADMIN)}"}
     with open_broker(away) as client:
-        http = create_app(surround(away, engine, client)).test_client()
+        http = create_app(install_context(away, engine, client)).test_client()
         told = http.post(URL, data=CSV, content_type="text/csv", headers=headers)
         asked = http.post("/v1/questions", json={"question": "Why?"}, headers=headers)
     assert (told.status_code, asked.status_code) == (503, 503)

@@ -71,10 +71,10 @@ def test_a_view_that_says_nothing_needs_an_admin(front, key):
 
 def test_a_key_that_asks_too_often_waits_and_others_do_not(settings, engine, client, key):
     from producer.web.app import create_app
-    from producer.web.context import surround
+    from producer.web.context import install_context
 
     slow = settings.model_copy(update={"web_rate": 3})
-    http = create_app(surround(slow, engine, client)).test_client()
+    http = create_app(install_context(slow, engine, client)).test_client()
 
     def codes(secret: str) -> list[int]:
         headers = {"Authorization": f"Bearer {secret}"}
@@ -98,13 +98,13 @@ def test_every_response_forbids_what_no_api_needs(front):
 def test_health_tells_whether_the_services_serve(front, settings, engine, home):
     from broker.client import open_broker
     from producer.web.app import create_app
-    from producer.web.context import surround
+    from producer.web.context import install_context
 
     assert front.test_client().get("/v1/health").json == {"status": "ok"}
     url = f"redis+socket://{home}/none.sock"
     away = type(settings)(database_url=settings.database, broker_url=url, home=home)
     with open_broker(away) as client:
-        told = create_app(surround(away, engine, client)).test_client().get("/v1/health")
+        told = create_app(install_context(away, engine, client)).test_client().get("/v1/health")
     assert (told.status_code, told.headers["Retry-After"]) == (503, "5")
     assert "none.sock" not in told.text
 
@@ -113,7 +113,7 @@ def test_our_own_bug_is_told_without_its_message(http, monkeypatch, caplog):
     def explode(*_args, **_kwargs):
         raise LookupError("the customer's own words")
 
-    monkeypatch.setattr("producer.submission.ask.put", explode)
+    monkeypatch.setattr("producer.submission.ask.submit_question", explode)
     told = http.post(URL, json=ASKED)
     assert told.status_code == 500
     assert "own words" not in told.text + caplog.text

@@ -9,9 +9,9 @@ import pytest
 from core.domain.api_key import Scope
 from db.queries.batches import close_finished
 from db.session import transaction
-from producer.batches.status import standing
+from producer.batches.status import batch_status
 from producer.web.live import server_sent_events
-from producer.web.live.server_sent_events import Followers
+from producer.web.live.server_sent_events import EventStreams
 from tests.factories import NOW, finish, partly_final_batch, running_job, stored_batch
 
 URL = "/v1/batches"
@@ -42,16 +42,18 @@ def _end(engine, batch):
 
 
 def _next(engine, batch):
-    return running_job(engine, batch) if standing(engine, str(batch.id)).progress.queued else None
+    return (
+        running_job(engine, batch) if batch_status(engine, str(batch.id)).progress.queued else None
+    )
 
 
 def _follow(engine, followers, *batches):
-    return followers.stream([standing(engine, str(batch.id)) for batch in batches])
+    return followers.stream([batch_status(engine, str(batch.id)) for batch in batches])
 
 
 def test_a_follower_hears_of_progress_and_of_the_end(engine):
     batch = stored_batch(engine, 4, job_size=2)
-    stream = _follow(engine, Followers(engine, threading.Semaphore(1)), batch)
+    stream = _follow(engine, EventStreams(engine, threading.Semaphore(1)), batch)
     assert next(stream) == b"retry: 1000\n\n"
     assert _read([next(stream)])[0][0][1]["queued"] == 4
     finish(engine, running_job(engine, batch))
@@ -69,13 +71,13 @@ def test_a_follower_hears_of_progress_and_of_the_end(engine):
 def test_what_is_final_already_is_told_at_once(engine):
     batch = stored_batch(engine, 2)
     _end(engine, batch)
-    told, _ = _read(_follow(engine, Followers(engine, threading.Semaphore(1)), batch))
+    told, _ = _read(_follow(engine, EventStreams(engine, threading.Semaphore(1)), batch))
     assert [name for name, _ in told] == ["end"]
 
 
 def test_one_stream_follows_several_batches_until_the_last_is_final(engine):
     first, second = stored_batch(engine, 2, name="a"), stored_batch(engine, 2, name="b")
-    stream = _follow(engine, Followers(engine, threading.Semaphore(1)), first, second)
+    stream = _follow(engine, EventStreams(engine, threading.Semaphore(1)), first, second)
     assert len(_read([next(stream), next(stream), next(stream)])[0]) == 2
     _end(engine, first)
     ended = []
@@ -89,7 +91,7 @@ def test_one_stream_follows_several_batches_until_the_last_is_final(engine):
 def test_where_no_place_is_free_a_client_is_told_once_and_when_to_come_again(engine):
     batch = stored_batch(engine, 2)
     places = threading.Semaphore(1)
-    followers = Followers(engine, places)
+    followers = EventStreams(engine, places)
     kept = _follow(engine, followers, batch)
     next(kept)
     told, again = _read(_follow(engine, followers, batch))
@@ -101,7 +103,7 @@ def test_where_no_place_is_free_a_client_is_told_once_and_when_to_come_again(eng
 def test_a_stream_ends_after_a_while_and_its_thread_with_it(engine, monkeypatch):
     monkeypatch.setattr(server_sent_events, "LIFE_SECONDS", 0.1)
     batch = stored_batch(engine, 2)
-    followers = Followers(engine, threading.Semaphore(1))
+    followers = EventStreams(engine, threading.Semaphore(1))
     told, again = _read(_follow(engine, followers, batch))
     assert (told[-1][0], again) == ("progress", 1000)
     for thread in threading.enumerate():
@@ -112,16 +114,16 @@ def test_a_stream_ends_after_a_while_and_its_thread_with_it(engine, monkeypatch)
 
 def test_two_hundred_followers_are_served_by_one_look(engine, monkeypatch):
     batch = stored_batch(engine, 2)
-    followers = Followers(engine, threading.Semaphore(150))
+    followers = EventStreams(engine, threading.Semaphore(150))
     looks = []
-    look = Followers._tell
+    look = EventStreams._tell
 
     def counted(self, followed, clock):
         looks.append(sorted(followed))
         look(self, followed, clock)
 
-    monkeypatch.setattr(Followers, "_tell", counted)
-    first = [standing(engine, str(batch.id))]
+    monkeypatch.setattr(EventStreams, "_tell", counted)
+    first = [batch_status(engine, str(batch.id))]
     started = threading.Barrier(201)
 
     def follow():

@@ -19,7 +19,7 @@ from db.queries import api_keys as keys
 from db.session import reading, transaction
 from db.tables import api_keys
 from producer.web.app import create_app
-from producer.web.context import surround
+from producer.web.context import install_context
 from tests.issuer import CLIENT, SECRET, issuing
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
@@ -45,7 +45,7 @@ def told(issuer):
 
 @pytest.fixture
 def browser(settings, engine, client, told):
-    front = create_app(surround(settings.model_copy(update=told), engine, client))
+    front = create_app(install_context(settings.model_copy(update=told), engine, client))
     return front.test_client()
 
 
@@ -126,7 +126,9 @@ def test_a_token_that_somebody_else_signed_is_refused(browser, engine, issuer):
 
 def test_an_answer_that_was_not_asked_for_is_refused(browser, engine, settings, client, told):
     back = to_issuer(browser)
-    other = create_app(surround(settings.model_copy(update=told), engine, client)).test_client()
+    other = create_app(
+        install_context(settings.model_copy(update=told), engine, client)
+    ).test_client()
     assert other.get(back).status_code == 403  # another browser's
     state = parse_qs(urlsplit(back).query)["state"][0]
     assert browser.get(f"/sign-in/oidc/back?code=invented&state={state}").status_code == 403
@@ -138,7 +140,9 @@ def test_an_answer_that_was_not_asked_for_is_refused(browser, engine, settings, 
 
 def test_a_client_with_another_secret_gets_nowhere(settings, engine, client, told, issuer):
     wrong = told | {"oidc_client_secret": SecretStr("wrong")}
-    browser = create_app(surround(settings.model_copy(update=wrong), engine, client)).test_client()
+    browser = create_app(
+        install_context(settings.model_copy(update=wrong), engine, client)
+    ).test_client()
     assert sign_in(browser).status_code == 403
     assert issuer.refused == ["secret"]
 
@@ -161,7 +165,9 @@ def test_the_key_of_who_signed_in_opens_nothing_by_itself(browser, engine, http)
 
 def test_an_issuer_that_is_away_is_told_so(settings, engine, client, told):
     away = told | {"oidc_issuer": "http://127.0.0.1:9"}
-    browser = create_app(surround(settings.model_copy(update=away), engine, client)).test_client()
+    browser = create_app(
+        install_context(settings.model_copy(update=away), engine, client)
+    ).test_client()
     assert browser.get("/sign-in/oidc").status_code == 503
 
 
@@ -169,7 +175,7 @@ def test_what_it_takes_must_be_set(settings, engine, client, told):
     assert tuple(Scope) == value_parsers.SCOPES
     lacking = settings.model_copy(update=told | {"web_url": None, "oidc_scopes": None})
     with pytest.raises(SettingsInvalid) as error:
-        create_app(surround(lacking, engine, client))
+        create_app(install_context(lacking, engine, client))
     told = [fault.partition(":")[0] for fault in error.value.faults]
     assert told == ["ANSWERMILL_OIDC_SCOPES", "ANSWERMILL_WEB_URL"]
     for name, value in {"oidc_scopes": "owner=x", "oidc_issuer": "http://issuer.example"}.items():

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from core.domain.api_key import Scope
 from core.domain.handoff import Proposal
-from core.domain.model_version import Note
+from core.domain.model_version import PromotionNote
 from core.domain.result import Status
 from db.queries import knowledge_entries, model_versions
 from db.queries.knowledge_entries import KnownEntry
@@ -220,7 +220,7 @@ def test_proposals_are_decided_at_the_desk(mei, batch):
 
 def _gated(engine, candidate, *, worse=False, against="shop@1"):
     compared = [{"figure": "accuracy", "worse": worse}]
-    note = Note(forced=worse, gate={"production": against, "compared": compared})
+    note = PromotionNote(forced=worse, gate={"production": against, "compared": compared})
     with transaction(engine) as conn:
         model_versions.begin_canary(conn, candidate, 0.1, by="test", now=NOW, note=note)
 

@@ -14,10 +14,10 @@ from jinja2 import nodes
 
 from core.domain.batch import BatchState, Lane
 from core.domain.handoff import Proposal
-from core.domain.model_version import MoveKind, VersionState
+from core.domain.model_version import PromotionKind, VersionState
 from core.domain.result import Status
 from producer.web.pages import models
-from producer.web.pages.translation import catalogue, language, tr
+from producer.web.pages.translation import catalogue, language, translate
 
 PACKAGE = Path(models.__file__).parent
 TEMPLATES = PACKAGE.parent / "templates"
@@ -29,7 +29,7 @@ REASONS = {
     "too_long",
     "empty",
 }
-TABLES = (Status, BatchState, Lane, VersionState, MoveKind, Proposal)
+TABLES = (Status, BatchState, Lane, VersionState, PromotionKind, Proposal)
 
 
 def _of_templates() -> set[str]:
@@ -47,7 +47,7 @@ def _of_code() -> set[str]:
     said = set(models._FIGURES.values())
     for file in PACKAGE.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "tr":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "translate":
                 (text,) = node.args
                 if isinstance(text, ast.Constant):
                     said.add(text.value)
@@ -85,5 +85,7 @@ def test_the_browser_chooses_the_language(asked, code):
     app.secret_key = "x"
     with app.test_request_context(headers={"Accept-Language": asked}):
         assert language() == code
-        assert tr("{name} has it", name="Mei") == {"en": "Mei has it", "zh": "Mei 已领取"}[code]
-        assert tr("a reason that nobody foresaw") == "a reason that nobody foresaw"
+        assert (
+            translate("{name} has it", name="Mei") == {"en": "Mei has it", "zh": "Mei 已领取"}[code]
+        )
+        assert translate("a reason that nobody foresaw") == "a reason that nobody foresaw"

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from db.queries import model_versions
 from core.domain.model_version import VersionState
 from core.errors import BundleInvalid
+from db.queries import model_versions
 from db.session import reading
 from worker.lifecycle.build.build_bundle import build, register
+from worker.lifecycle.inputs.out_of_scope_questions import read_out_of_scope_questions
 from worker.lifecycle.training.encoder_source import EncoderSource
-from worker.lifecycle.inputs.out_of_scope_questions import read_far_questions
 from worker.model.bundle.bundle import Bundle, Entry, open_bundle
 
 ENTRIES = [
@@ -72,7 +72,7 @@ def test_where_the_encoder_lay_is_not_in_the_bundle(make: Builder):
 
 def test_progress_ends_at_all_that_is_read(make: Builder):
     make()
-    texts = sum(len(entry.questions) + 1 for entry in ENTRIES) + len(read_far_questions())
+    texts = sum(len(entry.questions) + 1 for entry in ENTRIES) + len(read_out_of_scope_questions())
     assert make.heard[-1] == (texts, texts)
 
 
@@ -155,7 +155,9 @@ def test_a_bundle_that_does_not_answer_gets_no_number(
 ):
     made = make()
     nonsense = np.full((1, 32), np.nan, np.float32)
-    monkeypatch.setattr("worker.model.encoder.torch_encoder.TorchEncoder.encode", lambda *_: nonsense)
+    monkeypatch.setattr(
+        "worker.model.encoder.torch_encoder.TorchEncoder.encode", lambda *_: nonsense
+    )
     with pytest.raises(BundleInvalid, match="its encoder gives no numbers"):
         register(engine, made)
     with reading(engine) as conn:

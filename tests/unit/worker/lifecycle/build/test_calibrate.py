@@ -3,22 +3,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worker.lifecycle.build.calibrate import EVENS, Calibration, Cases, calibrate
-from worker.lifecycle.build.fit import Asked
+from worker.lifecycle.build.calibrate import EVENS, Calibration, CalibrationSet, calibrate
+from worker.lifecycle.build.fit import LabelledPredictions
 from worker.model.retrieval.confidence import UNCALIBRATED
 
-NONE = Asked.join([])
+NONE = LabelledPredictions.join([])
 
 
-def asked(count: int, level: float, *, right: float = 0.0, seed: int = 1) -> Asked:
+def asked(count: int, level: float, *, right: float = 0.0, seed: int = 1) -> LabelledPredictions:
     """Questions with features about a level; the higher of them are the right ones."""
     generator = np.random.default_rng(seed)
     features = level + 0.3 * generator.normal(size=(count, 5))
     luck = features.mean(axis=1) + 0.1 * generator.normal(size=count)
-    return Asked(features, luck >= np.quantile(luck, 1 - right) if right else np.zeros(count, bool))
+    return LabelledPredictions(
+        features, luck >= np.quantile(luck, 1 - right) if right else np.zeros(count, bool)
+    )
 
 
-def cases(**parts: Asked) -> Cases:
+def cases(**parts: LabelledPredictions) -> CalibrationSet:
     filled = {
         "known": asked(2_000, 1.0, right=0.8),
         "near": asked(2_000, 0.3, seed=2),
@@ -26,10 +28,10 @@ def cases(**parts: Asked) -> Cases:
         "labelled": NONE,
         "labelled_in_scope": np.zeros(0, bool),
     }
-    return Cases(**{**filled, **parts})
+    return CalibrationSet(**{**filled, **parts})
 
 
-def precision(calibration: Calibration, part: Asked) -> float:
+def precision(calibration: Calibration, part: LabelledPredictions) -> float:
     chances = calibration.confidence
     sure = chances.scope.chances(part.features) * chances.right.chances(part.features)
     return float(part.right[sure >= calibration.threshold].mean())
@@ -74,7 +76,7 @@ def test_a_labelled_file_outweighs_the_phrasings():
 @pytest.mark.parametrize(
     "parts", [{"known": asked(5, 1.0, right=0.8)}, {"near": NONE, "far": NONE}]
 )
-def test_too_little_to_fit_on_is_told(parts: dict[str, Asked]):
+def test_too_little_to_fit_on_is_told(parts: dict[str, LabelledPredictions]):
     calibration = calibrate(cases(**parts))
     assert calibration.confidence is UNCALIBRATED
     assert calibration.metrics["calibrated"] is False

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from worker.lifecycle.build import fit as fitting
-from worker.lifecycle.build.fit import Rows, ask, choose, fit, try_out
-from worker.lifecycle.build.kernel_ridge import Inverse
+from worker.lifecycle.build.fit import Rows, choose, fit, predict_as_new, try_out
+from worker.lifecycle.build.kernel_ridge import KernelRidgeFit
+from worker.model.retrieval.index import Floats, Index, RetrievalParameters
 from worker.model.retrieval.lexicon import Lexicon, learn
-from worker.model.retrieval.index import Floats, Index, Retrieval
 
 WORDS = ["refund", "parcel", "invoice", "password", "voucher", "discount"]
 SCORE, MARGIN, NEAREST = 0, 1, 2
@@ -30,11 +30,13 @@ def lexicon(known: Rows) -> Lexicon:
 
 
 def head_of(
-    known: Rows, words: Lexicon, parameters: Retrieval, entries: int
+    known: Rows, words: Lexicon, parameters: RetrievalParameters, entries: int
 ) -> tuple[Index, Floats]:
     """Fit without the shortcut: solve for the rows that are left."""
     index = fitting._index(known, words, parameters)
-    matrix = np.exp(parameters.sharpness * (index.among(np.arange(len(known.texts))) - 1.0))
+    matrix = np.exp(
+        parameters.sharpness * (index.pairwise_similarities(np.arange(len(known.texts))) - 1.0)
+    )
     noise = np.where(np.arange(len(matrix)) < known.phrasings, 0.2, 0.5)
     targets = np.where(known.entry_of[:, None] == np.arange(entries), 1.0, -1.0)
     return index, np.linalg.solve(matrix + np.diag(noise), targets)
@@ -43,8 +45,8 @@ def head_of(
 @pytest.mark.parametrize("without_entry", [False, True])
 def test_leaving_out_by_formula_is_leaving_out_in_fact(*, without_entry: bool):
     known = rows()
-    words, parameters = lexicon(known), Retrieval()
-    whole = Inverse.of(fitting._index(known, words, parameters))
+    words, parameters = lexicon(known), RetrievalParameters()
+    whole = KernelRidgeFit.of(fitting._index(known, words, parameters))
     said = whole.without_entry() if without_entry else whole.without_row()
     for row in (0, 7, 20):
         own = (
@@ -101,10 +103,10 @@ def test_the_better_kind_of_similarity_is_given_more_weight():
 
 def test_few_phrasings_or_a_single_entry_choose_nothing():
     few = rows(each=1)
-    assert choose(few, lexicon(few)) == Retrieval()
+    assert choose(few, lexicon(few)) == RetrievalParameters()
     known = rows()
     single = known.some(np.flatnonzero(known.entry_of == 0))
-    assert choose(single, lexicon(single)) == Retrieval()
+    assert choose(single, lexicon(single)) == RetrievalParameters()
     assert len(fit(single, lexicon(single)).missing.right) == 0
 
 
@@ -112,9 +114,12 @@ def test_questions_are_right_where_an_expected_entry_is_the_best():
     known = rows(noise=0.1)
     index = fit(known, lexicon(known)).index
     texts, embeddings = known.texts[:2], known.embeddings[:2]
-    asked = ask(index, texts, embeddings, [frozenset({0, 3}), frozenset({1})])
+    asked = predict_as_new(index, texts, embeddings, [frozenset({0, 3}), frozenset({1})])
     assert asked.right.tolist() == [True, False]
-    assert ask(index, texts, embeddings, [frozenset()] * 2).right.tolist() == [False, False]
+    assert predict_as_new(index, texts, embeddings, [frozenset()] * 2).right.tolist() == [
+        False,
+        False,
+    ]
 
 
 def test_what_was_held_out_is_asked_of_an_index_that_does_not_know_it():

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from core.errors import BundleInvalid, ExtraMissing
+from worker.inference.passes import answer_texts
 from worker.lifecycle.build import fit
 from worker.lifecycle.build.build_bundle import build
 from worker.lifecycle.training.encoder_source import EncoderSource
 from worker.model.bundle.bundle import Bundle, Entry, open_bundle
-from worker.model.retrieval.ivf import FILE
 from worker.model.load import load
-from worker.inference.passes import answer_texts
+from worker.model.retrieval.ivf import FILE
 
 THINGS = ["refund", "parcel", "invoice", "password", "voucher", "discount", "warranty", "size"]
 ACTS = ["cancel", "find", "change", "send", "lose"]

@@ -88,7 +88,7 @@ def test_what_drifts_is_refused_and_gets_no_number(run, monkeypatch: pytest.Monk
     from worker.lifecycle.conversion import drift
     from worker.model.encoder.base import Precision
 
-    strict = drift.Limits(cosine_least=1.1, cosine_p1=1.1, changed=0.0)
+    strict = drift.DriftLimits(cosine_least=1.1, cosine_p1=1.1, changed=0.0)
     monkeypatch.setitem(drift.LIMITS, Precision.INT8, strict)
     status, out, err = run("convert", "shop@1", *TO_INT8)
     assert (status, out, len(err.splitlines())) == (2, "", 1)

@@ -10,10 +10,10 @@ from worker.inference.passes import answer_texts
 from worker.lifecycle.build.build_bundle import build
 from worker.lifecycle.conversion import convert, drift
 from worker.lifecycle.conversion.convert import check, convert_version
-from worker.lifecycle.conversion.quantize import quantise
+from worker.lifecycle.conversion.quantize import quantize
 from worker.lifecycle.training.encoder_source import EncoderSource
 from worker.model.bundle.bundle import Bundle, Entry, open_bundle
-from worker.model.encoder.base import KINDS, Engine, Kind, Precision
+from worker.model.encoder.base import KINDS, EncoderKind, Engine, Precision
 from worker.model.registry import load_bundle
 
 TORCH, BF16, FP32, INT8 = KINDS
@@ -27,7 +27,7 @@ class Converter:
         self.store = store
         self.heard: list[tuple[int, int]] = []
 
-    def __call__(self, bundle: Bundle, to: Kind) -> Bundle:
+    def __call__(self, bundle: Bundle, to: EncoderKind) -> Bundle:
         hear = lambda done, total: self.heard.append((done, total))  # noqa: E731 - a recorder
         return convert_version(
             self.store, bundle, to, version="tiny@1", threads=1, on_progress=hear
@@ -45,7 +45,7 @@ def nothing_stored(store: Path) -> bool:
 
 @pytest.mark.parametrize("kind", [BF16, FP32, INT8])
 def test_all_but_the_encoder_stays_as_it_was(
-    tiny_bundle: Bundle, tiny_bundles: dict[Kind, Bundle], kind: Kind
+    tiny_bundle: Bundle, tiny_bundles: dict[EncoderKind, Bundle], kind: EncoderKind
 ):
     made = open_bundle(tiny_bundles[kind].path)
     before, after = open_bundle(tiny_bundle.path).manifest, made.manifest
@@ -61,7 +61,7 @@ def test_all_but_the_encoder_stays_as_it_was(
 
 @pytest.mark.parametrize("kind", [BF16, FP32, INT8])
 def test_a_converted_version_answers_as_the_original(
-    tiny_bundle: Bundle, tiny_bundles: dict[Kind, Bundle], kind: Kind
+    tiny_bundle: Bundle, tiny_bundles: dict[EncoderKind, Bundle], kind: EncoderKind
 ):
     before = answer_texts(load_bundle(tiny_bundle, "tiny@1"), TEXTS)
     after = answer_texts(load_bundle(tiny_bundles[kind], "tiny@2"), TEXTS)
@@ -69,7 +69,7 @@ def test_a_converted_version_answers_as_the_original(
 
 
 def test_the_manifest_keeps_every_steps_figures_and_limits(
-    tiny_bundle: Bundle, tiny_bundles: dict[Kind, Bundle]
+    tiny_bundle: Bundle, tiny_bundles: dict[EncoderKind, Bundle]
 ):
     told = tiny_bundles[INT8].manifest.conversion
     assert told is not None
@@ -87,7 +87,7 @@ def test_the_manifest_keeps_every_steps_figures_and_limits(
 
 @pytest.mark.parametrize("kind", [FP32, INT8])
 def test_the_same_version_converts_to_the_same_digest(
-    make: Converter, tiny_bundle: Bundle, tiny_bundles: dict[Kind, Bundle], kind: Kind
+    make: Converter, tiny_bundle: Bundle, tiny_bundles: dict[EncoderKind, Bundle], kind: EncoderKind
 ):
     made = make(tiny_bundle, kind)
     assert made.manifest.digest == tiny_bundles[kind].manifest.digest
@@ -95,13 +95,15 @@ def test_the_same_version_converts_to_the_same_digest(
     assert list((make.store / "tiny").iterdir()) == [made.path]
 
 
-def test_int8_of_onnx_is_the_int8_of_torch(make: Converter, tiny_bundles: dict[Kind, Bundle]):
+def test_int8_of_onnx_is_the_int8_of_torch(
+    make: Converter, tiny_bundles: dict[EncoderKind, Bundle]
+):
     made = make(tiny_bundles[FP32], INT8)
     assert made.manifest.digest == tiny_bundles[INT8].manifest.digest
 
 
 def test_a_build_of_another_kind_is_the_conversion_of_a_build(
-    tiny_encoder: Path, tiny_bundles: dict[Kind, Bundle], tmp_path: Path
+    tiny_encoder: Path, tiny_bundles: dict[EncoderKind, Bundle], tmp_path: Path
 ):
     made = build(
         tmp_path,
@@ -127,7 +129,7 @@ def test_an_encoder_that_drifts_is_refused_and_nothing_stored(
         import onnx
         from onnx import numpy_helper
 
-        quantise(encoder, folder, name)
+        quantize(encoder, folder, name)
         graph = onnx.load(folder / "model.onnx")
         for tensor in graph.graph.initializer:
             if tensor.name.endswith("_quantized"):
@@ -136,7 +138,7 @@ def test_an_encoder_that_drifts_is_refused_and_nothing_stored(
                 tensor.CopyFrom(numpy_helper.from_array(shuffled, tensor.name))
         onnx.save(graph, folder / "model.onnx")
 
-    monkeypatch.setattr("worker.lifecycle.conversion.quantize.quantise", scramble)
+    monkeypatch.setattr("worker.lifecycle.conversion.quantize.quantize", scramble)
     with pytest.raises(ConversionDrifted) as caught:
         make(tiny_bundle, INT8)
     told = str(caught.value)
@@ -149,7 +151,7 @@ def test_an_encoder_that_drifts_is_refused_and_nothing_stored(
 def test_the_limits_are_those_of_each_step(
     make: Converter, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ):
-    strict = drift.Limits(cosine_least=1.1, cosine_p1=0.0, changed=1.0)
+    strict = drift.DriftLimits(cosine_least=1.1, cosine_p1=0.0, changed=1.0)
     monkeypatch.setitem(drift.LIMITS, Precision.FP32, strict)
     with pytest.raises(ConversionDrifted, match="to onnx fp32"):
         make(tiny_bundle, INT8)
@@ -162,7 +164,7 @@ def test_a_conversion_that_dies_leaves_nothing(
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("worker.lifecycle.conversion.quantize.quantise", die)
+    monkeypatch.setattr("worker.lifecycle.conversion.quantize.quantize", die)
     with pytest.raises(KeyboardInterrupt):
         make(tiny_bundle, INT8)
     assert nothing_stored(make.store)
@@ -179,7 +181,7 @@ def test_a_conversion_that_dies_leaves_nothing(
     ],
 )
 def test_what_cannot_be_converted_is_refused(
-    tiny_bundles: dict[Kind, Bundle], source: Kind, to: Kind, told: str
+    tiny_bundles: dict[EncoderKind, Bundle], source: EncoderKind, to: EncoderKind, told: str
 ):
     with pytest.raises(ConversionRefused, match=told):
         check(tiny_bundles[source].manifest, to, "tiny@1")
@@ -190,13 +192,13 @@ def test_a_missing_package_is_told_with_its_extra(
 ):
     monkeypatch.setattr(convert.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ExtraMissing, match="lifecycle"):
-        check(tiny_bundle.manifest, Kind(Engine.ONNX, Precision.INT8), "tiny@1")
+        check(tiny_bundle.manifest, EncoderKind(Engine.ONNX, Precision.INT8), "tiny@1")
     check(tiny_bundle.manifest, BF16, "tiny@1")
 
 
 @pytest.mark.parametrize("kind", [BF16, FP32, INT8])
 def test_the_smallest_knowledge_base_converts(
-    make: Converter, tiny_encoder: Path, kind: Kind, tmp_path: Path
+    make: Converter, tiny_encoder: Path, kind: EncoderKind, tmp_path: Path
 ):
     source = EncoderSource("tiny", tiny_encoder)
     smallest = build(

@@ -11,9 +11,9 @@ from worker.lifecycle.conversion.drift import (
     LIMITS,
     MOST_PHRASINGS,
     Drift,
-    Known,
-    Limits,
-    Sample,
+    DriftLimits,
+    DriftSample,
+    KnownEmbeddings,
     compare,
     known,
     read_sample,
@@ -42,13 +42,13 @@ def at(*degrees: float) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
-def asked(count: int, expected: list[int] | None = None) -> Sample:
+def asked(count: int, expected: list[int] | None = None) -> DriftSample:
     right = None if expected is None else [frozenset({place}) for place in expected]
-    return Sample("questions", ["?"] * count, np.full(count, -1), right)
+    return DriftSample("questions", ["?"] * count, np.full(count, -1), right)
 
 
 # Two phrasings of the first entry, at 0 and 10 degrees, and one of the second, at 90.
-KNOWN = Known(at(0, 10, 90), np.array([0, 2]))
+KNOWN = KnownEmbeddings(at(0, 10, 90), np.array([0, 2]))
 
 
 def test_the_same_embeddings_have_not_drifted():
@@ -70,7 +70,7 @@ def test_an_answer_that_was_not_clear_may_change():
 
 
 def test_a_phrasing_is_asked_as_if_it_were_not_known():
-    itself = Sample("phrasings", ["y"], np.array([2]), [frozenset({1})])
+    itself = DriftSample("phrasings", ["y"], np.array([2]), [frozenset({1})])
     assert compare(itself, at(90), at(90), KNOWN).accuracy_before == 0.0
     assert compare(asked(1, [1]), at(90), at(90), KNOWN).accuracy_before == 1.0
 
@@ -101,7 +101,7 @@ def test_what_goes_beyond_a_limit_is_told(fault: dict[str, float], told: str):
 
 
 def test_one_clear_answer_may_always_change_and_a_second_not():
-    strict = Limits(cosine_least=0.0, cosine_p1=0.0, changed=0.0)
+    strict = DriftLimits(cosine_least=0.0, cosine_p1=0.0, changed=0.0)
     assert replace(SAME, changed=0.01).beyond(strict) == []
     assert replace(SAME, changed=0.02).beyond(strict) == [
         "2.0% of the clear answers change, 0.0% may"

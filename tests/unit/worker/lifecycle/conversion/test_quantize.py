@@ -7,14 +7,14 @@ import pytest
 from safetensors import safe_open
 
 from core.errors import EncoderInvalid
-from worker.lifecycle.conversion.quantize import quantise, shorten
+from worker.lifecycle.conversion.quantize import quantize, shorten
 from worker.model.bundle.bundle import Bundle
-from worker.model.encoder.base import KINDS, Kind
+from worker.model.encoder.base import KINDS, EncoderKind
 
 _, _, FP32, INT8 = KINDS
 
 
-def test_weights_and_words_are_kept_in_eight_bits(tiny_bundles: dict[Kind, Bundle]):
+def test_weights_and_words_are_kept_in_eight_bits(tiny_bundles: dict[EncoderKind, Bundle]):
     graph = onnx.load(tiny_bundles[INT8].encoder / "model.onnx").graph
     large = [tensor for tensor in graph.initializer if len(tensor.dims) > 1]
     assert {tensor.data_type for tensor in large} <= {
@@ -26,9 +26,9 @@ def test_weights_and_words_are_kept_in_eight_bits(tiny_bundles: dict[Kind, Bundl
 
 
 def test_the_same_encoder_quantises_to_the_same_bytes(
-    tiny_bundles: dict[Kind, Bundle], tmp_path: Path
+    tiny_bundles: dict[EncoderKind, Bundle], tmp_path: Path
 ):
-    quantise(tiny_bundles[FP32].encoder, tmp_path / "made", "tiny")
+    quantize(tiny_bundles[FP32].encoder, tmp_path / "made", "tiny")
     for name in ("config.json", "model.onnx", "tokenizer.json"):
         made, before = (folder / name for folder in (tmp_path / "made", tiny_bundles[INT8].encoder))
         assert made.read_bytes() == before.read_bytes()
@@ -38,7 +38,7 @@ def test_a_graph_that_cannot_be_quantised_is_told_in_one_line(tmp_path: Path):
     (tmp_path / "encoder").mkdir()
     (tmp_path / "encoder" / "model.onnx").write_bytes(b"nonsense")
     with pytest.raises(EncoderInvalid, match="it can't be quantised: ") as caught:
-        quantise(tmp_path / "encoder", tmp_path / "made", "tiny")
+        quantize(tmp_path / "encoder", tmp_path / "made", "tiny")
     assert "\n" not in str(caught.value)
 
 

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from worker.lifecycle.conversion.silence import quiet
+from worker.lifecycle.conversion.silence import silenced
 
 
 def chatter() -> None:
@@ -19,7 +19,7 @@ def chatter() -> None:
 def test_nothing_is_heard_meanwhile_and_all_of_it_afterwards(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ):
-    with quiet():
+    with silenced():
         chatter()
     assert capfd.readouterr() == ("", "")
     assert caplog.messages == []
@@ -30,7 +30,7 @@ def test_nothing_is_heard_meanwhile_and_all_of_it_afterwards(
 
 
 def test_what_is_raised_passes_and_ends_the_silence(caplog: pytest.LogCaptureFixture):
-    with pytest.raises(ValueError, match="so"), quiet():
+    with pytest.raises(ValueError, match="so"), silenced():
         raise ValueError("so")
     logging.getLogger("theirs").critical("logged")
     assert caplog.messages == ["logged"]

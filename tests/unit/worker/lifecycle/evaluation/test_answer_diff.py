@@ -9,8 +9,8 @@ import pytest
 
 from core.domain.result import Answer, Status
 from worker.inference.protocol import PassBudget
-from worker.lifecycle.evaluation.answer_diff import Change, differ, kind_of
-from worker.lifecycle.inputs.question_source import Asked
+from worker.lifecycle.evaluation.answer_diff import Change, diff_answers, kind_of
+from worker.lifecycle.inputs.question_source import QuestionSource
 
 
 def answered(entry="track", text="See My orders.", confidence=0.9):
@@ -50,7 +50,7 @@ class Told:
     says: dict[str, Answer] = field(default_factory=dict)
     budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=8))
 
-    def without_pass(self, texts):
+    def answer_without_encoder(self, texts):
         return [None] * len(texts)
 
     def tokenize(self, texts):
@@ -65,7 +65,7 @@ class Told:
 
 
 def asked(*pages):
-    return Asked("batch 1 (b)", sum(map(len, pages)), iter(pages))
+    return QuestionSource("batch 1 (b)", sum(map(len, pages)), iter(pages))
 
 
 def page(first, last):
@@ -74,7 +74,7 @@ def page(first, last):
 
 def compared(says, *pages, limit=None, hear=lambda *_: None):
     both = [Told("shop@1"), Told("shop@2", says)]
-    return differ(both, asked(*pages), 100, limit=limit, hear=hear)
+    return diff_answers(both, asked(*pages), 100, limit=limit, hear=hear)
 
 
 def test_questions_are_counted_by_kind_and_the_changed_ones_kept():

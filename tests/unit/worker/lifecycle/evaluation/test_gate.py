@@ -13,7 +13,7 @@ from core.domain.result import Answer, Status
 from tests.factories import NOW
 from worker.inference.protocol import PassBudget
 from worker.lifecycle.evaluation import gate
-from worker.lifecycle.evaluation.gate import Margins, judge_metrics, judge_questions, speeds
+from worker.lifecycle.evaluation.gate import Margins, compare_metrics, compare_on_questions, speeds
 from worker.lifecycle.inputs.labelled_questions import Labelled
 
 
@@ -39,7 +39,7 @@ class Oracle:
     budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=8))
     turns: list[str] = field(default_factory=list)
 
-    def without_pass(self, texts):
+    def answer_without_encoder(self, texts):
         return [None] * len(texts)
 
     def tokenize(self, texts):
@@ -88,7 +88,7 @@ def oracle(clock):
 def judged(candidate, production, **margins):
     both = [candidate, production]
     labelled = [*ASKED, *FOREIGN]
-    return judge_questions(both, labelled, 1000, Margins(**margins), lambda *_: None)
+    return compare_on_questions(both, labelled, 1000, Margins(**margins), lambda *_: None)
 
 
 def worse(verdict):
@@ -144,7 +144,7 @@ def test_a_candidate_that_answers_nothing_has_no_precision_and_is_worse(oracle):
 
 
 def test_a_candidate_alone_is_measured_and_not_judged(oracle):
-    verdict = judge_questions([oracle(1, wrong=60)], ASKED, 1000, Margins(), lambda *_: None)
+    verdict = compare_on_questions([oracle(1, wrong=60)], ASKED, 1000, Margins(), lambda *_: None)
     assert verdict.worse == []
     figures = {one.figure: one.candidate for one in verdict.compared}
     assert (figures["accuracy"], figures["handoff_recall"]) == (0.4, None)
@@ -177,7 +177,7 @@ def test_the_ratio_is_found_though_the_machine_slows_down_and_stalls(clock, orac
 def test_progress_counts_the_questions_of_both(oracle):
     heard = []
     both = [oracle(2), oracle(1)]
-    judge_questions(both, ASKED, 1000, Margins(), lambda *told: heard.append(told))
+    compare_on_questions(both, ASKED, 1000, Margins(), lambda *told: heard.append(told))
     assert heard[-1] == (200, 200)
     assert heard == sorted(heard)
 
@@ -192,7 +192,7 @@ def test_without_questions_the_figures_that_both_builds_left_are_compared():
     production = version(
         1, cv_accuracy=0.95, cv_precision=0.97, near_handoff_recall=0.9, entries=900
     )
-    verdict = judge_metrics([candidate, production], Margins())
+    verdict = compare_metrics([candidate, production], Margins())
     assert [one.figure for one in verdict.compared] == ["cv_accuracy", "cv_precision"]
     assert worse(verdict) == ["cv_accuracy"]
     assert (verdict.basis, verdict.production) == ("cross-validation", "shop@1")
@@ -201,11 +201,11 @@ def test_without_questions_the_figures_that_both_builds_left_are_compared():
 @pytest.mark.parametrize("figure", gate.CROSS_VALIDATED)
 def test_each_figure_of_cross_validation_refuses_by_itself(figure):
     both = [version(2, **{figure: 0.8}), version(1, **{figure: 0.9})]
-    assert worse(judge_metrics(both, Margins())) == [figure]
-    assert worse(judge_metrics(both[::-1], Margins())) == []
+    assert worse(compare_metrics(both, Margins())) == [figure]
+    assert worse(compare_metrics(both[::-1], Margins())) == []
 
 
 @pytest.mark.parametrize("both", [[version(1)], [version(2, cv_accuracy=0.1), version(1)]])
 def test_where_there_is_nothing_to_compare_the_verdict_says_so(both):
-    verdict = judge_metrics(both, Margins())
+    verdict = compare_metrics(both, Margins())
     assert (verdict.basis, verdict.compared, verdict.worse) == ("nothing", [], [])

@@ -6,8 +6,14 @@ import pytest
 
 from core.domain.result import Answer
 from tests.labelled import answered, expecting, handed_off
-from worker.lifecycle.evaluation.metrics import EntryFigures, Outcomes, bins, measure, worst
-from worker.lifecycle.inputs.labelled_questions import Scope
+from worker.lifecycle.evaluation.metrics import (
+    EntryFigures,
+    EvaluationOutcomes,
+    bins,
+    measure,
+    worst,
+)
+from worker.lifecycle.inputs.labelled_questions import QuestionScope
 
 
 def test_the_figures_are_what_one_counts_by_hand():
@@ -43,7 +49,7 @@ def test_what_is_not_defined_is_null():
 
 
 def test_hand_off_recall_is_told_near_and_far():
-    scopes = [Scope.NEAR, Scope.NEAR, Scope.FAR, None]
+    scopes = [QuestionScope.NEAR, QuestionScope.NEAR, QuestionScope.FAR, None]
     answers = [answered("a"), handed_off("a"), handed_off("a"), answered("b")]
     report = measure([expecting(scope=scope) for scope in scopes], answers, 0.5, None)
     assert (report.handoff_recall_near, report.handoff_recall_far) == (0.5, 1.0)
@@ -94,11 +100,13 @@ def test_hand_offs_are_counted_by_reason():
 def test_bins_hold_every_question_once():
     sure = [0.0, 0.05, 0.5, 0.99, 1.0]
     labelled = [expecting("a")] * 5
-    filled = bins(Outcomes.of(labelled, [answered("a" if s > 0.9 else "b", s) for s in sure]))
+    filled = bins(
+        EvaluationOutcomes.of(labelled, [answered("a" if s > 0.9 else "b", s) for s in sure])
+    )
     assert [each.count for each in filled] == [2, 1, 2]
     assert filled[-1].high == 1.0
     assert filled[-1].right == 1.0
-    assert filled[0].sure == pytest.approx(0.025)
+    assert filled[0].confidence == pytest.approx(0.025)
 
 
 def test_the_worst_entries_are_those_with_the_most_gone_wrong():

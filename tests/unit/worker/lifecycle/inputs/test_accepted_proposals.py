@@ -10,7 +10,7 @@ from core.domain.result import Status
 from db.queries import handoffs
 from db.session import transaction
 from tests.factories import NOW, finish, question, result, running_job, stored_batch
-from worker.lifecycle.inputs.accepted_proposals import taken_in, with_accepted
+from worker.lifecycle.inputs.accepted_proposals import add_accepted, with_accepted
 from worker.model.bundle.bundle import Entry
 
 ENTRIES = [
@@ -30,7 +30,7 @@ def _of(found) -> tuple[int, ...]:
 
 
 def test_a_picked_answer_is_a_phrasing_of_its_entry():
-    found = taken_in(ENTRIES, [pair(" money back when ")])
+    found = add_accepted(ENTRIES, [pair(" money back when ")])
     assert found.entries[0].questions == ["Where is my refund?", "money back when"]
     assert found.entries[1:] == ENTRIES[1:]
     assert _of(found) == (1, 0, 0, 0)
@@ -41,7 +41,7 @@ def test_a_written_answer_is_an_entry_and_the_same_again_its_phrasing():
         pair("Do you ship to Mars?", "Not yet.", None, 3),
         pair("Mars delivery?", "Not yet. ", None, 4),
     ]
-    found = taken_in(ENTRIES, asked)
+    found = add_accepted(ENTRIES, asked)
     assert found.entries[2] == Entry(
         "desk-7-3", "Not yet.", ["Do you ship to Mars?", "Mars delivery?"]
     )
@@ -49,7 +49,7 @@ def test_a_written_answer_is_an_entry_and_the_same_again_its_phrasing():
 
 
 def test_an_answer_that_an_entry_gives_already_is_its_phrasing():
-    found = taken_in(ENTRIES, [pair("refund when", "Soon.", None)])
+    found = add_accepted(ENTRIES, [pair("refund when", "Soon.", None)])
     assert [entry.id for entry in found.entries] == ["refund", "track"]
     assert found.entries[0].questions[-1] == "refund when"
 
@@ -61,7 +61,7 @@ def test_what_is_known_or_has_no_entry_or_no_words_changes_nothing():
         pair("??"),
         pair(" ", "x", None),
     ]
-    found = taken_in(ENTRIES, asked)
+    found = add_accepted(ENTRIES, asked)
     assert found.entries == ENTRIES
     assert _of(found) == (0, 0, 1, 3)
     assert str(found) == (
@@ -71,8 +71,8 @@ def test_what_is_known_or_has_no_entry_or_no_words_changes_nothing():
 
 def test_taking_in_twice_changes_nothing():
     asked = [pair("money back when"), pair("Do you ship to Mars?", "Not yet.", None, 3)]
-    once = taken_in(ENTRIES, asked)
-    again = taken_in(once.entries, asked)
+    once = add_accepted(ENTRIES, asked)
+    again = add_accepted(once.entries, asked)
     assert again.entries == once.entries
     assert _of(again) == (0, 0, 2, 0)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import SourceInvalid
-from worker.lifecycle.inputs.labelled_questions import Labelled, Scope, read_labelled
+from worker.lifecycle.inputs.labelled_questions import Labelled, QuestionScope, read_labelled
 
 KNOWN = frozenset({"a", "b"})
 
@@ -30,7 +30,7 @@ def test_labelled_questions_are_read(tmp_path: Path):
 def test_the_scope_of_what_has_no_entry_is_read(tmp_path: Path):
     text = "scope,question,expected\nnear,one,\n far ,two,\n,three,\nfar,four,a\n,five,b\n"
     read = read_labelled(write(tmp_path / "q.csv", text), KNOWN)
-    assert [row.scope for row in read] == [Scope.NEAR, Scope.FAR, None, None, None]
+    assert [row.scope for row in read] == [QuestionScope.NEAR, QuestionScope.FAR, None, None, None]
 
 
 @pytest.mark.parametrize(

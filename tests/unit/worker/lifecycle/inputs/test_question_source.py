@@ -16,7 +16,7 @@ def test_a_batchs_questions_come_page_by_page_final_or_not(engine, monkeypatch):
     batch = stored_batch(engine, [question(n, f"q{n}") for n in range(1, 6)])
     finish(engine, running_job(engine, batch))
     stored_batch(engine, 3, name="other")
-    found = question_source.of_batch(engine, batch.name)
+    found = question_source.batch_questions(engine, batch.name)
     assert (found.title, found.count) == (f"batch {batch.id} (tickets)", 5)
     pages = list(found.pages)
     assert [len(page) for page in pages] == [2, 2, 1]
@@ -25,7 +25,7 @@ def test_a_batchs_questions_come_page_by_page_final_or_not(engine, monkeypatch):
 
 def test_an_unknown_batch_is_told(engine):
     with pytest.raises(BatchUnknown):
-        question_source.of_batch(engine, "nope")
+        question_source.batch_questions(engine, "nope")
 
 
 @pytest.fixture
@@ -40,7 +40,9 @@ def file(tmp_path):
 
 def test_a_files_questions_have_their_rows_for_keys(file, monkeypatch):
     monkeypatch.setattr(question_source, "_PAGE", 2)
-    found = question_source.of_file(file("\ufeffexpected,question\na,q1\nb,\n,您好\n".encode()))
+    found = question_source.file_questions(
+        file("\ufeffexpected,question\na,q1\nb,\n,您好\n".encode())
+    )
     assert (found.title, found.count) == ("q.csv", 3)
     assert list(found.pages) == [[("2", "q1"), ("3", "")], [("4", "您好")]]
 
@@ -57,9 +59,9 @@ def test_a_files_questions_have_their_rows_for_keys(file, monkeypatch):
 )
 def test_what_is_no_file_of_questions_is_told(file, content, told):
     with pytest.raises(SourceInvalid, match=told):
-        question_source.of_file(file(content))
+        question_source.file_questions(file(content))
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
     with pytest.raises(SourceInvalid, match="No such file"):
-        question_source.of_file(tmp_path / "nope.csv")
+        question_source.file_questions(tmp_path / "nope.csv")

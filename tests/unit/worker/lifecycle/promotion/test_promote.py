@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from core.domain.model_version import ModelVersion, MoveKind, VersionState
+from core.domain.model_version import ModelVersion, PromotionKind, VersionState
 from core.errors import AnswermillError, BundleInvalid, GateRefused, ModelUnknown, PromotionRefused
 from core.settings.settings import Settings
 from db.queries import model_versions as stored
@@ -18,7 +18,7 @@ from tests.factories import NOW
 from worker.lifecycle.evaluation import gate
 from worker.lifecycle.promotion import promote as promotion
 from worker.lifecycle.promotion import rollback
-from worker.lifecycle.promotion.promote import Promoted, Wish
+from worker.lifecycle.promotion.promote import PromotionRequest, PromotionResult
 from worker.model.bundle.location import bundle_path
 
 
@@ -30,9 +30,11 @@ def _equally_fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def promote(settings: Settings, engine: sa.Engine):
-    def promote(spec: str, **wish: Any) -> Promoted:
+    def promote(spec: str, **wish: Any) -> PromotionResult:
         hear = lambda *_: None  # noqa: E731 - nobody hears
-        return promotion.promote(settings, engine, Wish(spec, **wish), threads=1, hear=hear)
+        return promotion.promote(
+            settings, engine, PromotionRequest(spec, **wish), threads=1, hear=hear
+        )
 
     return promote
 
@@ -42,7 +44,7 @@ def in_force(engine: sa.Engine) -> dict[str, str]:
     return {v.state.value: str(v) for v in rollback.listed(engine) if v.state in held}
 
 
-def moves(engine: sa.Engine, spec: str) -> list[MoveKind]:
+def moves(engine: sa.Engine, spec: str) -> list[PromotionKind]:
     return [move.kind for move in rollback.history(engine, rollback.find(engine, spec))]
 
 
@@ -71,7 +73,7 @@ def test_force_with_a_reason_overrules_and_is_kept_with_the_figures(promote, eng
     done = promote("tiny@2", questions=labelled, forced=True, reason="a new law")
     assert (str(done.version), in_force(engine)) == ("tiny@2", {"production": "tiny@2"})
     (move,) = rollback.history(engine, done.version)
-    assert (move.kind, move.previous_version) == (MoveKind.PROMOTED, 1)
+    assert (move.kind, move.previous_version) == (PromotionKind.PROMOTED, 1)
     assert (move.forced, move.reason, move.by) == (True, "a new law", done.version.promoted_by)
     (accuracy,) = [one for one in move.gate["compared"] if one["figure"] == "accuracy"]
     assert accuracy == {
@@ -98,9 +100,9 @@ def test_a_better_version_is_promoted_and_its_figures_kept(promote, engine, labe
     promote("tiny@2", forced=True, reason="to have a worse one in production")
     done = promote("tiny@1", questions=labelled)
     assert in_force(engine) == {"production": "tiny@1"}
-    assert done.verdict.worse == []
+    assert done.gate.worse == []
     kept = rollback.history(engine, done.version)[-1]
-    assert (kept.forced, kept.gate) == (False, done.verdict.document())
+    assert (kept.forced, kept.gate) == (False, done.gate.document())
 
 
 def test_without_questions_what_the_builds_have_found_is_compared(
@@ -115,7 +117,7 @@ def test_without_questions_what_the_builds_have_found_is_compared(
             )
     with pytest.raises(GateRefused, match=r"cv_accuracy 0\.9 against 0\.95 \(margin 0\.01\)"):
         promote("tiny@2")
-    assert promote("tiny@2", margins=promotion.Margins(shares=0.05)).verdict.worse == []
+    assert promote("tiny@2", margins=promotion.Margins(shares=0.05)).gate.worse == []
 
 
 @pytest.mark.usefixtures("worse")
@@ -126,7 +128,7 @@ def test_a_canary_begins_and_ends_in_production(promote, engine, labelled):
     assert in_force(engine) == {"production": "tiny@1", "canary": "tiny@2"}
     promote("tiny@2", **forced)
     assert in_force(engine) == {"production": "tiny@2"}
-    assert moves(engine, "tiny@2") == [MoveKind.CANARY, MoveKind.PROMOTED]
+    assert moves(engine, "tiny@2") == [PromotionKind.CANARY, PromotionKind.PROMOTED]
 
 
 @pytest.mark.usefixtures("worse")
@@ -136,7 +138,10 @@ def test_a_rollback_withdraws_a_canary_first(promote, engine, settings):
     assert (str(done.version), str(done.canary)) == ("tiny@1", "tiny@2")
     assert in_force(engine) == {"production": "tiny@1"}
     withdrawn = rollback.history(engine, done.canary)[-1]
-    assert (withdrawn.kind, withdrawn.reason) == (MoveKind.CANARY_WITHDRAWN, "customers complain")
+    assert (withdrawn.kind, withdrawn.reason) == (
+        PromotionKind.CANARY_WITHDRAWN,
+        "customers complain",
+    )
 
 
 def test_what_can_be_no_canary_is_told_before_anything_is_loaded(
@@ -175,7 +180,7 @@ def test_a_first_promotion_has_nothing_to_be_compared_with(
 ):
     with transaction(engine) as conn:
         conn.execute(stored.t.update().values(state=VersionState.BUILT))
-    verdict = promote(str(first), questions=labelled).verdict
+    verdict = promote(str(first), questions=labelled).gate
     assert (verdict.production, verdict.worse) == (None, [])
     assert verdict.compared[0].candidate == 1.0
     assert in_force(engine) == {"production": "tiny@1"}
@@ -192,14 +197,14 @@ def test_production_that_moves_during_the_comparison_is_noticed(
     promote, engine, worse: ModelVersion, add, monkeypatch
 ):
     third = add()
-    judge = promotion.judge_metrics
+    judge = promotion.compare_metrics
 
     def slow(*args: Any):
         with transaction(engine) as conn:
             stored.promote(conn, third, by="somebody else", now=NOW)
         return judge(*args)
 
-    monkeypatch.setattr(promotion, "judge_metrics", slow)
+    monkeypatch.setattr(promotion, "compare_metrics", slow)
     with pytest.raises(PromotionRefused, match="tiny@3 came into production while"):
         promote(str(worse))
     assert in_force(engine) == {"production": "tiny@3"}
@@ -220,8 +225,8 @@ def test_entries_that_none_of_the_two_has_are_a_mistake(promote, worse, tmp_path
 
 def test_promoting_what_is_in_production_moves_nothing(promote, engine, first: ModelVersion):
     done = promote(str(first))
-    assert (done.version, done.verdict) == (first, None)
-    assert moves(engine, "tiny@1") == [MoveKind.PROMOTED]
+    assert (done.version, done.gate) == (first, None)
+    assert moves(engine, "tiny@1") == [PromotionKind.PROMOTED]
 
 
 @pytest.mark.parametrize("spec", ["nope@1", "nope@latest", "tiny@9", "tiny@x", "tiny"])

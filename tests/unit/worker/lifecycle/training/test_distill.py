@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from transformers import AutoModel
 
-from core.errors import DistillingRefused, EncoderInvalid, ExtraMissing
+from core.errors import DistillationRefused, EncoderInvalid, ExtraMissing
 from worker.lifecycle.training import trainer, training_setup
-from worker.lifecycle.training.distill import Distilled, check_distillable, distil_encoder
+from worker.lifecycle.training.distill import DistillResult, check_can_distill, distill_encoder
 from worker.lifecycle.training.encoder_accuracy import Accuracy
 from worker.lifecycle.training.encoder_source import EncoderSource, few_layers, write_encoder
 from worker.lifecycle.training.trainer import Recipe
@@ -44,8 +44,8 @@ class Distiller:
 
     def __call__(
         self, known: list[Entry], run: str = "run", layers: int = 1, recipe: Recipe = RECIPE
-    ) -> Distilled:
-        return distil_encoder(
+    ) -> DistillResult:
+        return distill_encoder(
             self.source,
             known,
             layers,
@@ -99,7 +99,7 @@ def test_where_too_much_is_lost_the_original_stays(
     distiller: Distiller, monkeypatch: pytest.MonkeyPatch
 ):
     told = iter([Accuracy(0.9, 0.9), Accuracy(0.87, 0.88)])
-    monkeypatch.setattr(training_setup, "judge", lambda *_: next(told))
+    monkeypatch.setattr(training_setup, "measure_accuracy", lambda *_: next(told))
     distilled = distiller(entries())
     assert (distilled.kept, distilled.source) == (False, distiller.source)
     assert not (distiller.folder / "run" / "distilled").exists()
@@ -109,7 +109,7 @@ def test_where_too_much_is_lost_the_original_stays(
 def test_it_is_judged_by_what_it_was_not_taught(
     distiller: Distiller, monkeypatch: pytest.MonkeyPatch
 ):
-    taught, judged, imitate, judge = [], [], trainer.imitate, training_setup.judge
+    taught, judged, imitate, judge = [], [], trainer.imitate, training_setup.measure_accuracy
 
     def watch(encoder, texts, *more, **named):
         taught.extend(texts)
@@ -120,7 +120,7 @@ def test_it_is_judged_by_what_it_was_not_taught(
         return judge(embeddings, entry_of, asked)
 
     monkeypatch.setattr(trainer, "imitate", watch)
-    monkeypatch.setattr(training_setup, "judge", watch_judge)
+    monkeypatch.setattr(training_setup, "measure_accuracy", watch_judge)
     distilled = distiller(entries())
     assert len(taught) == len(set(taught)) == 180 - distilled.held_out
     assert judged == [distilled.held_out] * 2
@@ -171,7 +171,7 @@ def test_layers_are_taken_evenly_from_the_first_to_the_last(tiny_encoder: Path):
 @pytest.mark.parametrize("layers", [0, 2, 3])
 def test_so_many_layers_as_there_are_is_refused(distiller: Distiller, layers: int):
     problem = f"it has 2 layers, and {layers} of them are wanted"
-    with pytest.raises(DistillingRefused, match=problem):
+    with pytest.raises(DistillationRefused, match=problem):
         distiller(entries(), layers=layers)
 
 
@@ -192,7 +192,7 @@ def test_what_is_no_row_of_layers_is_refused(tiny_encoder: Path):
 def test_too_little_to_learn_from_is_refused(
     distiller: Distiller, known: list[Entry], problem: str
 ):
-    with pytest.raises(DistillingRefused, match=problem):
+    with pytest.raises(DistillationRefused, match=problem):
         distiller(known)
     assert not (distiller.folder / "run").exists()
 
@@ -200,7 +200,7 @@ def test_too_little_to_learn_from_is_refused(
 def test_a_missing_trainer_is_told(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ExtraMissing, match=r"sentence-transformers: pip install 'answermill\[life"):
-        check_distillable(entries())
+        check_can_distill(entries())
 
 
 def test_figures_are_json(distiller: Distiller):

@@ -8,7 +8,7 @@ from worker.lifecycle.training.encoder_accuracy import (
     Accuracy,
     entry_means,
     hold_out,
-    judge,
+    measure_accuracy,
     sample,
 )
 
@@ -51,7 +51,7 @@ def test_held_out_phrasings_are_answered_from_the_others():
     embeddings = circle([0, 2, 4, 90, 92, 94, 1, 93, 91])
     entry_of = np.array([0, 0, 0, 1, 1, 1, 0, 1, 0])  # the last one lies among the others
     held_out = np.arange(9) >= 6
-    assert judge(embeddings, entry_of, held_out) == Accuracy(2 / 3, 2 / 3)
+    assert measure_accuracy(embeddings, entry_of, held_out) == Accuracy(2 / 3, 2 / 3)
 
 
 def test_encoders_are_compared_by_the_mean_of_the_two():
@@ -63,9 +63,9 @@ def test_many_phrasings_are_judged_in_blocks(monkeypatch: pytest.MonkeyPatch):
     entry_of = np.repeat(np.arange(3), 200)
     embeddings = circle(list(entry_of * 60 + dice.normal(0, 25, 600)))
     held_out = hold_out(entry_of, seed=7)
-    whole = judge(embeddings, entry_of, held_out)
+    whole = measure_accuracy(embeddings, entry_of, held_out)
     monkeypatch.setattr(encoder_accuracy, "_BLOCK", 7)
-    assert judge(embeddings, entry_of, held_out) == whole
+    assert measure_accuracy(embeddings, entry_of, held_out) == whole
     assert 0.5 < whole.neighbours < 1
 
 

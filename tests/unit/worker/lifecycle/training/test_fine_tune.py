@@ -9,7 +9,7 @@ import pytest
 from core.errors import ExtraMissing, TuningRefused
 from worker.lifecycle.training import trainer
 from worker.lifecycle.training.encoder_source import EncoderSource, read_pooling, write_encoder
-from worker.lifecycle.training.fine_tune import Tuned, check_tunable, tune_encoder
+from worker.lifecycle.training.fine_tune import FineTuneResult, check_can_tune, tune_encoder
 from worker.lifecycle.training.trainer import Recipe
 from worker.model.bundle.bundle import Entry, hash_file
 from worker.model.encoder.base import Pooling
@@ -47,7 +47,7 @@ class Tuner:
         self.folder = folder
         self.heard: list[tuple[int, int]] = []
 
-    def __call__(self, entries: list[Entry], run: str = "run") -> Tuned:
+    def __call__(self, entries: list[Entry], run: str = "run") -> FineTuneResult:
         return tune_encoder(
             self.source,
             entries,
@@ -174,4 +174,4 @@ def test_too_little_to_learn_from_is_refused(tune: Tuner, entries: list[Entry], 
 def test_a_missing_trainer_is_told(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ExtraMissing, match=r"sentence-transformers: pip install 'answermill\[life"):
-        check_tunable(told_apart_by_a_character())
+        check_can_tune(told_apart_by_a_character())

@@ -13,7 +13,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from core.domain.model_version import ModelVersion, VersionState
-from core.errors import BundleInvalid, SettingsInvalid, StoreAway
+from core.errors import BundleInvalid, SettingsInvalid, StoreUnavailable
 from core.settings import load
 from tests.factories import NOW
 from worker.model.bundle import bundle as bundles
@@ -215,7 +215,7 @@ def test_a_bundle_of_a_later_format_is_refused_by_its_number(stored, version, pl
 
 def test_a_store_that_goes_away_is_told_and_the_next_try_goes_on(stored, version, place):
     stored.gets_left, stored.fault = 6, ConnectionError("reset by peer\nand so on")
-    with pytest.raises(StoreAway, match=r"model store memory://models: reset by peer$"):
+    with pytest.raises(StoreUnavailable, match=r"model store memory://models: reset by peer$"):
         remote_store.fetch(URL, version, place)
     first, stored.fetched, stored.gets_left = stored.fetched, [], float("inf")
     remote_store.fetch(URL, version, place)
@@ -225,7 +225,7 @@ def test_a_store_that_goes_away_is_told_and_the_next_try_goes_on(stored, version
 
 def test_a_store_that_refuses_an_upload_is_told(files, tiny_bundle):
     files.puts_left, files.fault = 0, PermissionError("Access Denied")
-    with pytest.raises(StoreAway, match="Access Denied"):
+    with pytest.raises(StoreUnavailable, match="Access Denied"):
         remote_store.put("memory://key:secret@models", tiny_bundle, quiet)
 
 
@@ -299,11 +299,11 @@ def test_what_is_not_installed_or_known_is_told_in_one_line(url, told, version, 
 
 
 def test_a_store_is_reached_empty_or_not_or_told_to_be_away(files, monkeypatch):
-    remote_store.reach(URL)
+    remote_store.check_reachable(URL)
 
     def away(*_: object, **__: object) -> None:
         raise ConnectionError("refused")
 
     monkeypatch.setattr(files, "ls", away)
-    with pytest.raises(StoreAway, match="refused"):
-        remote_store.reach(URL)
+    with pytest.raises(StoreUnavailable, match="refused"):
+        remote_store.check_reachable(URL)

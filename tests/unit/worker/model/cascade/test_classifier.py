@@ -8,32 +8,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.result import Status, Via
+from core.domain.result import AnswerSource, Status
 from tests.unit.worker.conftest import ENTRIES
 from worker.inference.passes import answer_texts
-from worker.lifecycle.build.linear_svm import Bench
+from worker.lifecycle.build.linear_svm import CrossValidation
 from worker.model.bundle.bundle import Bundle, hash_files
 from worker.model.cascade import classifier as cascades
 from worker.model.cascade import ngrams
 from worker.model.cascade.classifier import Cascade
 from worker.model.load import load
 from worker.model.loaded_model import LoadedModel
-from worker.model.retrieval.confidence import Confidence, Curve
-from worker.model.retrieval.knowledge_base import Knowledge
-from worker.text.normalization import normalise
+from worker.model.retrieval.confidence import Confidence, LogisticCurve
+from worker.model.retrieval.knowledge_base import KnowledgeBase
+from worker.text.normalization import normalize_for_match
 
-KNOWLEDGE = Knowledge.of(ENTRIES)
-TEXTS = [normalise(text) for text in KNOWLEDGE.phrasings]
+KNOWLEDGE = KnowledgeBase.of(ENTRIES)
+TEXTS = [normalize_for_match(text) for text in KNOWLEDGE.phrasings]
 # As sure as the lead of the best entry says.
-BY_LEAD = Confidence(scope=Curve(9.0, [0.0] * 5), right=Curve(-2.0, [0.0, 6.0, 0.0, 0.0, 0.0]))
+BY_LEAD = Confidence(
+    scope=LogisticCurve(9.0, [0.0] * 5), right=LogisticCurve(-2.0, [0.0, 6.0, 0.0, 0.0, 0.0])
+)
 ASKED = st.lists(st.text(alphabet="abcdefr eunmoyhi 您机器人", min_size=1, max_size=40), max_size=9)
 
 
 @pytest.fixture(scope="module")
 def cascade() -> Cascade:
     entry_of = np.array(KNOWLEDGE.entry_of)
-    bench = Bench(ngrams.learn(TEXTS), TEXTS, entry_of)
-    return Cascade(bench.fit(np.ones(len(TEXTS), bool)), BY_LEAD, cut=0.8)
+    bench = CrossValidation(ngrams.learn(TEXTS), TEXTS, entry_of)
+    return Cascade(bench.fit(np.ones(len(TEXTS), bool)), BY_LEAD, confidence_threshold=0.8)
 
 
 @pytest.fixture
@@ -52,31 +54,31 @@ def test_what_the_cascade_is_sure_of_is_answered_without_the_encoder(model: Load
     (answer,) = answer_texts(replace(model, encoder=Broken()), ["please, where is my refund"])
     assert (answer.status, answer.entry_id) == (Status.ANSWERED, "refund")
     assert answer.matched == "Where is my refund?"
-    assert answer.via is Via.CASCADE
+    assert answer.via is AnswerSource.CASCADE
     assert answer.confidence >= 0.8
 
 
 def test_what_it_is_not_sure_of_goes_to_the_encoder(model: LoadedModel):
     (answer,) = answer_texts(model, ["how are you today"])
-    assert answer.via is Via.PASS
+    assert answer.via is AnswerSource.PASS
     assert answer == answer_texts(replace(model, cascade=None), ["how are you today"])[0]
 
 
 def test_it_never_answers_below_the_threshold_of_the_version(model: LoadedModel):
     strict = replace(model, threshold=0.9999)
-    assert answer_texts(strict, ["please, where is my refund"])[0].via is Via.PASS
+    assert answer_texts(strict, ["please, where is my refund"])[0].via is AnswerSource.PASS
 
 
 @given(texts=ASKED)
 def test_no_bit_of_what_it_says_depends_on_neighbours(cascade: Cascade, texts: list[str]):
-    together = cascade.judge(texts, 3)
-    assert together == [cascade.judge([text], 3)[0] for text in texts]
+    together = cascade.classify(texts, 3)
+    assert together == [cascade.classify([text], 3)[0] for text in texts]
 
 
 def test_texts_beyond_a_block_are_judged_too(cascade: Cascade, monkeypatch: pytest.MonkeyPatch):
-    whole = cascade.judge(TEXTS, 2)
+    whole = cascade.classify(TEXTS, 2)
     monkeypatch.setattr(cascades, "_BLOCK", 3)
-    assert cascade.judge(TEXTS, 2) == whole
+    assert cascade.classify(TEXTS, 2) == whole
 
 
 def test_a_bundle_brings_its_cascade_along(tiny_bundle: Bundle, cascade: Cascade, tmp_path: Path):
@@ -87,7 +89,7 @@ def test_a_bundle_brings_its_cascade_along(tiny_bundle: Bundle, cascade: Cascade
     read = cascades.read(bundle, TEXTS, KNOWLEDGE.entry_of)
     assert read is not None
     asked = ["refund late", "who are you", "机器人"]
-    assert read.judge(asked, 3) == cascade.judge(asked, 3)
+    assert read.classify(asked, 3) == cascade.classify(asked, 3)
     assert bundle.manifest.digest != replace(bundle.manifest, cascade=None).digest
 
 

@@ -6,13 +6,13 @@ import pytest
 
 from core.errors import BundleInvalid
 from worker.model.bundle.bundle import Bundle
-from worker.model.encoder.base import KINDS, Kind, first_line
+from worker.model.encoder.base import KINDS, EncoderKind, first_line
 from worker.model.encoder.open import open_encoder
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_that_a_manifest_may_name_is_opened(
-    tiny_bundles: dict[Kind, Bundle], kind: Kind
+    tiny_bundles: dict[EncoderKind, Bundle], kind: EncoderKind
 ):
     encoder = open_encoder(tiny_bundles[kind], 1)
     assert type(encoder).__name__.lower() == f"{kind.engine}encoder"

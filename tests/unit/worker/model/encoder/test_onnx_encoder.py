@@ -13,15 +13,17 @@ import stack
 from core.errors import EncoderInvalid
 from worker.lifecycle.conversion.onnx_export import export
 from worker.model.bundle.bundle import Bundle
-from worker.model.encoder.base import Engine, Kind, Pooling, Precision
+from worker.model.encoder.base import EncoderKind, Engine, Pooling, Precision
 from worker.model.encoder.onnx_encoder import OnnxEncoder
 from worker.model.encoder.torch_encoder import TorchEncoder
 
 TEXTS = ["refund", "where is my order 12345?", "您是机器人吗", "a" * 30, "?", "track"]
-FP32, INT8 = Kind(Engine.ONNX, Precision.FP32), Kind(Engine.ONNX, Precision.INT8)
+FP32, INT8 = EncoderKind(Engine.ONNX, Precision.FP32), EncoderKind(Engine.ONNX, Precision.INT8)
 
 
-def opened(bundles: dict[Kind, Bundle], kind: Kind = FP32, threads: int = 1) -> OnnxEncoder:
+def opened(
+    bundles: dict[EncoderKind, Bundle], kind: EncoderKind = FP32, threads: int = 1
+) -> OnnxEncoder:
     folder, precision = bundles[kind].encoder, kind.precision
     return OnnxEncoder.load(
         folder, threads, max_tokens=20, pooling=Pooling.MEAN, precision=precision
@@ -29,13 +31,13 @@ def opened(bundles: dict[Kind, Bundle], kind: Kind = FP32, threads: int = 1) -> 
 
 
 @pytest.fixture
-def folder(tiny_bundles: dict[Kind, Bundle], tmp_path: Path) -> Path:
+def folder(tiny_bundles: dict[EncoderKind, Bundle], tmp_path: Path) -> Path:
     """An encoder in fp32 that a test may change."""
     return shutil.copytree(tiny_bundles[FP32].encoder, tmp_path / "encoder")
 
 
 @pytest.mark.parametrize("kind", [FP32, INT8])
-def test_embeddings_have_length_one(tiny_bundles: dict[Kind, Bundle], kind: Kind):
+def test_embeddings_have_length_one(tiny_bundles: dict[EncoderKind, Bundle], kind: EncoderKind):
     encoder = opened(tiny_bundles, kind)
     embeddings = encoder.encode(encoder.tokenize(TEXTS))
     assert embeddings.shape == (6, encoder.dimensions) == (6, 32)
@@ -45,7 +47,7 @@ def test_embeddings_have_length_one(tiny_bundles: dict[Kind, Bundle], kind: Kind
 
 @pytest.mark.parametrize("pooling", Pooling)
 def test_embeddings_in_fp32_are_those_of_torch(
-    tiny_bundles: dict[Kind, Bundle], tiny_encoder: Path, pooling: Pooling
+    tiny_bundles: dict[EncoderKind, Bundle], tiny_encoder: Path, pooling: Pooling
 ):
     torch = TorchEncoder.load(tiny_encoder, max_tokens=64, pooling=pooling)
     onnx = OnnxEncoder.load(tiny_bundles[FP32].encoder, max_tokens=64, pooling=pooling)
@@ -55,7 +57,7 @@ def test_embeddings_in_fp32_are_those_of_torch(
 
 
 def test_embeddings_in_int8_are_near_those_in_fp32_and_not_the_same(
-    tiny_bundles: dict[Kind, Bundle],
+    tiny_bundles: dict[EncoderKind, Bundle],
 ):
     fp32, int8 = opened(tiny_bundles), opened(tiny_bundles, INT8)
     tokens = fp32.tokenize(TEXTS)
@@ -66,7 +68,7 @@ def test_embeddings_in_int8_are_near_those_in_fp32_and_not_the_same(
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_parts_come_back_in_order_with_any_number_of_threads(
-    tiny_bundles: dict[Kind, Bundle], threads: int
+    tiny_bundles: dict[EncoderKind, Bundle], threads: int
 ):
     encoder = opened(tiny_bundles, threads=threads)
     tokens = encoder.tokenize(TEXTS)
@@ -77,7 +79,7 @@ def test_parts_come_back_in_order_with_any_number_of_threads(
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_in_int8_company_changes_no_bit_of_an_embedding(
-    tiny_bundles: dict[Kind, Bundle], threads: int
+    tiny_bundles: dict[EncoderKind, Bundle], threads: int
 ):
     encoder = opened(tiny_bundles, INT8, threads)
     tokens = encoder.tokenize(TEXTS)
@@ -86,12 +88,12 @@ def test_in_int8_company_changes_no_bit_of_an_embedding(
     assert (encoder.encode(tokens[::-1])[::-1] == alone).all()
 
 
-def test_budgets_grow_with_the_threads(tiny_bundles: dict[Kind, Bundle]):
+def test_budgets_grow_with_the_threads(tiny_bundles: dict[EncoderKind, Bundle]):
     one, three = opened(tiny_bundles).budgets, opened(tiny_bundles, threads=3).budgets
     assert [budget.questions for budget in three] == [3 * budget.questions for budget in one]
 
 
-def test_long_texts_are_cut_and_short_ones_not_padded(tiny_bundles: dict[Kind, Bundle]):
+def test_long_texts_are_cut_and_short_ones_not_padded(tiny_bundles: dict[EncoderKind, Bundle]):
     lengths = [len(ids) for ids in opened(tiny_bundles).tokenize(["a b " * 1_000, "?"])]
     assert lengths == [20, 3]
 
@@ -126,7 +128,7 @@ def test_the_pad_token_is_the_configs(tiny_encoder: Path, tmp_path: Path):
     assert loaded.pad == 7
 
 
-def test_answering_with_an_onnx_version_imports_no_torch(tiny_bundles: dict[Kind, Bundle]):
+def test_answering_with_an_onnx_version_imports_no_torch(tiny_bundles: dict[EncoderKind, Bundle]):
     code = (
         "import sys\n"
         "from pathlib import Path\n"

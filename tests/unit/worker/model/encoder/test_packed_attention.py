@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, RobertaCo
 from core.settings.value_parsers import Device
 from worker.model.encoder import packed_attention
 from worker.model.encoder.base import Pooling, Precision
-from worker.model.encoder.packed_attention import Packing
+from worker.model.encoder.packed_attention import PackedEncoder
 from worker.model.encoder.torch_encoder import TorchEncoder
 
 SIZES = {
@@ -50,7 +50,7 @@ def test_packed_embeddings_are_those_of_each_question_by_itself(make, pooling: P
     dice = np.random.default_rng(7)
     tokens = [dice.integers(5, 60, size).tolist() for size in (1, 30, 7, 7, 64, 2, 19)]
     expected = alone(make(), pooling, tokens)
-    packing = Packing.of(make(), pooling, longest=64)
+    packing = PackedEncoder.of(make(), pooling, longest=64)
     assert packing is not None
     np.testing.assert_allclose(packing.encode(tokens).numpy(), expected, atol=1e-5)
 
@@ -58,7 +58,7 @@ def test_packed_embeddings_are_those_of_each_question_by_itself(make, pooling: P
 @settings(max_examples=30, deadline=None)
 @given(tokens=QUESTIONS, data=st.data())
 def test_no_bit_depends_on_neighbours_number_or_order(tokens: list[list[int]], data):
-    packing = Packing(bert(), Pooling.MEAN, longest=30, tokens=128)
+    packing = PackedEncoder(bert(), Pooling.MEAN, longest=30, tokens=128)
     packing.model.set_attn_implementation(packed_attention.ATTENTION)
     together = packing.encode(tokens).numpy()
     order = data.draw(st.permutations(range(len(tokens))))
@@ -68,15 +68,15 @@ def test_no_bit_depends_on_neighbours_number_or_order(tokens: list[list[int]], d
 
 
 def test_every_pass_has_as_many_tokens(monkeypatch: pytest.MonkeyPatch):
-    packing = Packing.of(bert(), Pooling.MEAN, longest=30)
-    small = Packing(packing.model, Pooling.MEAN, 30, tokens=100)
-    seen, states = [], Packing._states
+    packing = PackedEncoder.of(bert(), Pooling.MEAN, longest=30)
+    small = PackedEncoder(packing.model, Pooling.MEAN, 30, tokens=100)
+    seen, states = [], PackedEncoder._states
 
-    def watch(self: Packing, tokens: list[list[int]]) -> torch.Tensor:
+    def watch(self: PackedEncoder, tokens: list[list[int]]) -> torch.Tensor:
         seen.append(sum(map(len, tokens)))
         return states(self, tokens)
 
-    monkeypatch.setattr(Packing, "_states", watch)
+    monkeypatch.setattr(PackedEncoder, "_states", watch)
     assert small.encode([[7] * 30] * 7 + [[9]]).shape == (8, 32)
     assert seen == [100, 100, 100]
 
@@ -85,7 +85,7 @@ def test_an_architecture_that_cannot_be_packed_stays_as_it_was():
     model = GPT2Model(GPT2Config(vocab_size=60, n_positions=80, n_embd=32, n_layer=1, n_head=4))
     before = model.config._attn_implementation
     # Causal: a token that saw the ones behind it, too, would get another state.
-    assert Packing.of(model.eval(), Pooling.MEAN, longest=30) is None
+    assert PackedEncoder.of(model.eval(), Pooling.MEAN, longest=30) is None
     assert model.config._attn_implementation == before
 
 

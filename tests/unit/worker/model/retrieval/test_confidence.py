@@ -4,13 +4,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.retrieval.confidence import UNCALIBRATED, Confidence, Curve, features
-from worker.model.retrieval.index import Evidence
+from worker.model.retrieval.confidence import UNCALIBRATED, Confidence, LogisticCurve, features
+from worker.model.retrieval.index import RetrievalResult
 
 
-def evidence(score: float = 0.5, second: float = -0.5, similarity: float = 0.6) -> Evidence:
+def evidence(score: float = 0.5, second: float = -0.5, similarity: float = 0.6) -> RetrievalResult:
     near = np.array([similarity], np.float32)
-    return Evidence(
+    return RetrievalResult(
         entries=np.array([[3, 1]]),
         phrasings=np.array([[7, 2]]),
         scores=np.array([[score, second]], np.float32),
@@ -22,26 +22,26 @@ def evidence(score: float = 0.5, second: float = -0.5, similarity: float = 0.6) 
 
 @given(score=st.floats(-1, 1), gap=st.floats(0, 1), similarity=st.floats(-1, 1))
 def test_confidence_is_a_chance_of_four_decimals(score: float, gap: float, similarity: float):
-    for chances in UNCALIBRATED.judge(evidence(score, score - gap, similarity)):
+    for chances in UNCALIBRATED.estimate(evidence(score, score - gap, similarity)):
         assert 0 <= chances[0] <= 1
         assert chances[0] == round(chances[0], 4)
 
 
 def test_without_calibration_nearer_and_less_disputed_is_surer():
-    sure, _ = UNCALIBRATED.judge(evidence())
-    assert UNCALIBRATED.judge(evidence(similarity=0.8))[0] > sure
-    assert UNCALIBRATED.judge(evidence(second=-0.9))[0] > sure
+    sure, _ = UNCALIBRATED.estimate(evidence())
+    assert UNCALIBRATED.estimate(evidence(similarity=0.8))[0] > sure
+    assert UNCALIBRATED.estimate(evidence(second=-0.9))[0] > sure
 
 
 def test_confidence_is_the_chance_of_scope_times_that_of_the_entry():
-    even, certain = Curve(0.0, [0.0] * 5), Curve(50.0, [0.0] * 5)
-    assert [float(x[0]) for x in Confidence(even, even).judge(evidence())] == [0.25, 0.5]
-    assert [float(x[0]) for x in Confidence(certain, even).judge(evidence())] == [0.5, 1.0]
+    even, certain = LogisticCurve(0.0, [0.0] * 5), LogisticCurve(50.0, [0.0] * 5)
+    assert [float(x[0]) for x in Confidence(even, even).estimate(evidence())] == [0.25, 0.5]
+    assert [float(x[0]) for x in Confidence(certain, even).estimate(evidence())] == [0.5, 1.0]
 
 
 def test_the_margin_is_over_the_next_best_and_none_without_one():
     assert features(evidence(0.5, -0.25))[0, 1] == 0.75
-    alone = Evidence(
+    alone = RetrievalResult(
         entries=np.array([[0]]),
         phrasings=np.array([[0]]),
         scores=np.array([[0.5]], np.float32),

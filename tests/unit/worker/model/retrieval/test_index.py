@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.retrieval.index import NOT_A_ROW, Floats, Index, Retrieval, kernel, largest, times
+from worker.model.retrieval.index import (
+    NOT_A_ROW,
+    Floats,
+    Index,
+    RetrievalParameters,
+    kernel,
+    largest,
+    times,
+)
 from worker.model.retrieval.lexicon import learn
 from worker.text.normalization import Script
 
@@ -15,7 +23,7 @@ from worker.text.normalization import Script
 def index(entry_of: list[int], head: Floats | None = None, **parameters: object) -> Index:
     texts = [f"phrasing {place}" for place in range(len(entry_of))]
     return Index.of(
-        parameters=replace(Retrieval(), **parameters),
+        parameters=replace(RetrievalParameters(), **parameters),
         entry_of=entry_of,
         texts=texts,
         phrasings=len(entry_of),
@@ -52,7 +60,7 @@ def test_a_text_resembles_itself_wholly(text: str):
     lexicon = learn([text])
     embeddings = np.array([[0.6, 0.8]], np.float32)
     known = Index.of(
-        parameters=Retrieval(),
+        parameters=RetrievalParameters(),
         entry_of=[0],
         texts=[text],
         phrasings=1,
@@ -60,7 +68,7 @@ def test_a_text_resembles_itself_wholly(text: str):
         lexicon=lexicon,
     )
     np.testing.assert_allclose(known.compare([text], embeddings), 1, atol=1e-6)
-    np.testing.assert_allclose(known.among(np.array([0])), 1, atol=1e-6)
+    np.testing.assert_allclose(known.pairwise_similarities(np.array([0])), 1, atol=1e-6)
 
 
 def test_spelling_counts_as_much_as_the_script_says():
@@ -96,7 +104,7 @@ def test_only_the_nearest_vote():
 
 def test_the_evidence_names_the_best_entries_and_their_nearest_phrasings():
     known = index([0, 0, 1, 2])
-    found = known.weigh(row(0.1, 0.4, 0.9, 0.3), row(0.2, 0.7, -0.5), ranks=3)
+    found = known.rank(row(0.1, 0.4, 0.9, 0.3), row(0.2, 0.7, -0.5), ranks=3)
     assert found.entries.tolist() == [[1, 0, 2]]
     assert found.phrasings.tolist() == [[2, 1, 3]]
     np.testing.assert_allclose(found.scores, [[0.7, 0.2, -0.5]])
@@ -106,7 +114,7 @@ def test_the_evidence_names_the_best_entries_and_their_nearest_phrasings():
 
 def test_an_answer_text_is_a_row_but_no_phrasing():
     known = replace(index([0, 1, 0, 1]), phrasings=2)
-    found = known.weigh(row(0.1, 0.2, 0.9, 0.3), row(0.9, 0.1))
+    found = known.rank(row(0.1, 0.2, 0.9, 0.3), row(0.9, 0.1))
     assert found.phrasings.tolist() == [[0, 1]]
     np.testing.assert_allclose(found.own, 0.9)
 
@@ -114,7 +122,7 @@ def test_an_answer_text_is_a_row_but_no_phrasing():
 def test_rows_that_are_left_out_have_no_say():
     known = index([0, 1, 1])
     similarities = row(NOT_A_ROW, 0.5, 0.4)
-    found = known.weigh(similarities, known.scores(similarities))
+    found = known.rank(similarities, known.scores(similarities))
     assert found.entries[0, 0] == 1
     np.testing.assert_allclose(found.near, 0.45, rtol=1e-6)
 
@@ -123,10 +131,10 @@ def test_what_is_said_of_a_question_does_not_depend_on_those_beside_it():
     generator = np.random.default_rng(3)
     similarities = generator.random((9, 120), np.float32)
     known = index(list(range(40)) * 3)
-    together = known.weigh(similarities, known.scores(similarities))
+    together = known.rank(similarities, known.scores(similarities))
     for place in range(9):
         one = similarities[place : place + 1]
-        alone = known.weigh(one, known.scores(one))
+        alone = known.rank(one, known.scores(one))
         assert alone.entries.tolist() == together.entries[[place]].tolist()
         assert alone.near[0] == together.near[place]
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import BundleInvalid, ExtraMissing
 from worker.model.retrieval.index import Floats
-from worker.model.retrieval.ivf import Cells
+from worker.model.retrieval.ivf import IvfIndex
 
 ROWS, DIMENSIONS = 3_000, 32
 
@@ -34,11 +34,13 @@ def embeddings(points: Floats) -> Floats:
 
 
 @pytest.fixture(scope="module")
-def cells(embeddings: Floats) -> Cells:
-    return Cells.of(embeddings)
+def cells(embeddings: Floats) -> IvfIndex:
+    return IvfIndex.of(embeddings)
 
 
-def test_nearly_all_of_the_nearest_rows_are_found(cells: Cells, embeddings: Floats, points: Floats):
+def test_nearly_all_of_the_nearest_rows_are_found(
+    cells: IvfIndex, embeddings: Floats, points: Floats
+):
     asked = around(points, 100, noise=0.6, seed=3)
     nearest = np.argsort(-(asked @ embeddings.T), axis=1)[:, :10]
     found = [cells.nearest(one, 96) for one in asked]
@@ -48,34 +50,38 @@ def test_nearly_all_of_the_nearest_rows_are_found(cells: Cells, embeddings: Floa
 
 
 def test_fewer_rows_than_asked_for_are_all_found(embeddings: Floats):
-    few = Cells.of(embeddings[:5])
+    few = IvfIndex.of(embeddings[:5])
     assert sorted(few.nearest(embeddings[0], 96)) == [0, 1, 2, 3, 4]
 
 
-def test_the_same_embeddings_make_the_same_file(cells: Cells, embeddings: Floats, tmp_path: Path):
+def test_the_same_embeddings_make_the_same_file(
+    cells: IvfIndex, embeddings: Floats, tmp_path: Path
+):
     cells.write(tmp_path / "first")
-    Cells.of(embeddings).write(tmp_path / "again")
+    IvfIndex.of(embeddings).write(tmp_path / "again")
     assert (tmp_path / "first").read_bytes() == (tmp_path / "again").read_bytes()
 
 
-def test_cells_are_read_as_they_were_written(cells: Cells, embeddings: Floats, tmp_path: Path):
+def test_cells_are_read_as_they_were_written(cells: IvfIndex, embeddings: Floats, tmp_path: Path):
     cells.write(tmp_path / "cells.faiss")
-    read = Cells.read(tmp_path / "cells.faiss", ROWS, DIMENSIONS)
+    read = IvfIndex.read(tmp_path / "cells.faiss", ROWS, DIMENSIONS)
     for one in embeddings[:50]:
         assert read.nearest(one, 96).tolist() == cells.nearest(one, 96).tolist()
 
 
 @pytest.mark.parametrize(("rows", "dimensions"), [(ROWS + 1, DIMENSIONS), (ROWS, DIMENSIONS * 2)])
-def test_cells_of_other_rows_are_refused(cells: Cells, tmp_path: Path, rows: int, dimensions: int):
+def test_cells_of_other_rows_are_refused(
+    cells: IvfIndex, tmp_path: Path, rows: int, dimensions: int
+):
     cells.write(tmp_path / "cells.faiss")
     with pytest.raises(BundleInvalid, match="not cells of"):
-        Cells.read(tmp_path / "cells.faiss", rows, dimensions)
+        IvfIndex.read(tmp_path / "cells.faiss", rows, dimensions)
 
 
 def test_a_file_that_holds_no_cells_is_refused(tmp_path: Path):
     (tmp_path / "cells.faiss").write_bytes(b"no cells at all")
     with pytest.raises(BundleInvalid, match=r"cells\.faiss holds no cells"):
-        Cells.read(tmp_path / "cells.faiss", ROWS, DIMENSIONS)
+        IvfIndex.read(tmp_path / "cells.faiss", ROWS, DIMENSIONS)
 
 
 def test_without_faiss_it_is_told_how_to_get_it(
@@ -84,6 +90,6 @@ def test_without_faiss_it_is_told_how_to_get_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     told = r"faiss-cpu: pip install 'answermill\[large\]'"
     with pytest.raises(ExtraMissing, match=told):
-        Cells.of(embeddings)
+        IvfIndex.of(embeddings)
     with pytest.raises(ExtraMissing, match=told):
-        Cells.read(tmp_path, ROWS, DIMENSIONS)
+        IvfIndex.read(tmp_path, ROWS, DIMENSIONS)

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from worker.model.retrieval.lexicon import learn
-from worker.text.normalization import normalise
+from worker.text.normalization import normalize_for_match
 
 TEXTS = ["where is my order", "where is my refund", "thank you", "您是机器人吗", "转人工客服"]
-readable = st.text(min_size=1).map(normalise).filter(bool)
+readable = st.text(min_size=1).map(normalize_for_match).filter(bool)
 
 
 def test_known_texts_get_the_vectors_that_scikit_learn_gives():

@@ -5,8 +5,8 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from worker.model.retrieval.index import Evidence, Floats, Index, Ints, Retrieval
-from worker.model.retrieval.ivf import Cells
+from worker.model.retrieval.index import Floats, Index, Ints, RetrievalParameters, RetrievalResult
+from worker.model.retrieval.ivf import IvfIndex
 from worker.model.retrieval.lexicon import learn
 from worker.model.retrieval.shortlist import Shortlist
 
@@ -19,14 +19,14 @@ def unit(vectors: Floats) -> Floats:
 
 def shortlist(entry_of: Ints, texts: list[str], phrasings: int, embeddings: Floats) -> Shortlist:
     index = Index.of(
-        parameters=Retrieval(),
+        parameters=RetrievalParameters(),
         entry_of=entry_of,
         texts=texts,
         phrasings=phrasings,
         embeddings=embeddings,
         lexicon=learn(texts[:phrasings]),
     )
-    return Shortlist(index, Cells.of(embeddings))
+    return Shortlist(index, IvfIndex.of(embeddings))
 
 
 class World:
@@ -59,7 +59,7 @@ def asked(world: World) -> tuple[list[str], Floats]:
 
 
 def test_a_shortlist_says_what_all_rows_say(world: World, asked: tuple[list[str], Floats]):
-    short, whole = world.known.judge(*asked), world.known.index.judge(*asked)
+    short, whole = world.known.search(*asked), world.known.index.search(*asked)
     assert (short.entries[:, 0] == whole.entries[:, 0]).mean() > 0.98
     assert (short.phrasings[:, 0] == whole.phrasings[:, 0]).mean() > 0.98
     for name in ("nearest", "near", "own"):
@@ -72,10 +72,10 @@ def test_no_bit_of_it_depends_on_the_questions_beside_it(
     world: World, asked: tuple[list[str], Floats]
 ):
     texts, embeddings = asked
-    together = world.known.judge(texts, embeddings)
+    together = world.known.search(texts, embeddings)
     for i in range(0, 200, 17):
-        alone = world.known.judge([texts[i]], embeddings[[i]])
-        for field in fields(Evidence):
+        alone = world.known.search([texts[i]], embeddings[[i]])
+        for field in fields(RetrievalResult):
             one, all_ = getattr(alone, field.name), getattr(together, field.name)
             np.testing.assert_array_equal(one[0], all_[i])
 
@@ -83,7 +83,7 @@ def test_no_bit_of_it_depends_on_the_questions_beside_it(
 def test_every_phrasing_named_is_of_the_entry_that_it_is_named_for(
     world: World, asked: tuple[list[str], Floats]
 ):
-    found = world.known.judge(*asked, ranks=5)
+    found = world.known.search(*asked, ranks=5)
     assert found.entries.shape == found.phrasings.shape == (200, 5)
     assert (found.phrasings < world.known.index.phrasings).all()
     assert (world.known.index.entry_of[found.phrasings] == found.entries).all()
@@ -95,7 +95,7 @@ def test_what_only_spelling_knows_is_on_the_shortlist():
     texts = [f"退款单号{i:04d}" for i in range(2_000)]
     known = shortlist(np.arange(2_000) % 50, texts, 2_000, unit(random.normal(size=(2_000, 8))))
     strange = unit(random.normal(size=(20, 8)))
-    found = known.judge([f"单号{i:04d}的退款" for i in range(700, 720)], strange)
+    found = known.search([f"单号{i:04d}的退款" for i in range(700, 720)], strange)
     assert found.phrasings[:, 0].tolist() == list(range(700, 720))
 
 
@@ -103,7 +103,7 @@ def test_an_answer_text_brings_a_phrasing_of_its_entry_along():
     embeddings = unit(np.eye(4, dtype=np.float32)[[0, 1, 2, 3]])
     texts = ["refund please", "parcel late", "money back", "where it is"]
     known = shortlist(np.array([0, 1, 0, 1]), texts, 2, embeddings)
-    found = known.judge(["nothing alike"], embeddings[[3]])
+    found = known.search(["nothing alike"], embeddings[[3]])
     assert found.entries.tolist() == [[1, 0]]
     assert found.phrasings.tolist() == [[1, 0]]
 
@@ -111,4 +111,4 @@ def test_an_answer_text_brings_a_phrasing_of_its_entry_along():
 def test_one_entry_has_no_runner_up():
     embeddings = unit(np.ones((3, 4)))
     known = shortlist(np.zeros(3, np.int64), ["a b", "a c", "an answer"], 2, embeddings)
-    assert known.judge(["a b"], embeddings[:1]).entries.tolist() == [[0]]
+    assert known.search(["a b"], embeddings[:1]).entries.tolist() == [[0]]

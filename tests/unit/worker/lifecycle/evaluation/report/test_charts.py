@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.labelled import answered, expecting, handed_off
-from worker.lifecycle.evaluation.metrics import Bin, Outcomes
+from worker.lifecycle.evaluation.metrics import Bin, EvaluationOutcomes
 from worker.lifecycle.evaluation.report.charts import (
     HEIGHT,
     STRIP,
@@ -34,7 +34,7 @@ def test_no_questions_have_no_bars():
 def test_each_threshold_answers_what_is_at_least_as_sure():
     labelled = [expecting("a"), expecting("a"), expecting(), expecting("a")]
     answers = [answered("a", 0.9), handed_off("b", 0.9), handed_off("a", 0.5), handed_off("a", 0.2)]
-    assert points(Outcomes.of(labelled, answers)) == [
+    assert points(EvaluationOutcomes.of(labelled, answers)) == [
         Point(0.9, pytest.approx(2 / 3), 0.5),
         Point(0.5, pytest.approx(2 / 3), pytest.approx(1 / 3)),
         Point(0.2, 1.0, 0.5),
@@ -42,12 +42,14 @@ def test_each_threshold_answers_what_is_at_least_as_sure():
 
 
 def test_what_names_no_entry_is_answered_at_no_threshold():
-    found = Outcomes.of([expecting("a"), expecting("a")], [answered("a"), handed_off(None, None)])
+    found = EvaluationOutcomes.of(
+        [expecting("a"), expecting("a")], [answered("a"), handed_off(None, None)]
+    )
     assert points(found) == [Point(0.9, 0.5, 1.0)]
 
 
 def test_without_questions_that_have_an_entry_nothing_is_drawn():
-    assert points(Outcomes.of([expecting()], [answered("a")])) == []
+    assert points(EvaluationOutcomes.of([expecting()], [answered("a")])) == []
 
 
 def test_the_table_tells_round_thresholds_that_something_reaches():

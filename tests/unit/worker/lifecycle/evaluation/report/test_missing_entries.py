@@ -8,8 +8,8 @@ import pytest
 from tests.labelled import answered, expecting, handed_off
 from worker.inference.protocol import PassBudget
 from worker.lifecycle.evaluation.report import missing_entries as module
-from worker.lifecycle.evaluation.report.missing_entries import wanted
-from worker.lifecycle.inputs.labelled_questions import Scope
+from worker.lifecycle.evaluation.report.missing_entries import find_missing_entries
+from worker.lifecycle.inputs.labelled_questions import QuestionScope
 
 
 class Model:
@@ -29,13 +29,13 @@ class Model:
 def test_only_near_questions_without_an_entry_are_wanted():
     labelled = [
         expecting(text="rent a tent"),
-        expecting(text="weather", scope=Scope.FAR),
+        expecting(text="weather", scope=QuestionScope.FAR),
         expecting("a", text="refund"),
-        expecting(text="zzz", scope=Scope.NEAR),
+        expecting(text="zzz", scope=QuestionScope.NEAR),
         expecting(text="???"),
         expecting(text="long " * 9),
     ]
-    found = wanted(Model(), labelled, [handed_off("a")] * 6, question_chars=20)
+    found = find_missing_entries(Model(), labelled, [handed_off("a")] * 6, question_chars=20)
     assert (found.questions, found.clustered) == (2, 2)
     assert {text for group in found.groups for text in group.central} == {"rent a tent", "zzz"}
 
@@ -43,7 +43,7 @@ def test_only_near_questions_without_an_entry_are_wanted():
 def test_what_was_answered_is_counted():
     labelled = [expecting(text=text) for text in ("rent a tent", "tent to rent", "tents to rent")]
     answers = [answered("a"), handed_off("a"), answered("b")]
-    (group,) = wanted(Model(), labelled, answers, 100).groups
+    (group,) = find_missing_entries(Model(), labelled, answers, 100).groups
     assert (group.size, group.answered) == (3, 2)
     assert "rent" in group.words
 
@@ -55,13 +55,13 @@ def test_each_question_has_its_own_embedding():
 
 
 def test_nothing_is_wanted_where_every_question_has_an_entry():
-    assert wanted(Model(), [expecting("a")], [answered("a")], 100).groups == []
+    assert find_missing_entries(Model(), [expecting("a")], [answered("a")], 100).groups == []
 
 
 def test_of_very_many_a_sample_is_clustered(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MOST", 10)
     labelled = [expecting(text=f"question {n}") for n in range(25)]
-    found = wanted(Model(), labelled, [handed_off("a")] * 25, 100)
+    found = find_missing_entries(Model(), labelled, [handed_off("a")] * 25, 100)
     assert (found.questions, found.clustered) == (25, 10)
     assert sum(group.size for group in found.groups) == 10
 

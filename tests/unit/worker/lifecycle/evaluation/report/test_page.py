@@ -12,8 +12,8 @@ from core.errors import ExtraMissing, OutputInvalid
 from tests.labelled import answered, expecting, handed_off
 from worker.lifecycle.evaluation.metrics import measure
 from worker.lifecycle.evaluation.report import page
-from worker.lifecycle.evaluation.report.missing_entries import Group, Wanted
-from worker.lifecycle.inputs.labelled_questions import Labelled, Scope
+from worker.lifecycle.evaluation.report.missing_entries import MissingEntries, MissingEntry
+from worker.lifecycle.inputs.labelled_questions import Labelled, QuestionScope
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -45,17 +45,21 @@ class Tags(html.parser.HTMLParser):
 
 
 def rendered(
-    labelled: list[Labelled], answers: list, *, wanted: Wanted | None = None, **known: object
+    labelled: list[Labelled],
+    answers: list,
+    *,
+    wanted: MissingEntries | None = None,
+    **known: object,
 ) -> str:
     report = measure(labelled, answers, 0.5, 100.0)
-    evaluated = page.Evaluated(
+    evaluated = page.EvaluationInput(
         str(known.get("source", "labelled.csv")),
         frozenset({"a", "b", "unasked"}),
         labelled,
         answers,
         report,
     )
-    return page.render("shop@1", evaluated, wanted or Wanted(0, 0, []))
+    return page.render("shop@1", evaluated, wanted or MissingEntries(0, 0, []))
 
 
 def ordinary() -> str:
@@ -63,8 +67,8 @@ def ordinary() -> str:
         expecting("a", text="where is it"),
         expecting("a", "b", text="and that"),
         expecting("b", text="我的快递在哪"),
-        expecting(text="rent a tent", scope=Scope.NEAR),
-        expecting(text="weather", scope=Scope.FAR),
+        expecting(text="rent a tent", scope=QuestionScope.NEAR),
+        expecting(text="weather", scope=QuestionScope.FAR),
     ]
     answers = [
         answered("b", 0.8),
@@ -73,8 +77,11 @@ def ordinary() -> str:
         answered("a", 0.7),
         handed_off("a", 0.1),
     ]
-    groups = [Group(2, 1, ["rent", "tent"], ["rent a tent", "tents"]), Group(1, 0, [], ["zelt"])]
-    return rendered(labelled, answers, wanted=Wanted(3, 3, groups))
+    groups = [
+        MissingEntry(2, 1, ["rent", "tent"], ["rent a tent", "tents"]),
+        MissingEntry(1, 0, [], ["zelt"]),
+    ]
+    return rendered(labelled, answers, wanted=MissingEntries(3, 3, groups))
 
 
 def test_the_page_tells_everything():
@@ -113,8 +120,11 @@ def test_hostile_text_is_inert_wherever_it_stands():
     for text in HOSTILE:
         labelled += [expecting(text, text=text), expecting(text=text), expecting("a", text=text)]
         answers += [answered("a", 0.9), answered(text, 0.8), handed_off(text, 0.3, reason=text)]
-    groups = [Group(2, 1, HOSTILE, HOSTILE), *(Group(1, 0, [], [text]) for text in HOSTILE)]
-    hostile = rendered(labelled, answers, wanted=Wanted(9, 9, groups), source=HOSTILE[0])
+    groups = [
+        MissingEntry(2, 1, HOSTILE, HOSTILE),
+        *(MissingEntry(1, 0, [], [text]) for text in HOSTILE),
+    ]
+    hostile = rendered(labelled, answers, wanted=MissingEntries(9, 9, groups), source=HOSTILE[0])
     tags, harmless = Tags(hostile), Tags(ordinary())
     assert tags.tags.keys() <= harmless.tags.keys() | {"em"}
     names = {name for name, _ in harmless.attributes}

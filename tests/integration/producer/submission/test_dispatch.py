@@ -9,9 +9,9 @@ from redis.retry import Retry
 
 from broker.client import check, open_broker
 from core.domain.batch import Lane
-from core.errors import BrokerAway
+from core.errors import BrokerUnavailable
 from core.settings import settings as config
-from producer.submission.dispatch import Sender
+from producer.submission.dispatch import JobDispatcher
 from tests import services
 from tests.factories import job_rows
 
@@ -36,7 +36,7 @@ def _stop(socket):
 def test_redis_away_at_the_start_stores_nothing(submitted, write, stored, own_redis):
     settings, client, socket = own_redis
     _stop(socket)
-    with pytest.raises(BrokerAway) as caught:
+    with pytest.raises(BrokerUnavailable) as caught:
         submitted(write("july.csv", 9), settings=settings, client=client)
     assert str(caught.value).startswith(f"Redis redis+socket://{socket}: ")
     assert stored() == (0, 0, 0)
@@ -86,14 +86,14 @@ def test_a_redis_that_is_full_stops_nothing(submitted, write, own_redis, all_the
 
 def test_an_embedded_redis_that_does_not_run_is_told_with_the_command(settings):
     embedded = settings.model_copy(update={"broker_url": None})
-    with open_broker(embedded) as client, pytest.raises(BrokerAway, match="answermill up"):
+    with open_broker(embedded) as client, pytest.raises(BrokerUnavailable, match="answermill up"):
         check(client, embedded)
 
 
 def test_after_redis_left_nothing_is_asked_of_it(own_redis):
     settings, client, socket = own_redis
     told: list[str] = []
-    sender = Sender(client, settings, lambda: told.append("away"))
+    sender = JobDispatcher(client, settings, lambda: told.append("away"))
     assert sender.room(Lane.BULK) == settings.high_water
     _stop(socket)
     assert [sender.room(Lane.BULK), sender.room(Lane.BULK)] == [0, 0]
