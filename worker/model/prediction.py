@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from worker.model.cascade.classifier import ClassifierOutput
-    from worker.model.retrieval.confidence import Doubles
-    from worker.model.retrieval.index import RetrievalResult
+Doubles = NDArray[np.float64]
+
+
+class Ranking(Protocol):
+    """Entries ranked for some texts, by the index or by the cascade; a row for each text."""
+
+    @property
+    def entries(self) -> NDArray[np.int64]:
+        """Return the entries, the best first: (texts, ranks)."""
+
+    @property
+    def phrasings(self) -> NDArray[np.int64]:
+        """Return the nearest phrasing of each: (texts, ranks)."""
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """Return the score of each: (texts, ranks)."""
+
 
 _SCORE_DECIMALS = 4  # so that the noise of the arithmetic cannot show
 
@@ -25,11 +40,12 @@ class Prediction:
 
 
 def predictions(
-    found: RetrievalResult | ClassifierOutput, sure: Doubles, scope: Doubles
+    ranking: Ranking, confidence: Doubles, in_scope_probability: Doubles
 ) -> list[Prediction]:
-    """Return a verdict on each text."""
-    scores = found.scores.astype(np.float64)  # float32 can't be rounded to so few decimals
-    columns = found.entries, found.phrasings, scores.round(_SCORE_DECIMALS)
+    """Return the prediction for each text."""
+    scores = ranking.scores.astype(np.float64)  # float32 cannot be rounded to so few decimals
+    columns = ranking.entries, ranking.phrasings, scores.round(_SCORE_DECIMALS)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     ranked = [list(zip(*row, strict=True)) for row in rows]
-    return [Prediction(*row) for row in zip(ranked, sure.tolist(), scope.tolist(), strict=True)]
+    chances = zip(ranked, confidence.tolist(), in_scope_probability.tolist(), strict=True)
+    return [Prediction(*row) for row in chances]

@@ -1,15 +1,16 @@
-"""CAPTION worker.model.encoder.embed."""
+"""Embed many texts, pass by pass, with progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.inference.passes import form_passes
 from worker.model.encoder.base import Encoder
-from worker.model.retrieval.index import Floats
 
+Floats = NDArray[np.float32]
 EmbedProgress = Callable[[int, int], None]  # texts read, texts in all
 
 

@@ -1,0 +1,1 @@
+"""Alembic migrations and the code that runs them."""
