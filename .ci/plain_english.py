@@ -1,13 +1,15 @@
-"""Fail on a retired word in documents, docstrings, help texts, errors and page strings.
+"""Check the English of documents, docstrings, comments, errors and page strings.
 
-The words stand in the table of docs/contributing/plain-english.md. In Python, every string and
-docstring is read, and every comment; code blocks and `code` in documents are not.
+Retired words stand in the table of docs/contributing/plain-english.md. Strings and comments of
+Python are read whole; code blocks and `code` are not read. The first line of a docstring of the
+packages has at most 72 characters, no semicolon and no bare "what".
 
     python .ci/plain_english.py [PATH ...]
 """
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import subprocess
@@ -20,6 +22,9 @@ ROOT = Path(__file__).parents[1]
 WORDS = ROOT / "docs/contributing/plain-english.md"
 READ = (".py", ".md", ".json", ".html", ".j2", ".yml", ".yaml", ".toml", ".sh", "")
 CODE = re.compile(r"```.*?```|`[^`\n]*`|\]\([^)\s]*\)", re.DOTALL)
+
+LONGEST_FIRST_LINE = 72  # characters
+BARE = re.compile(r";|\b(?:what|whatever|whoever)\b", re.IGNORECASE)
 
 
 def retired() -> dict[re.Pattern[str], str]:
@@ -67,6 +72,20 @@ def faults(paths: list[Path]) -> Iterator[str]:
                 yield f"{path.relative_to(ROOT)}:{line}: {match[0]!r}: use {instead}"
 
 
+def docstring_faults(paths: list[Path]) -> Iterator[str]:
+    """Yield a line for every docstring whose first line is too long or breaks a rule."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for path in paths:
+        if path.suffix != ".py" or path.relative_to(ROOT).parts[0] == "tests":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = ast.get_docstring(node) if isinstance(node, documented) else None
+            first = (text or "").partition("\n")[0]
+            if len(first) > LONGEST_FIRST_LINE or BARE.search(first):
+                line = getattr(node, "lineno", 1)
+                yield f"{path.relative_to(ROOT)}:{line}: docstring begins with {first!r}"
+
+
 def tracked() -> list[Path]:
     """Return the files of the project that are read."""
     listed = subprocess.run(
@@ -89,6 +108,6 @@ def _left_out(path: Path) -> bool:
 if __name__ == "__main__":
     asked = [Path(name).resolve() for name in sys.argv[1:]]
     inside = [p for p in tracked() if not asked or any(p.is_relative_to(a) for a in asked)]
-    found = sorted(faults(inside))
+    found = sorted([*faults(inside), *docstring_faults(inside)])
     print("\n".join(found) if found else f"{len(inside)} files: no retired word")
     sys.exit(bool(found))

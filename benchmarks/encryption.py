@@ -100,7 +100,7 @@ def store_results(engine: sa.Engine) -> None:
     while True:
         with transaction(engine) as conn:
             taken = claims.claim_next(
-                conn, Lane.BULK, room=JOB, limit=8, owner="bench", lease=lease, now=NOW
+                conn, Lane.BULK, max_questions=JOB, limit=8, owner="bench", lease=lease, now=NOW
             )
             if not taken:
                 return

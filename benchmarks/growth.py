@@ -110,7 +110,7 @@ def measure(engine: sa.Engine, clock: DatabaseClock, size: int, repeat: int) -> 
         with transaction(engine) as conn:
             now, lane = clock(), Lane.BULK
             rules = {"owner": "growth", "lease": LEASE, "now": now}
-            (job,) = claims.claim_next(conn, lane, room=JOB, limit=1, **rules)
+            (job,) = claims.claim_next(conn, lane, max_questions=JOB, limit=1, **rules)
             claimed.append((job, results.of_jobs(conn, [job])[0]))
 
     def store() -> None:

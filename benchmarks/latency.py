@@ -24,6 +24,7 @@ from queue_and_database import submit, write_questions
 from broker.client import open_broker
 from core.settings.settings import Settings
 from db.engine import open_engine
+from producer.connections import ProducerContext
 from producer.submission.ask import ask
 
 
@@ -46,11 +47,12 @@ def main() -> None:
 
 def asked(settings: Settings, count: int) -> list[float]:
     """Return the milliseconds that each question took, the first ones left out."""
-    engine, app = open_engine(settings), open_broker(settings)
+    engine = open_engine(settings)
+    context = ProducerContext(settings, engine, open_broker(settings))
     took = []
     for n in range(count + 5):
         started = time.perf_counter()
-        found = ask(engine, app, settings, f"Where is parcel {n}?", wait=timedelta(seconds=60))
+        found = ask(context, f"Where is parcel {n}?", wait=timedelta(seconds=60))
         if found.result is None:
             msg = "no result within a minute"
             raise SystemExit(msg)

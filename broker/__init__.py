@@ -1,1 +1,1 @@
-"""CAPTION broker."""
+"""Redis through Celery, for producers and workers."""

@@ -1,4 +1,9 @@
-"""CAPTION broker.celery_config."""
+"""The Celery settings on which producers and workers must agree.
+
+One queue per lane, JSON messages, no result backend: results are rows in the database.
+Not covered: the worker's own settings (`worker.process`) and the sending of messages
+(`broker.lanes`).
+"""
 
 from __future__ import annotations
 
@@ -8,18 +13,23 @@ from broker import tls_options
 from core.domain.batch import Lane
 from core.settings.settings import Settings
 
-_PREFIX = "answermill:"
+KEY_PREFIX = "answermill:"  # of every key that Answermill has in Redis
 
+# Seconds between two pings of an idle connection; higher: fewer commands, but a connection that
+# was cut without a reset is detected later. Detection takes up to twice as long.
+_HEALTH_CHECK_SECONDS = 4
 
-# A connection whose other end has gone without a word is found dead after twice as long.
-_HEALTH_SECONDS = 4
+# Seconds by which the visibility timeout exceeds the longest job; higher: later redelivery.
+_REDELIVERY_MARGIN_SECONDS = 600
 
 
 def celery_settings(settings: Settings) -> dict[str, Any]:
-    """Return what producers and workers must agree on."""
+    """Return the Celery settings that producers and workers share."""
     return {
         "broker_url": settings.broker,
         "broker_use_ssl": tls_options.redis_options(settings),
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": _transport_options(settings),
         "result_backend": None,  # results are rows
         "task_ignore_result": True,
         "task_serializer": "json",
@@ -32,19 +42,21 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "task_send_sent_event": True,
         "timezone": "UTC",
         "enable_utc": True,
-        "broker_connection_retry_on_startup": True,
-        "broker_transport_options": {
-            "global_keyprefix": _PREFIX,
-            # A message is only a hint and the sweep sends again what matters, so this needs
-            # to be no shorter than the longest job; see docs/reference/settings.md.
-            "visibility_timeout": settings.job_time_limit + 600,
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
-            "unacked_restore_limit": 500,
-            "socket_timeout": 30,
-            "socket_connect_timeout": 5,
-            "socket_keepalive": not settings.broker.startswith("redis+socket"),
-            "health_check_interval": _HEALTH_SECONDS,
-            "queue_order_strategy": "priority",
-        },
+    }
+
+
+def _transport_options(settings: Settings) -> dict[str, Any]:
+    return {
+        "global_keyprefix": KEY_PREFIX,
+        # Redelivery is not what recovers a job: the sweep sends lost jobs again. A timeout below
+        # the longest job would only send duplicates; see docs/reference/settings.md.
+        "visibility_timeout": settings.job_time_limit + _REDELIVERY_MARGIN_SECONDS,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "unacked_restore_limit": 500,
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": not settings.broker.startswith("redis+socket"),
+        "health_check_interval": _HEALTH_CHECK_SECONDS,
+        "queue_order_strategy": "priority",
     }

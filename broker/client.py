@@ -1,4 +1,8 @@
-"""A Celery client that sends by name and knows no worker code."""
+"""A Celery client that sends tasks by name and imports no worker code.
+
+Celery is imported when a client is opened, because it takes long to import.
+Not covered: sending and counting messages (`broker.lanes`).
+"""
 
 from __future__ import annotations
 
@@ -13,28 +17,28 @@ from core.settings.urls import redact
 if TYPE_CHECKING:
     from celery import Celery
 
-# Somebody waits at the terminal: one try and one more, instead of Celery's 6 seconds of them.
-_PATIENCE = {"max_retries": 1, "interval_start": 0.1, "interval_step": 0.1}
+# A user waits at the terminal: one retry after 0.1 s, instead of Celery's 6 seconds of retries.
+_FEW_RETRIES = {"max_retries": 1, "interval_start": 0.1, "interval_step": 0.1}
 
 
 def open_broker(settings: Settings) -> Celery:
-    """Return a Celery client; nothing is connected to yet."""
+    """Return a Celery client that has not connected yet."""
     from celery import Celery
 
     app = Celery("answermill", set_as_current=False)
     app.conf.update(celery_config.celery_settings(settings))
-    app.conf.broker_transport_options = app.conf.broker_transport_options | _PATIENCE
+    app.conf.broker_transport_options = app.conf.broker_transport_options | _FEW_RETRIES
     return app
 
 
 def check(app: Celery, settings: Settings) -> None:
-    """Ask Redis for a sign of life.
+    """Check that Redis answers.
 
     Raises:
-        BrokerUnavailable: there is none within a few seconds.
+        BrokerUnavailable: Redis does not answer within a few seconds.
     """
     if settings.embedded_broker and not settings.redis_socket.exists():
         raise BrokerUnavailable(
-            redact(settings.broker), "it isn't running; start it with `answermill up`"
+            redact(settings.broker), "not running; start it with `answermill up`"
         )
     lanes.waiting(app, Lane.BULK, settings)

@@ -1,6 +1,7 @@
-"""Redis's side: the Celery settings that both ends share, and how messages are sent.
+"""The lanes in Redis: sending and counting messages, reading memory use.
 
-Covers one Redis or Valkey; Redis Cluster and Sentinel are refused by the settings.
+Every fault of Redis or kombu is raised as `BrokerUnavailable`, with the URL redacted.
+Not covered: Redis Cluster and Sentinel, which the settings refuse.
 """
 
 from __future__ import annotations
@@ -24,9 +25,16 @@ from core.settings.urls import redact
 if TYPE_CHECKING:
     from celery import Celery
 
+# Messages of one pipelined write; higher: fewer round trips, more memory. A slice has fewer.
+_PIPELINE_MESSAGES = 500
 
-# Messages of one pipelined write; a slice of a batch has fewer.
-_PIPELINE = 500
+
+@dataclass(frozen=True, slots=True)
+class RedisMemory:
+    """The memory that Redis uses, in bytes."""
+
+    used: int
+    limit: int  # 0: no limit
 
 
 def send(app: Celery, messages: Sequence[AnswerJob], settings: Settings) -> None:
@@ -38,9 +46,9 @@ def send(app: Celery, messages: Sequence[AnswerJob], settings: Settings) -> None
     if not messages:
         return
     with (
-        _translated(settings),
+        _broker_errors(settings),
         app.producer_pool.acquire(block=True) as producer,
-        producer.batch(_PIPELINE),
+        producer.batch(_PIPELINE_MESSAGES),
     ):
         for message in messages:
             app.send_task(
@@ -60,40 +68,37 @@ def waiting(app: Celery, lane: Lane, settings: Settings) -> int:
     Raises:
         BrokerUnavailable: Redis does not answer.
     """
-    with _translated(settings), app.pool.acquire(block=True) as connection:
+    with _broker_errors(settings), app.pool.acquire(block=True) as connection:
         return int(connection.default_channel.client.llen(lane.value))
-
-
-@contextmanager
-def _plain_client(app: Celery, settings: Settings) -> Iterator[Redis]:
-    # kombu's own client puts the prefix before the keys of some commands only.
-    with _translated(settings), app.connection_for_write() as connection:
-        yield Redis(connection_pool=connection.default_channel.client.connection_pool)
-
-
-@dataclass(frozen=True, slots=True)
-class RedisMemory:
-    """How much memory Redis uses, in bytes."""
-
-    used: int
-    limit: int  # 0: none is set
 
 
 def memory(app: Celery, settings: Settings) -> RedisMemory:
     """Return how much memory Redis uses.
 
     Raises:
-        BrokerUnavailable: Redis does not answer, or does not tell this user.
+        BrokerUnavailable: Redis does not answer, or this user may not run INFO.
     """
-    with _translated(settings), app.connection_for_write() as connection:
-        told = connection.default_channel.client.info("memory")
-        return RedisMemory(int(told["used_memory"]), int(told["maxmemory"]))
+    with _broker_errors(settings), app.connection_for_write() as connection:
+        info = connection.default_channel.client.info("memory")
+        return RedisMemory(int(info["used_memory"]), int(info["maxmemory"]))
 
 
 @contextmanager
-def _translated(settings: Settings) -> Iterator[None]:
+def plain_client(app: Celery, settings: Settings) -> Iterator[Redis]:
+    """Yield a Redis client that adds no prefix to keys.
+
+    Raises:
+        BrokerUnavailable: Redis does not answer.
+    """
+    # kombu's own client adds the prefix to the keys of some commands only.
+    with _broker_errors(settings), app.connection_for_write() as connection:
+        yield Redis(connection_pool=connection.default_channel.client.connection_pool)
+
+
+@contextmanager
+def _broker_errors(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (KombuError, OperationalError, RedisError, OSError) as error:
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BrokerUnavailable(redact(settings.broker), tls.fault_of(error) or told) from error
+        message = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BrokerUnavailable(redact(settings.broker), tls.fault_of(error) or message) from error

@@ -1,11 +1,15 @@
-"""CAPTION broker.ownership."""
+"""The mark in Redis that states which database's workers use it.
+
+Workers of two databases on one Redis would take each other's messages. The mark is one key
+with an expiry: every sweep renews it, and a stack that has stopped loses it within 2 minutes.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.celery_config import _PREFIX
-from broker.lanes import _plain_client
+from broker.celery_config import KEY_PREFIX
+from broker.lanes import plain_client
 from core.errors import BrokerInUse
 from core.settings.settings import Settings
 from core.settings.urls import redact
@@ -13,36 +17,34 @@ from core.settings.urls import redact
 if TYPE_CHECKING:
     from celery import Celery
 
+_OWNER_KEY = f"{KEY_PREFIX}stack"
 
-# Whose workers use this Redis. Renewed by every sweep; a stack that is gone is soon forgotten.
-_OWNER = f"{_PREFIX}stack"
-
-
-_OWNED_SECONDS = 120
+# Seconds until the mark expires without renewal; higher: a stopped stack keeps Redis longer.
+_OWNER_SECONDS = 120
 
 
 def broker_owner(app: Celery, settings: Settings) -> str | None:
-    """Return the identity of the database whose workers use Redis; None: there are none.
+    """Return the identity of the database whose workers use Redis, or None.
 
     Raises:
         BrokerUnavailable: Redis does not answer.
     """
-    with _plain_client(app, settings) as client:
-        found = client.get(_OWNER)
-    return found.decode() if isinstance(found, bytes) else None
+    with plain_client(app, settings) as client:
+        owner = client.get(_OWNER_KEY)
+    return owner.decode() if isinstance(owner, bytes) else None
 
 
 def claim_broker(app: Celery, settings: Settings, identity: str) -> None:
-    """Say for a while that Redis belongs to the workers of a database.
+    """Mark Redis as used by the workers of the database, or renew that mark.
 
     Raises:
         BrokerUnavailable: Redis does not answer.
-        BrokerInUse: it belongs to those of another one.
+        BrokerInUse: workers of another database use it.
     """
-    with _plain_client(app, settings) as client:
-        if client.set(_OWNER, identity, nx=True, ex=_OWNED_SECONDS):
+    with plain_client(app, settings) as client:
+        if client.set(_OWNER_KEY, identity, nx=True, ex=_OWNER_SECONDS):
             return
-        found = client.get(_OWNER)
-        if isinstance(found, bytes) and found.decode() != identity:
+        owner = client.get(_OWNER_KEY)
+        if isinstance(owner, bytes) and owner.decode() != identity:
             raise BrokerInUse(redact(settings.broker))
-        client.expire(_OWNER, _OWNED_SECONDS)
+        client.expire(_OWNER_KEY, _OWNER_SECONDS)

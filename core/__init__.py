@@ -1,1 +1,1 @@
-"""CAPTION core."""
+"""The code that every program shares, free of databases and frameworks."""

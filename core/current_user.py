@@ -1,4 +1,4 @@
-"""Who runs this, for the record of who promoted what."""
+"""The user who runs this process, for records of promotions and keys."""
 
 from __future__ import annotations
 
@@ -6,17 +6,9 @@ import getpass
 import os
 
 
-def whoever_runs_this() -> str:
-    """Return the user's name; the number in a container that has no names."""
+def current_user() -> str:
+    """Return the user's name, or the user id in a container without names."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
-        return str(os.getuid())
-
-
-def current_user() -> str:
-    """Return who runs this process, for the record of changes."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # in a container that has no names
         return str(os.getuid())

@@ -1,50 +1,50 @@
-"""Every error raised on purpose.
+"""Every error that the code raises on purpose, in one tree.
 
     AnswermillError
-    ├── UserError                 exit status 2: the caller can mend it
+    ├── UserError                 exit status 2: the caller can correct the cause
     │   ├── SettingsInvalid       one or more settings are wrong
-    │   ├── SourceInvalid         a question file can't be read as one
-    │   ├── KnowledgeInvalid      a knowledge base can't be read as one
-    │   ├── NameInvalid           a batch can't have that name
-    │   ├── OutputInvalid         results can't be written there
-    │   ├── KeyInvalid            an API key can't be made or changed as asked
-    │   ├── BatchUnknown          no batch has that id or name
-    │   ├── FileUnknown           no uploaded file, and no batch of one, has that id
-    │   ├── DeliveryUnknown       a batch has no such message about its end
-    │   ├── WebhookInvalid        a batch's end can't be told there
-    │   ├── BatchClosed           the batch takes no such change any more
-    │   ├── CountDiffers          a batch has another number of questions than is thought
-    │   ├── SourceChanged         a name is taken by a batch of other questions
-    │   ├── HandOffUnknown        no question was handed off there
-    │   ├── HandOffTaken          a colleague holds it, or it is answered already
-    │   ├── EntryUnknown          the model's knowledge base has no such entry
-    │   ├── ModelUnknown          no model version has that name
-    │   │   └── NoPreviousVersion     none of that name was in production before
+    │   ├── SourceInvalid         a question file cannot be read
+    │   ├── KnowledgeInvalid      a knowledge base cannot be read
+    │   ├── NameInvalid           a batch cannot have this name
+    │   ├── OutputInvalid         an output cannot be written to this target
+    │   ├── KeyInvalid            an API key cannot be created or changed as requested
+    │   ├── BatchUnknown          no batch has this id or name
+    │   ├── FileUnknown           no uploaded file, and no batch of a file, has this id
+    │   ├── DeliveryUnknown       a batch has no webhook delivery with this number
+    │   ├── WebhookInvalid        a webhook cannot be sent to this URL
+    │   ├── BatchClosed           the state of the batch does not allow the change
+    │   ├── CountDiffers          the batch has another number of questions than expected
+    │   ├── SourceChanged         a batch of other questions has this name
+    │   ├── HandOffUnknown        the question was not handed off
+    │   ├── HandOffTaken          another agent holds the hand-off, or it has an answer
+    │   ├── EntryUnknown          the knowledge base of the model has no entry with this id
+    │   ├── ModelUnknown          no model version has this name
+    │   │   └── NoPreviousVersion     no earlier version of this name was in production
     │   ├── BundleInvalid         a model bundle is damaged or incomplete
-    │   ├── EncoderInvalid        an encoder can't be loaded
-    │   ├── PromotionRefused      a model version can't be promoted as asked
-    │   │   └── GateRefused       it does worse than the one in production
-    │   ├── TuningRefused         an encoder can't be tuned to that knowledge base
-    │   ├── DistillationRefused   an encoder can't be distilled on it, or to so many layers
-    │   ├── ConversionRefused     a model version can't be converted as asked
-    │   │   └── ConversionDrifted its answers would change too much
-    │   ├── KeyMissing            what is stored can be read with another key alone
-    │   ├── TextDamaged           what is stored encrypted was changed since
-    │   ├── BatchTooLarge         more questions than may wait at once
-    │   ├── SchemaMissing         the database lacks this release's tables
-    │   ├── BrokerInUse           Redis is another stack's
+    │   ├── EncoderInvalid        an encoder cannot be loaded
+    │   ├── PromotionRefused      a model version cannot be promoted as requested
+    │   │   └── GateRefused       the version is worse than the version in production
+    │   ├── TuningRefused         an encoder cannot be tuned on this knowledge base
+    │   ├── DistillationRefused   an encoder cannot be distilled on this knowledge base
+    │   ├── ConversionRefused     a model version cannot be converted as requested
+    │   │   └── ConversionDrifted its answers would change by more than the limits
+    │   ├── KeyMissing            stored data is encrypted with a key that is not configured
+    │   ├── TextDamaged           an encrypted value was changed after it was stored
+    │   ├── BatchTooLarge         a batch has more questions than may wait at once
+    │   ├── SchemaMissing         the database lacks the tables of this release
+    │   ├── BrokerInUse           another stack uses this Redis
     │   ├── ExtraMissing          a command needs a package that is not installed
     │   └── StackRunning          another stack runs on the same ANSWERMILL_HOME
-    ├── ServiceUnavailable        exit status 3: try again when it is back
+    ├── ServiceUnavailable        exit status 3: the same call can succeed later
     │   ├── DatabaseUnavailable
     │   ├── BrokerUnavailable
-    │   ├── StoreUnavailable      of model bundles
-    │   └── BacklogFull           too many questions wait; it tells when to retry
-    ├── MessageInvalid            a message that no release of ours has written
-    └── LeaseLost                 the job went to another worker: write nothing
+    │   ├── StoreUnavailable      the store of model bundles
+    │   └── BacklogFull           too many questions wait; holds the time to retry after
+    ├── MessageInvalid            no supported release wrote this message
+    └── LeaseLost                 another worker has the job; write nothing
 
-The class takes facts and makes the sentence. `transient` says whether the same
-call can succeed later without anybody changing anything.
+A class takes facts and builds the message. `transient` states whether the same call can succeed
+later without a change by the caller.
 """
 
 from __future__ import annotations
@@ -54,20 +54,20 @@ from typing import ClassVar
 
 
 class AnswermillError(Exception):
-    """The root of the tree; never raised itself."""
+    """The root of the tree, never raised itself."""
 
     transient: ClassVar[bool] = False
     exit_status: ClassVar[int] = 1
 
 
 class UserError(AnswermillError):
-    """The caller asked for something that can't be done as asked."""
+    """A request that cannot be served as the caller made it."""
 
     exit_status = 2
 
 
 class SettingsInvalid(UserError):
-    """One or more settings are wrong; all of them are told at once."""
+    """One or more wrong settings, with every fault."""
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
@@ -75,33 +75,33 @@ class SettingsInvalid(UserError):
 
 
 class SourceInvalid(UserError):
-    """A question file can't be read as one."""
+    """A question file that cannot be read."""
 
     def __init__(self, source: str, problem: str, *, row: int | None = None) -> None:
         self.source, self.problem, self.row = source, problem, row
-        where = source if row is None else f"{source}, row {row}"
-        super().__init__(f"{where}: {problem}")
+        location = source if row is None else f"{source}, row {row}"
+        super().__init__(f"{location}: {problem}")
 
 
 class KnowledgeInvalid(UserError):
-    """A knowledge base can't be read as one."""
+    """A knowledge base that cannot be read."""
 
     def __init__(self, source: str, problem: str, *, line: int | None = None) -> None:
         self.source, self.problem, self.line = source, problem, line
-        where = source if line is None else f"{source}, line {line}"
-        super().__init__(f"{where}: {problem}")
+        location = source if line is None else f"{source}, line {line}"
+        super().__init__(f"{location}: {problem}")
 
 
 class NameInvalid(UserError):
-    """A batch can't have that name."""
+    """A name that a batch cannot have."""
 
     def __init__(self, name: str, problem: str) -> None:
         self.name, self.problem = name, problem
-        super().__init__(f"a batch can't have the name {name[:40]!r}: {problem}")
+        super().__init__(f"a batch cannot have the name {name[:40]!r}: {problem}")
 
 
 class OutputInvalid(UserError):
-    """Results can't be written there."""
+    """A target to which an output cannot be written."""
 
     def __init__(self, target: str, problem: str) -> None:
         self.target, self.problem = target, problem
@@ -109,7 +109,7 @@ class OutputInvalid(UserError):
 
 
 class KeyInvalid(UserError):
-    """An API key can't be made or changed as asked."""
+    """An API key that cannot be created or changed as requested."""
 
     def __init__(self, name: str, problem: str) -> None:
         self.name, self.problem = name, problem
@@ -117,7 +117,7 @@ class KeyInvalid(UserError):
 
 
 class BatchUnknown(UserError):
-    """No batch has that id or name."""
+    """An id or name that no batch has."""
 
     def __init__(self, batch: str) -> None:
         self.batch = batch
@@ -125,15 +125,15 @@ class BatchUnknown(UserError):
 
 
 class FileUnknown(UserError):
-    """No uploaded file, and no batch made of one, has that id."""
+    """An id that no uploaded file, and no batch of a file, has."""
 
     def __init__(self, file: str) -> None:
         self.file = file
-        super().__init__(f"there is no {file[:80]!r}")
+        super().__init__(f"no file or batch has the id {file[:80]!r}")
 
 
 class DeliveryUnknown(UserError):
-    """A batch has no such message about its end."""
+    """A webhook delivery that a batch does not have."""
 
     def __init__(self, batch: int, delivery: int) -> None:
         self.batch, self.delivery = batch, delivery
@@ -141,7 +141,7 @@ class DeliveryUnknown(UserError):
 
 
 class WebhookInvalid(UserError):
-    """A batch's end can't be told there."""
+    """A URL to which a webhook cannot be sent."""
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
@@ -149,42 +149,42 @@ class WebhookInvalid(UserError):
 
 
 class BatchClosed(UserError):
-    """The batch takes no such change any more."""
+    """A change that the state of the batch does not allow."""
 
-    def __init__(self, batch: int, state: str, wanted: str) -> None:
+    def __init__(self, batch: int, state: str, change: str) -> None:
         self.batch, self.state = batch, state
-        super().__init__(f"batch {batch} is {state}: it can't be {wanted}")
+        super().__init__(f"batch {batch} is {state}: it cannot be {change}")
 
 
 class CountDiffers(UserError):
-    """A batch has another number of questions than the caller thinks."""
+    """A number of questions that differs from the caller's expectation."""
 
-    def __init__(self, batch: int, count: int, thought: int) -> None:
-        self.batch, self.count, self.thought = batch, count, thought
-        super().__init__(f"batch {batch} has {count} questions, not {thought}")
+    def __init__(self, batch: int, count: int, expected: int) -> None:
+        self.batch, self.count, self.expected = batch, count, expected
+        super().__init__(f"batch {batch} has {count} questions, not {expected}")
 
 
 class SourceChanged(UserError):
-    """A name is taken by a batch that was made of other questions."""
+    """A batch name that belongs to a batch of other questions."""
 
     def __init__(self, name: str, batch: int) -> None:
         self.name, self.batch = name, batch
         super().__init__(
-            f"batch {batch} has the name {name!r} and was made of other questions; "
-            "give this one another --name"
+            f"batch {batch} has the name {name!r} and contains other questions; "
+            "choose another name with --name"
         )
 
 
 class HandOffUnknown(UserError):
-    """No question was handed off there, or nothing was answered at the desk."""
+    """A question that was not handed off, or has no answer of an agent."""
 
     def __init__(self, batch: int, position: int) -> None:
         self.batch, self.position = batch, position
-        super().__init__(f"question {position} of batch {batch} is no such hand-off")
+        super().__init__(f"question {position} of batch {batch} was not handed off")
 
 
 class HandOffTaken(UserError):
-    """A colleague holds the hand-off, or it is answered already."""
+    """A hand-off that another agent holds, or that has an answer."""
 
     def __init__(self, batch: int, position: int, problem: str) -> None:
         self.batch, self.position, self.problem = batch, position, problem
@@ -192,7 +192,7 @@ class HandOffTaken(UserError):
 
 
 class EntryUnknown(UserError):
-    """The model's knowledge base has no such entry."""
+    """An id that no entry of the knowledge base has."""
 
     def __init__(self, entry: str) -> None:
         self.entry = entry
@@ -200,25 +200,25 @@ class EntryUnknown(UserError):
 
 
 class ModelUnknown(UserError):
-    """No model version answers to that name."""
+    """A name that no model version has."""
 
     def __init__(self, name: str, hint: str = "`answermill model list` shows them") -> None:
         self.name = name
-        what = f"no model version {name!r}" if name else "no model to answer with"
-        super().__init__(f"{what}; {hint}")
+        problem = f"no model version {name!r}" if name else "no model to answer with"
+        super().__init__(f"{problem}; {hint}")
 
 
 class NoPreviousVersion(ModelUnknown):
-    """There is nothing to roll back to."""
+    """A rollback without an earlier version in production."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        message = f"model {name!r} can't be rolled back: no earlier version of it was in production"
+        message = f"cannot roll back model {name!r}: no earlier version of it was in production"
         UserError.__init__(self, message)
 
 
 class BundleInvalid(UserError):
-    """A model bundle is damaged or incomplete."""
+    """A model bundle that is damaged or incomplete."""
 
     def __init__(self, bundle: str, problem: str) -> None:
         self.bundle, self.problem = bundle, problem
@@ -226,7 +226,7 @@ class BundleInvalid(UserError):
 
 
 class EncoderInvalid(UserError):
-    """An encoder can't be loaded."""
+    """An encoder that cannot be loaded."""
 
     def __init__(self, encoder: str, problem: str) -> None:
         self.encoder, self.problem = encoder, problem
@@ -234,7 +234,7 @@ class EncoderInvalid(UserError):
 
 
 class PromotionRefused(UserError):
-    """A model version can't be promoted as asked."""
+    """A model version that cannot be promoted as requested."""
 
     def __init__(self, version: str, problem: str) -> None:
         self.version, self.problem = version, problem
@@ -242,43 +242,43 @@ class PromotionRefused(UserError):
 
 
 class GateRefused(PromotionRefused):
-    """A model version does worse than the one in production, by more than the margin."""
+    """A version that is worse than production by more than the margin."""
 
     def __init__(self, version: str, production: str, figures: list[str]) -> None:
         self.production, self.figures = production, figures
-        told = f"worse than {production} in {'; '.join(figures)}"
-        super().__init__(version, f"{told}; to overrule, --force --reason TEXT")
+        problem = f"worse than {production} in {'; '.join(figures)}"
+        super().__init__(version, f"{problem}; to promote it anyway, add --force --reason TEXT")
 
 
 class TuningRefused(UserError):
-    """An encoder can't be tuned to that knowledge base."""
+    """An encoder that cannot be tuned on a knowledge base."""
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
-        super().__init__(f"the encoder can't be tuned: {problem}; build with --tune none or head")
+        super().__init__(f"cannot tune the encoder: {problem}; build with --tune none or head")
 
 
 class DistillationRefused(UserError):
-    """An encoder can't be distilled on that knowledge base, or to so many layers."""
+    """An encoder that cannot be distilled as requested."""
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
-        super().__init__(f"the encoder can't be distilled: {problem}; build without --layers")
+        super().__init__(f"cannot distill the encoder: {problem}; build without --layers")
 
 
 class BatchTooLarge(UserError):
-    """There are more questions than may wait at once."""
+    """A batch with more questions than may wait at once."""
 
     def __init__(self, questions: int, limit: int) -> None:
         self.questions, self.limit = questions, limit
         super().__init__(
-            f"{questions:,} questions are more than may wait at once, {limit:,};"
-            " with --when-full wait they are stored as workers make room"
+            f"{questions:,} questions exceed the limit of {limit:,} waiting questions;"
+            " with --when-full wait, `submit` stores them as workers make room"
         )
 
 
 class SchemaMissing(UserError):
-    """The database lacks the tables that this release needs."""
+    """A database without the tables that this release needs."""
 
     def __init__(self, url: str, found: str | None, needed: str) -> None:
         self.url, self.found, self.needed = url, found, needed
@@ -287,18 +287,18 @@ class SchemaMissing(UserError):
 
 
 class KeyMissing(UserError):
-    """What is stored is encrypted with a key that is not here."""
+    """Stored data that is encrypted with a key that is not configured."""
 
     def __init__(self, key: str) -> None:
         self.key = key
         super().__init__(
-            f"what is stored is encrypted with the key {key[:20]!r}, which is not among"
-            " ANSWERMILL_ENCRYPTION_KEYS"
+            f"stored data is encrypted with the key {key[:20]!r}, which is not among"
+            " ANSWERMILL_ENCRYPTION_KEYS; add that key"
         )
 
 
 class TextDamaged(UserError):
-    """What is stored encrypted was changed since, or moved from another column."""
+    """An encrypted value that was changed, or moved from another column."""
 
     def __init__(self, column: str) -> None:
         self.column = column
@@ -306,7 +306,7 @@ class TextDamaged(UserError):
 
 
 class ConversionRefused(UserError):
-    """A model version can't be converted as asked."""
+    """A model version that cannot be converted as requested."""
 
     def __init__(self, version: str, to: str, problem: str) -> None:
         self.version, self.to, self.problem = version, to, problem
@@ -314,7 +314,7 @@ class ConversionRefused(UserError):
 
 
 class ConversionDrifted(ConversionRefused):
-    """A converted model version drifts from the original by more than the limits."""
+    """A converted version that drifts by more than the limits."""
 
     def __init__(self, version: str, to: str, faults: list[str]) -> None:
         self.faults = faults
@@ -322,18 +322,18 @@ class ConversionDrifted(ConversionRefused):
 
 
 class BrokerInUse(UserError):
-    """Redis is another stack's, whose messages would go astray among ours."""
+    """A Redis that another stack uses, so that messages would mix."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         super().__init__(
             f"Redis {url}: workers on another database use it;"
-            " give each stack a Redis of its own, or another number behind the last /"
+            " give each stack its own Redis, or its own database number (redis://HOST/1)"
         )
 
 
 class ExtraMissing(UserError):
-    """The command needs a package that this installation lacks."""
+    """A package that a command needs and this installation lacks."""
 
     def __init__(self, package: str, extra: str) -> None:
         self.package, self.extra = package, extra
@@ -343,22 +343,25 @@ class ExtraMissing(UserError):
 
 
 class StackRunning(UserError):
-    """Another stack runs on the same ANSWERMILL_HOME."""
+    """Another stack that runs on the same ANSWERMILL_HOME."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        super().__init__(f"a stack is running already on {home}; stop it, or set ANSWERMILL_HOME")
+        super().__init__(
+            f"another stack already runs on {home};"
+            " stop it, or set ANSWERMILL_HOME to another folder"
+        )
 
 
 class ServiceUnavailable(AnswermillError):
-    """A service can't be reached or can't serve now."""
+    """A service that cannot be reached or cannot serve now."""
 
     transient = True
     exit_status = 3
 
 
 class DatabaseUnavailable(ServiceUnavailable):
-    """The database can't be reached or can't serve now."""
+    """A database that cannot be reached or cannot serve now."""
 
     def __init__(self, url: str, problem: str) -> None:
         self.url, self.problem = url, problem
@@ -366,7 +369,7 @@ class DatabaseUnavailable(ServiceUnavailable):
 
 
 class BrokerUnavailable(ServiceUnavailable):
-    """Redis can't be reached or can't serve now."""
+    """A Redis that cannot be reached or cannot serve now."""
 
     def __init__(self, url: str, problem: str) -> None:
         self.url, self.problem = url, problem
@@ -374,7 +377,7 @@ class BrokerUnavailable(ServiceUnavailable):
 
 
 class StoreUnavailable(ServiceUnavailable):
-    """The model store can't be reached, or refuses us."""
+    """A model store that cannot be reached, or that refuses access."""
 
     def __init__(self, url: str, problem: str) -> None:
         self.url, self.problem = url, problem
@@ -382,19 +385,20 @@ class StoreUnavailable(ServiceUnavailable):
 
 
 class BacklogFull(ServiceUnavailable):
-    """Too many questions wait already; there will be room in so many seconds."""
+    """Too many waiting questions, with the seconds to retry after."""
 
     def __init__(self, lane: str | None, waiting: int, limit: int, retry_seconds: int) -> None:
         self.lane, self.waiting, self.limit = lane, waiting, limit
         self.retry_seconds = retry_seconds
-        where = f"in the lane {lane}" if lane else "in all lanes"
+        lanes = f"the lane {lane}" if lane else "all lanes"
         super().__init__(
-            f"full: {waiting:,} questions wait {where}, {limit:,} may; retry in {retry_seconds} s"
+            f"full: {waiting:,} questions wait in {lanes} (limit {limit:,});"
+            f" retry in {retry_seconds} s"
         )
 
 
 class MessageInvalid(AnswermillError):
-    """A message that no release of ours has written, or one from a later release."""
+    """A message that no supported release wrote."""
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
@@ -402,7 +406,7 @@ class MessageInvalid(AnswermillError):
 
 
 class LeaseLost(AnswermillError):
-    """The job went to another worker, or was cancelled: nothing may be written."""
+    """A job that another worker has, or that was cancelled: write nothing."""
 
     def __init__(self, job: int, attempt: int) -> None:
         self.job, self.attempt = job, attempt

@@ -1,7 +1,9 @@
-"""The one message: a hint that a job is queued.
+"""The one Celery message: a hint that a job is queued.
 
-It holds a job's id and the wire form's version, never a question's text: SQL is the
-truth, and a message that is lost, doubled or out of order changes nothing.
+The message holds a job id and the version of the wire form, never the text of a question. SQL is
+the truth, so a lost, repeated or late message changes nothing.
+
+Not covered: the lane, which the Celery queue states, and the sending, which is `broker.lanes`.
 """
 
 from __future__ import annotations
@@ -20,35 +22,35 @@ _LARGEST_ID = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class AnswerJob:
-    """Please answer this job; `batch` and `size` are for people who watch."""
+    """A request to answer a job, with `batch` and `size` for display only."""
 
     job: int
     batch: int
     lane: Lane
-    size: int
+    size: int  # questions
 
     def encode(self) -> dict[str, int]:
-        """Return the wire form, the task's keyword arguments."""
+        """Return the wire form, the keyword arguments of the task."""
         return {"v": WIRE_VERSION, "job": self.job}
 
     @property
     def caption(self) -> str:
-        """How Flower and the logs name it."""
+        """The text by which Flower and the logs name the message."""
         return f"batch={self.batch} job={self.job} n={self.size} lane={self.lane}"
 
 
 @dataclass(frozen=True, slots=True)
 class JobHint:
-    """What a worker reads off the wire."""
+    """The message as a worker decodes it."""
 
     job: int
 
     @classmethod
     def decode(cls, wire: dict[str, Any]) -> Self:
-        """Read the wire form; fields that a later release added are passed over.
+        """Read the wire form and ignore fields that a later release added.
 
         Raises:
-            MessageInvalid: the message is not one of ours, or of a later version.
+            MessageInvalid: the message has no version or job id, or a later version.
         """
         version, job = wire.get("v"), wire.get("job")
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:

@@ -1,7 +1,9 @@
-"""TLS towards Redis and PostgreSQL: what we ask of their certificates, and what was wrong.
+"""TLS contexts, and the reasons of failed handshakes.
 
-Certificates are always checked, the host's name included: there is no setting that turns it
-off. TLS of the HTTP front is in `producer.web.server`.
+Certificates are always checked, and so is the host name. No setting turns the check off.
+
+Not covered: the server side of the HTTP front (`producer.web.server`), and what libpq does not
+report (`db.tls_diagnosis`).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from core.settings.base import PREFIX
 
 OLDEST = ssl.TLSVersion.TLSv1_2
 
-# Of X509_V_ERR_…: https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
+# X509_V_ERR_… of https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
 _EXPIRED, _NOT_YET = 10, 9
 _OTHER_HOST = (62, 64)
 _UNKNOWN_ISSUER = (2, 18, 19, 20, 21, 27)
@@ -23,25 +25,31 @@ _UNKNOWN_ISSUER = (2, 18, 19, 20, 21, 27)
 _EXPLANATIONS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
     "RECORD_LAYER_FAILURE": "it does not speak TLS",
-    "CERTIFICATE_REQUIRED": "it wants a certificate of ours, and was sent none",
-    "UNKNOWN_CA": "it does not trust the CA of our certificate",
-    "closed": "it closed the connection instead of TLS; does it want a certificate of ours?",
-    "UNSUPPORTED_PROTOCOL": "it speaks no TLS of version 1.2 or later",
+    "CERTIFICATE_REQUIRED": "it requires a client certificate, and none was sent",
+    "UNKNOWN_CA": "it does not trust the CA of the client certificate",
+    "closed": "it closed the connection in the handshake; does it require a client certificate?",
+    "UNSUPPORTED_PROTOCOL": "it does not support TLS 1.2 or later",
 }
 
 
 def client_context(
     *, ca: Path | None, cert: Path | None, key: Path | None, setting: str
 ) -> ssl.SSLContext:
-    """Return a client's context; without a CA, the system's are trusted.
+    """Return the TLS context of a client.
+
+    Args:
+        ca: file of the trusted CA certificates; None: the CAs of the system.
+        cert: file of the client certificate; None: no client certificate.
+        key: file of its private key; None: the key is in `cert`.
+        setting: prefix of the settings that an error names, such as `BROKER`.
 
     Raises:
-        SettingsInvalid: a file is not what it should be.
+        SettingsInvalid: a file does not hold certificates or the matching key.
     """
     try:
         context = ssl.create_default_context(cafile=ca)
     except (ssl.SSLError, OSError) as error:
-        fault = f"there is no CA certificate in {ca}"
+        fault = f"{ca} contains no CA certificate in PEM format"
         raise SettingsInvalid([f"{PREFIX}{setting}_CA: {fault}"]) from error
     context.minimum_version = OLDEST
     if cert is not None:
@@ -50,50 +58,52 @@ def client_context(
 
 
 def load_pair(context: ssl.SSLContext, cert: Path, key: Path | None, setting: str) -> None:
-    """Give the context a certificate and its key; without a key, it is in the same file.
+    """Load a certificate and its private key into the context.
+
+    Without `key`, the private key is in the file of the certificate.
 
     Raises:
-        SettingsInvalid: they can't be read, or don't belong together.
+        SettingsInvalid: a file cannot be read, or the key does not match the certificate.
     """
     try:
-        # Without a password it would ask for one at the terminal.
+        # Without a password, OpenSSL would ask for one at the terminal.
         context.load_cert_chain(cert, key, password=lambda: b"")
     except (ssl.SSLError, OSError) as error:
         reason = str(getattr(error, "reason", None) or error).lower().replace("_", " ")
-        where = f"{cert}" if key is None else f"{cert} and {key}"
-        fault = f"{where} are no certificate and its key, unencrypted, as PEM: {reason}"
-        raise SettingsInvalid([f"{PREFIX}{setting}_CERT: {fault}"]) from error
+        files = f"{cert}" if key is None else f"{cert} and {key}"
+        fault = f"cannot load a certificate and its unencrypted key from {files}: {reason}"
+        raise SettingsInvalid([f"{PREFIX}{setting}_CERT: {fault}; use PEM files"]) from error
 
 
 def fault_of(error: BaseException) -> str | None:
-    """Tell in a sentence's end what is wrong with the other side's TLS; None: nothing is."""
+    """Return the TLS fault of the other side, or None for any other error."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _certificate_fault(cause)
         if isinstance(cause, ssl.SSLError):
             reason = cause.reason or "closed"
-            told = (sentence for name, sentence in _EXPLANATIONS.items() if name in reason)
-            return next(told, f"TLS fails: {reason.lower().replace('_', ' ')}")
+            known = (fault for name, fault in _EXPLANATIONS.items() if name in reason)
+            return next(known, f"TLS fails: {reason.lower().replace('_', ' ')}")
     return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
-    following: BaseException | None = error
-    while following is not None and id(following) not in seen:
-        seen.add(id(following))
-        yield following
-        following = following.__cause__ or following.__context__
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _certificate_fault(error: ssl.SSLCertVerificationError) -> str:
-    code, told = error.verify_code, error.verify_message
+    code, message = error.verify_code, error.verify_message
     if code == _EXPIRED:
         return "its certificate has expired"
     if code == _NOT_YET:
-        return "its certificate is not valid yet; are the clocks right?"
+        return "its certificate is not valid yet; compare the clocks of both machines"
     if code in _OTHER_HOST:
-        return f"its certificate is another host's: {told}"
+        return f"its certificate is for another host: {message}"
     if code in _UNKNOWN_ISSUER:
-        return f"its certificate is from no CA that is trusted here: {told}"
-    return f"its certificate is refused: {told}"
+        return f"its certificate is from a CA that is not trusted here: {message}"
+    return f"its certificate is refused: {message}"

@@ -1,1 +1,1 @@
-"""What outlives a process: words, settings, tables and the queries on them."""
+"""The SQL database: engines, transactions, tables and every query."""

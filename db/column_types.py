@@ -1,4 +1,7 @@
-"""CAPTION db.column_types."""
+"""Column types that SQLite and PostgreSQL store differently.
+
+Not covered: encrypted columns, see `db.encrypted_columns`.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,32 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-# SQLite numbers rows by itself only in a column of the type INTEGER.
+# SQLite generates ids only for a column of the type INTEGER.
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """An aware UTC datetime; SQLite, which has no zones, stores it without."""
+    """An aware UTC datetime, which SQLite stores without a time zone."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Refuse a naive datetime; store UTC."""
+        """Convert to UTC.
+
+        Raises:
+            ValueError: the datetime is naive.
+        """
         if value is None:
             return None
         if value.tzinfo is None:
-            msg = "a naive datetime was given to the database"
+            msg = f"naive datetime {value.isoformat()}; pass an aware one"
             raise ValueError(msg)
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Return UTC."""
+        """Return the stored time, aware, UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)

@@ -1,13 +1,12 @@
 """The few statements in which SQLite and PostgreSQL differ.
 
-The order of results. A poller follows `results.cursor`, so a row must never become
-visible with a cursor below one that was seen already. On SQLite one transaction writes
-at a time, and counting on from the last cursor is enough. On PostgreSQL transactions
-commit in any order; the cursor begins with the transaction's id, and the view `results`
-shows a row only when every transaction with a smaller id has ended
-(https://www.postgresql.org/docs/current/functions-info.html, pg_snapshot_xmin).
-A transaction that writes elsewhere in the same cluster for long therefore holds rows
-back for as long: late, but never missed.
+Result order: a poller follows `results.cursor`. A row must never become visible with a cursor
+below one that the poller has read. SQLite has one writer at a time, so counting up from the
+last cursor suffices. PostgreSQL transactions commit in any order: there, a cursor starts with
+the transaction's id, and the view `results` shows a row only after every transaction with a
+smaller id has ended (pg_snapshot_xmin,
+https://www.postgresql.org/docs/current/functions-info.html). Any long writing transaction in
+the same cluster therefore delays rows; none is missed.
 """
 
 from __future__ import annotations
@@ -26,10 +25,11 @@ from db.column_types import UtcDateTime
 from db.encrypted_columns import Convert, Encrypted, EncryptedJSON, cipher_of
 from db.tables import result_rows
 
-# The low bits number the rows of one transaction, the high bits order the transactions.
+# Low bits of a cursor number the rows of one transaction; the other bits order the transactions.
+# The view `results` has the same number in its SQL.
 CURSOR_BITS = 20
 
-# One transaction may add the rows of several jobs, one after the other: count on behind them.
+# One transaction may add the rows of several jobs, one after the other: continue after the last.
 _NEXT_CURSOR = sa.text(f"""
     SELECT greatest(x.first, 1 + (
         SELECT max(cursor) FROM result_rows
@@ -37,11 +37,11 @@ _NEXT_CURSOR = sa.text(f"""
           AND cursor >= x.first AND cursor < x.first + (1::bigint << {CURSOR_BITS})
     ))
     FROM (SELECT pg_current_xact_id()::text::bigint << {CURSOR_BITS} AS first) AS x
-""")  # noqa: S608 - a number of our own
+""")  # noqa: S608 - a constant number
 
 
 def is_postgresql(conn: sa.Connection) -> bool:
-    """Tell which of the two it is."""
+    """Return whether the database is PostgreSQL and not SQLite."""
     return conn.dialect.name == "postgresql"
 
 
@@ -52,33 +52,33 @@ def insert_many(
     if is_postgresql(conn):
         _copy(conn, table, columns, rows)
         return
-    writers = [*_writers(conn, table, columns), *_times(table, columns)]
+    converters = [*_converters(conn, table, columns), *_time_converters(table, columns)]
     names = ", ".join(columns)
     marks = ", ".join("?" * len(columns))
     conn.exec_driver_sql(
-        f"INSERT INTO {table.name} ({names}) VALUES ({marks})",  # noqa: S608 - names of our own tables
-        list(_written(rows, writers)),
+        f"INSERT INTO {table.name} ({names}) VALUES ({marks})",  # noqa: S608 - names from db.tables
+        list(_converted(rows, converters)),
     )
 
 
 def insert_once(conn: sa.Connection, table: sa.Table, values: dict[str, Any]) -> bool:
-    """Insert a row unless its key is taken; tell whether it was inserted."""
+    """Insert a row if its key is new, and return whether it was."""
     insert = postgresql.insert if is_postgresql(conn) else sqlite.insert
-    # Not its rowcount, which psycopg's driver does not tell of such a statement.
-    made = insert(table).values(values).on_conflict_do_nothing().returning(*table.primary_key)
-    return conn.execute(made).first() is not None
+    # psycopg reports no rowcount for such a statement: RETURNING shows whether it inserted.
+    statement = insert(table).values(values).on_conflict_do_nothing()
+    return conn.execute(statement.returning(*table.primary_key)).first() is not None
 
 
 def first_cursor(conn: sa.Connection, batches: Sequence[int]) -> int:
-    """Return the cursor of the first row that the caller adds to these batches."""
+    """Return the cursor of the first row that this transaction adds next."""
     if is_postgresql(conn):
         return int(conn.scalar(_NEXT_CURSOR, {"batches": list(batches)}) or 0)
     return _next_tick(conn, batches) << CURSOR_BITS
 
 
 def _next_tick(conn: sa.Connection, batches: Sequence[int]) -> int:
-    # A retry deletes rows, the last ones perhaps, and a cursor must not be given out twice:
-    # user_version is a number in the file's header that transactions cover and we are free to use.
+    # A retry may delete the last rows, and a cursor must never be reused. user_version, a free
+    # number in the file's header that transactions cover, holds the highest tick so far.
     used = int(conn.scalar(sa.text("PRAGMA user_version")) or 0)
     tick = max(used, *(_last_cursor(conn, batch) >> CURSOR_BITS for batch in batches)) + 1
     conn.exec_driver_sql(f"PRAGMA user_version = {tick}")
@@ -91,7 +91,7 @@ def _last_cursor(conn: sa.Connection, batch: int) -> int:
 
 
 def database_time(conn: sa.Connection) -> Any:  # noqa: ANN401 - a datetime or SQLite's text
-    """Return the database's clock, UTC."""
+    """Return the database's time, UTC."""
     if is_postgresql(conn):
         return conn.scalar(sa.text("SELECT clock_timestamp()"))
     return conn.scalar(sa.text("SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')"))
@@ -100,50 +100,55 @@ def database_time(conn: sa.Connection) -> Any:  # noqa: ANN401 - a datetime or S
 def _copy(
     conn: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
-    import psycopg  # SQLite needs none of it
+    import psycopg  # SQLite does not need it
 
-    writers = _writers(conn, table, columns)
+    converters = _converters(conn, table, columns)
     names = ", ".join(f'"{name}"' for name in columns)
     statement = f'COPY "{table.name}" ({names}) FROM STDIN'
     raw = conn.connection.cursor()
     try:
         with raw.copy(statement) as copy:
-            for row in _written(rows, writers):
+            for row in _converted(rows, converters):
                 copy.write_row(row)
-    except psycopg.Error as error:  # as SQLAlchemy tells the faults of its own statements
-        told = exc.DBAPIError.instance(statement, None, error, psycopg.Error, dialect=conn.dialect)
-        raise told from error
+    except psycopg.Error as error:  # wrapped as SQLAlchemy wraps the errors of its statements
+        wrapped = exc.DBAPIError.instance(
+            statement, None, error, psycopg.Error, dialect=conn.dialect
+        )
+        raise wrapped from error
     finally:
         raw.close()
 
 
-def _writers(
+def _converters(
     conn: sa.Connection, table: sa.Table, columns: Sequence[str]
 ) -> list[tuple[int, Convert]]:
-    """Return which values are written as what, by their places: what is sealed, and JSON."""
-    cipher, found = cipher_of(conn.dialect), list[tuple[int, Convert]]()
+    """Return converters of encrypted and JSON columns, by column index."""
+    cipher, converters = cipher_of(conn.dialect), list[tuple[int, Convert]]()
     for i, name in enumerate(columns):
         kind = table.c[name].type
         if isinstance(kind, Encrypted):
-            found.append((i, kind.encrypter(cipher)))
+            converters.append((i, kind.encrypter(cipher)))
         if isinstance(kind, sa.JSON | EncryptedJSON):
-            found.append((i, _dumped))
-    return found
+            converters.append((i, _dumped))
+    return converters
 
 
-def _times(table: sa.Table, columns: Sequence[str]) -> list[tuple[int, Convert]]:
+def _time_converters(table: sa.Table, columns: Sequence[str]) -> list[tuple[int, Convert]]:
     kinds = (table.c[name].type for name in columns)
     return [(i, _sqlite_time) for i, kind in enumerate(kinds) if isinstance(kind, UtcDateTime)]
 
 
-def _written(
-    rows: Iterable[Sequence[Any]], writers: Sequence[tuple[int, Convert]]
+def _converted(
+    rows: Iterable[Sequence[Any]], converters: Sequence[tuple[int, Convert]]
 ) -> Iterable[Sequence[Any]]:
-    """Return the rows as they are written; by columns, as row by row takes twice as long."""
-    if not writers:
+    """Return the rows as stored.
+
+    The values are converted by column: row by row takes twice as long.
+    """
+    if not converters:
         return rows
     columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-    for i, convert in writers if columns else ():  # one value may be written as JSON, then sealed
+    for i, convert in converters if columns else ():  # a column may have two: encrypt, then dump
         columns[i] = [None if value is None else convert(value) for value in columns[i]]
     return zip(*columns, strict=True)
 
@@ -158,14 +163,14 @@ def _sqlite_time(value: datetime) -> str:
 
 
 def database_identity(conn: sa.Connection) -> str:
-    """Return what tells this database from every other, the same from wherever it is asked."""
+    """Return a text that identifies this database, the same for every client."""
     if not is_postgresql(conn):
         file = Path(str(conn.engine.url.database)).stat()
         return f"sqlite:{file.st_dev}:{file.st_ino}"
-    found = conn.execute(
+    row = conn.execute(
         sa.text(
             "SELECT system_identifier, oid FROM pg_control_system(), pg_database"
             " WHERE datname = current_database()"
         )
     ).one()
-    return f"postgresql:{found.system_identifier}:{found.oid}"
+    return f"postgresql:{row.system_identifier}:{row.oid}"

@@ -1,8 +1,10 @@
-"""Columns that are sealed when there is a key: the one seam through which their values pass.
+"""Columns that are encrypted when a key is configured.
 
-An engine is given its cipher when it is opened; reading and writing by SQLAlchemy's statements
-and by `db.dialect.insert_many` both come through here. In SQL a sealed column is the text
-`am1:KEYID:…`; it can't be searched, sorted or grouped by.
+An engine gets its cipher when it is opened. SQLAlchemy's statements and
+`db.dialect.insert_many` both convert values here. In SQL, an encrypted value is the text
+`am1:KEYID:…`.
+Not covered: search, sorting and grouping by an encrypted column, which are impossible; the
+encryption itself (`core.encryption`); a change of keys (`db.key_rotation`).
 """
 
 from __future__ import annotations
@@ -20,25 +22,29 @@ from core.errors import KeyMissing
 _NO_KEY = Cipher()
 _CIPHER = "answermill_cipher"
 
-# An error's class is counted and searched for; what follows may quote a question.
+# An error's class is counted and searched for, so it stays readable. The text after it may quote
+# a question, so it is encrypted.
 _ERROR = re.compile(r"((?:gave up after \d+ failed attempts: )?[\w.]{1,100}: )(.+)", re.DOTALL)
 
 Convert = Callable[[Any], Any]
 
 
 def set_cipher(engine: sa.Engine, cipher: Cipher) -> None:
-    """Let everything that goes through the engine be sealed and opened by the cipher."""
+    """Encrypt and decrypt all values of the engine with the cipher."""
     setattr(engine.dialect, _CIPHER, cipher)
 
 
 def cipher_of(dialect: sa.Dialect) -> Cipher:
-    """Return the cipher of an engine's dialect, one without keys if it was given none."""
-    found: Cipher = getattr(dialect, _CIPHER, _NO_KEY)
-    return found
+    """Return the cipher of an engine's dialect, or one without keys."""
+    cipher: Cipher = getattr(dialect, _CIPHER, _NO_KEY)
+    return cipher
 
 
 class Encrypted(sa.TypeDecorator[Any]):
-    """What such columns have in common; `column` is part of what is sealed."""
+    """The base of encrypted column types.
+
+    A value can be decrypted only under the name of its column, which is authenticated.
+    """
 
     impl: type[sa.types.TypeEngine[Any]] = sa.Text
     cache_ok = True
@@ -48,37 +54,37 @@ class Encrypted(sa.TypeDecorator[Any]):
         self.column = column
 
     def coerce_compared_value(self, op: object, value: object) -> sa.types.TypeEngine[Any]:
-        """Compare with what is stored as it is."""
+        """Compare stored values with plain ones."""
         _ = op, value
         return self.impl_instance
 
     def encrypter(self, cipher: Cipher) -> Convert:
-        """Return what makes a value one to be stored."""
+        """Return the function from a value to its stored form."""
         return lambda value: cipher.encrypt(value, self.column)
 
     def decrypter(self, cipher: Cipher) -> Convert:
-        """Return the way back."""
+        """Return the function from a stored form to its value."""
         return lambda stored: cipher.decrypt(stored, self.column)
 
-    def current(self, stored: Any, cipher: Cipher) -> bool:  # noqa: ANN401 - text, bytes or JSON
-        """Tell whether the cipher would store it like that."""
+    def is_current(self, stored: Any, cipher: Cipher) -> bool:  # noqa: ANN401 - text, bytes or JSON
+        """Return whether the cipher would store the value in this form."""
         return cipher.is_current(stored)
 
     def bind_processor(self, dialect: sa.Dialect) -> Convert | None:
-        """Seal what is written."""
-        return _behind(
+        """Return the function that encrypts a written value."""
+        return _composed(
             self.encrypter(cipher_of(dialect)), self.impl_instance.bind_processor(dialect)
         )
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Convert | None:
-        """Open what is read."""
+        """Return the function that decrypts a read value."""
         stored = self.impl_instance.result_processor(dialect, coltype)
         decrypter = self.decrypter(cipher_of(dialect))
-        return _behind(stored, decrypter) if stored else _behind(decrypter, None)
+        return _composed(stored, decrypter) if stored else _composed(decrypter, None)
 
 
-def _behind(first: Convert, second: Convert | None) -> Convert:
-    def convert(value: Any) -> Any:  # noqa: ANN401 - whatever the column holds
+def _composed(first: Convert, second: Convert | None) -> Convert:
+    def convert(value: Any) -> Any:  # noqa: ANN401 - any value of the column
         if value is not None:
             value = first(value)
         return value if second is None or value is None else second(value)
@@ -87,39 +93,46 @@ def _behind(first: Convert, second: Convert | None) -> Convert:
 
 
 class EncryptedText(Encrypted):
-    """A text; its ways are short for what is plain, since every question takes them."""
+    """An encrypted text.
+
+    Plain texts take a short path, since every question is a text.
+    """
 
     cache_ok = True
 
     def encrypter(self, cipher: Cipher) -> Convert:
-        """Return what makes a text one to be stored."""
-        column, seal, plain = self.column, cipher.encrypt, cipher.current is None
+        """Return the function from a text to its stored form."""
+        column, encrypt, has_no_key = self.column, cipher.encrypt, cipher.current is None
 
         def convert(text: str) -> str:
-            return text if plain and not text.startswith(MARK) else seal(text, column)
+            return text if has_no_key and not text.startswith(MARK) else encrypt(text, column)
 
         return convert
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Convert | None:
-        """Open what is read."""
-        _ = coltype  # databases hand texts over as they are
-        column, opened = self.column, cipher_of(dialect).decrypt
+        """Return the function that decrypts a read text."""
+        _ = coltype  # both drivers return texts unconverted
+        column, decrypt = self.column, cipher_of(dialect).decrypt
 
         def convert(stored: str | None) -> str | None:
             if stored is None or not stored.startswith(MARK):
                 return stored
-            return opened(stored, column)
+            return decrypt(stored, column)
 
         return convert
 
 
 class LenientEncryptedText(Encrypted):
-    """A text beside what is asked for: who lacks the key is given it as it is stored."""
+    """An encrypted text that reads as stored where its key is missing.
+
+    For columns that are read along with others, such as a batch's webhook address: a missing key
+    must not make the whole row unreadable.
+    """
 
     cache_ok = True
 
     def decrypter(self, cipher: Cipher) -> Convert:
-        """Return the way back."""
+        """Return the function from a stored form to its text, or to itself."""
 
         def convert(stored: str) -> str:
             try:
@@ -131,57 +144,57 @@ class LenientEncryptedText(Encrypted):
 
 
 class EncryptedError(Encrypted):
-    """An error: its class stays readable, what it says is sealed."""
+    """An error whose class stays readable and whose message is encrypted."""
 
     cache_ok = True
 
     def encrypter(self, cipher: Cipher) -> Convert:
-        """Return what seals what an error says."""
+        """Return the function that encrypts an error's message."""
 
-        def seal(error: str) -> str:
-            found = _ERROR.fullmatch(error)
-            return found[1] + cipher.encrypt(found[2], self.column) if found else error
-
-        return seal
-
-    def decrypter(self, cipher: Cipher) -> Convert:
-        """Return what opens what an error says."""
-
-        def convert(stored: str) -> str:
-            found = _ERROR.fullmatch(stored) if MARK in stored else None
-            if found is None or not found[2].startswith(MARK):
-                return stored
-            return found[1] + cipher.decrypt(found[2], self.column)
+        def convert(error: str) -> str:
+            match = _ERROR.fullmatch(error)
+            return match[1] + cipher.encrypt(match[2], self.column) if match else error
 
         return convert
 
-    def current(self, stored: Any, cipher: Cipher) -> bool:  # noqa: ANN401 - text
-        """Tell whether the cipher would store it like that."""
-        found = _ERROR.fullmatch(stored)
-        return found is None or cipher.is_current(found[2])
+    def decrypter(self, cipher: Cipher) -> Convert:
+        """Return the function that decrypts an error's message."""
+
+        def convert(stored: str) -> str:
+            match = _ERROR.fullmatch(stored) if MARK in stored else None
+            if match is None or not match[2].startswith(MARK):
+                return stored
+            return match[1] + cipher.decrypt(match[2], self.column)
+
+        return convert
+
+    def is_current(self, stored: Any, cipher: Cipher) -> bool:  # noqa: ANN401 - text
+        """Return whether the cipher would store the error in this form."""
+        match = _ERROR.fullmatch(stored)
+        return match is None or cipher.is_current(match[2])
 
 
 class EncryptedBytes(Encrypted):
-    """Bytes."""
+    """Encrypted bytes."""
 
     cache_ok = True
     impl = sa.LargeBinary
 
     def encrypter(self, cipher: Cipher) -> Convert:
-        """Return what makes bytes ones to be stored."""
+        """Return the function from bytes to their stored form."""
         return lambda content: cipher.encrypt_bytes(content, self.column)
 
     def decrypter(self, cipher: Cipher) -> Convert:
-        """Return the way back."""
+        """Return the function from a stored form to its bytes."""
         return lambda stored: cipher.decrypt_bytes(bytes(stored), self.column)
 
-    def current(self, stored: Any, cipher: Cipher) -> bool:  # noqa: ANN401 - bytes
-        """Tell whether the cipher would store it like that."""
+    def is_current(self, stored: Any, cipher: Cipher) -> bool:  # noqa: ANN401 - bytes
+        """Return whether the cipher would store the bytes in this form."""
         return cipher.is_current(bytes(stored))
 
 
 class EncryptedJSON(Encrypted):
-    """An object in JSON; sealed, it is a JSON text."""
+    """A JSON object, which is stored as a JSON string if encrypted."""
 
     cache_ok = True
     impl = sa.JSON
@@ -190,23 +203,23 @@ class EncryptedJSON(Encrypted):
         super().__init__(column, none_as_null=True)
 
     def encrypter(self, cipher: Cipher) -> Convert:
-        """Return what makes an object one to be stored."""
+        """Return the function from an object to its stored form."""
         if cipher.current is None:
             return lambda value: value
         return lambda value: cipher.encrypt(json.dumps(value, ensure_ascii=False), self.column)
 
     def decrypter(self, cipher: Cipher) -> Convert:
-        """Return the way back."""
+        """Return the function from a stored form to its object."""
 
-        def convert(stored: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+        def convert(stored: Any) -> Any:  # noqa: ANN401 - any JSON value
             if not isinstance(stored, str) or not stored.startswith(MARK):
                 return stored
             return json.loads(cipher.decrypt(stored, self.column))
 
         return convert
 
-    def current(self, stored: Any, cipher: Cipher) -> bool:  # noqa: ANN401 - whatever JSON holds
-        """Tell whether the cipher would store it like that."""
+    def is_current(self, stored: Any, cipher: Cipher) -> bool:  # noqa: ANN401 - any JSON value
+        """Return whether the cipher would store the object in this form."""
         if cipher.current is None:
             return not isinstance(stored, str)
         return isinstance(stored, str) and cipher.is_current(stored)

@@ -1,4 +1,8 @@
-"""CAPTION db.schema."""
+"""The schema check of every program, and the embedded database's upgrade.
+
+The embedded database is created and upgraded. Any other database is only checked: an operator
+runs `answermill db upgrade`. Not covered: the migrations themselves (`db.migrations`).
+"""
 
 from __future__ import annotations
 
@@ -14,43 +18,43 @@ from db.tables import REVISION
 
 
 def revision(engine: sa.Engine) -> str | None:
-    """Return the Alembic revision that the database is at, None when it has no tables."""
+    """Return the database's Alembic revision, or None if it has no tables."""
     if engine.url.get_backend_name() == "sqlite":
         file = Path(str(engine.url.database))
         if file.parent.is_dir() and not file.exists():
-            return None  # to look would make an empty file
+            return None  # a connection would create an empty file
     with reading(engine) as conn:
         if not sa.inspect(conn).has_table("alembic_version"):
             return None
-        found: str | None = conn.scalar(sa.text("SELECT version_num FROM alembic_version"))
-        return found
+        current: str | None = conn.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        return current
 
 
 def check_schema(engine: sa.Engine) -> None:
-    """Refuse a database that lacks what this release needs.
+    """Check that the database has at least the revision of this release.
 
-    A later revision is taken: a release's first migrations keep its forerunner running.
+    A later revision is accepted: the first migrations of a release keep the previous one running.
 
     Raises:
-        SchemaMissing: the database is behind.
+        SchemaMissing: the database's revision is too old, or it has no tables.
     """
-    found = revision(engine)
-    if found is None or found < REVISION:
-        raise SchemaMissing(database_address(engine), found, REVISION)
+    current = revision(engine)
+    if _is_outdated(current):
+        raise SchemaMissing(database_address(engine), current, REVISION)
 
 
 def prepare(settings: Settings) -> sa.Engine:
-    """Open the database and check its schema; the embedded one is created and upgraded.
+    """Open the database, and check its schema, or upgrade it if embedded.
 
     Raises:
-        SchemaMissing: a database that is not ours to upgrade is behind.
-        DatabaseUnavailable: it can't be reached.
+        SchemaMissing: the revision of a database that is not embedded is too old.
+        DatabaseUnavailable: the database does not answer.
     """
     engine = open_engine(settings)
     try:
         if settings.embedded_database:
             make_home(settings)
-            _upgrade_if_behind(engine)
+            _upgrade_if_outdated(engine)
         else:
             check_schema(engine)
     except BaseException:
@@ -60,21 +64,24 @@ def prepare(settings: Settings) -> sa.Engine:
 
 
 def make_home(settings: Settings) -> None:
-    """Make the folder of everything embedded, for its owner alone, unless it is there.
+    """Create ANSWERMILL_HOME, readable by its owner only, if missing.
 
     Raises:
-        SettingsInvalid: it can't be made.
+        SettingsInvalid: the folder cannot be created.
     """
     try:
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        fault = f"{settings.home} can't be made: {error.strerror}"
+        fault = f"cannot create {settings.home}: {error.strerror}"
         raise SettingsInvalid([f"ANSWERMILL_HOME: {fault}"]) from error
 
 
-def _upgrade_if_behind(engine: sa.Engine) -> None:
-    found = revision(engine)
-    if found is None or found < REVISION:
+def _is_outdated(current: str | None) -> bool:
+    return current is None or current < REVISION
+
+
+def _upgrade_if_outdated(engine: sa.Engine) -> None:
+    if _is_outdated(revision(engine)):
         from db.migrations.run import upgrade  # Alembic takes long to import
 
         upgrade(engine)

@@ -1,8 +1,8 @@
-"""The SQLAlchemy tables, as this release reads and writes them.
+"""The SQLAlchemy tables and views, as this release reads and writes them.
 
-Migrations never import this module: they say what a release changed, this says what is.
-Users poll the view `results`; the rows themselves are in `result_rows` (see `db.dialect`
-for why the two differ on PostgreSQL).
+Migrations never import this module: they hold the changes of each release, and this module
+holds the current schema. Users poll the view `results`; its rows are stored in `result_rows`
+(see `db.dialect` for why the two differ on PostgreSQL).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from db.encrypted_columns import (
     LenientEncryptedText,
 )
 
-# The Alembic revision that these tables are; a test holds the two together.
+# The Alembic revision of these tables; a test compares it with the migrations.
 REVISION = "0007"
 
 metadata = sa.MetaData(
@@ -62,7 +62,7 @@ batches = sa.Table(
     metadata,
     sa.Column("id", BigId, primary_key=True),
     sa.Column("name", sa.Text, nullable=False, unique=True),
-    # A digest of the questions, by which whoever guesses them could be sure.
+    # A digest of the questions; in plain text, it would confirm a guess of them.
     sa.Column("idempotency_key", LenientEncryptedText("batches.idempotency_key"), nullable=False),
     sa.Column("lane", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
@@ -72,7 +72,7 @@ batches = sa.Table(
     sa.Column("model", sa.Text),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("finished_at", UtcDateTime),
-    sa.Column("webhook", LenientEncryptedText("batches.webhook")),  # addresses may hold secrets
+    sa.Column("webhook", LenientEncryptedText("batches.webhook")),  # URLs may contain secrets
 )
 sa.Index(
     "ix_batches_unfinished",
@@ -329,7 +329,7 @@ sa.Index(
     postgresql_where=deliveries.c.next_at.is_not(None),
 )
 
-# Views are read like tables; their own MetaData keeps them out of comparisons.
+# Views are read like tables. Their own MetaData keeps them out of the comparison of schemas.
 views = sa.MetaData()
 results = sa.Table("results", views, *_result_columns())
 question_status = sa.Table(

@@ -1,4 +1,7 @@
-"""`python -m producer` has the producer's commands, with or without the rest of Answermill."""
+"""The producer's commands as `python -m producer`.
+
+They work without the rest of Answermill. The command `answermill` includes them.
+"""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""Use case: what a producer may do with model versions, which has no model to ask.
+"""Use case: promote and roll back versions in a process without a model.
 
-The gate runs where models are: `answermill model promote`. Here a version goes into
-production only if that gate has let it pass, beside the very version that is there now; so
-a canary becomes production, and nothing that was not judged does.
+The gate needs a model, so it runs in `answermill model promote` only. This module promotes a
+version only if that gate compared it with the version that is in production now, and the version
+passed. A canary can therefore become production, and an unmeasured version cannot.
 """
 
 from __future__ import annotations
@@ -21,56 +21,58 @@ from core.domain.model_version import (
 )
 from core.errors import ModelUnknown, PromotionRefused
 from core.settings.settings import Settings
+from db import version_rollback
 from db.clock import DatabaseClock
 from db.queries import model_versions, promotion_log
 from db.session import reading, transaction
-from producer.connections import database as opened
+from producer.connections import database
 
-_LATEST_MOVES = 10
+_HISTORY = 10  # promotions of a model
 
 
 @dataclass(frozen=True, slots=True)
 class OfferedVersion:
-    """A version, and what may be done with it here."""
+    """A version, and whether this module may promote it."""
 
     version: ModelVersion
-    passed: bool  # the gate let it pass beside what is in production
+    passed: bool  # the gate, compared with the version in production
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOverview:
-    """A name with its versions, the newest first."""
+    """A model with its versions, newest first."""
 
     name: str
     offered: list[OfferedVersion]
     canary: ModelVersion | None
-    earlier: ModelVersion | None  # what a rollback would bring back
-    moves: list[PromotionEvent]  # the newest first
+    previous: ModelVersion | None  # the version that a rollback returns to
+    history: list[PromotionEvent]  # newest first
 
 
 def model_overviews(engine: sa.Engine) -> list[ModelOverview]:
-    """Return every model, by name."""
+    """Return an overview of every model."""
     with reading(engine) as conn:
         names = dict.fromkeys(version.name for version in model_versions.listed(conn))
         return [_model(conn, name) for name in names]
 
 
 def _model(conn: sa.Connection, name: str) -> ModelOverview:
-    listed, held = model_versions.listed(conn, name), model_versions.active_by_state(conn, name)
-    production = held.get(VersionState.PRODUCTION)
-    histories = {v.version: promotion_log.history(conn, v) for v in listed}
-    offered = [OfferedVersion(v, _passed(v, histories[v.version], production)) for v in listed]
-    moves = {move.id: move for found in histories.values() for move in found}
+    versions = model_versions.listed(conn, name)
+    active = model_versions.active_by_state(conn, name)
+    production = active.get(VersionState.PRODUCTION)
+    histories = {v.version: promotion_log.history(conn, v) for v in versions}
+    offered = [OfferedVersion(v, _passed(v, histories[v.version], production)) for v in versions]
+    events = {event.id: event for history in histories.values() for event in history}
     return ModelOverview(
         name,
         offered[::-1],
-        held.get(VersionState.CANARY),
-        _earlier(conn, name),
-        sorted(moves.values(), key=lambda move: -move.id)[:_LATEST_MOVES],
+        active.get(VersionState.CANARY),
+        _previous(conn, name),
+        sorted(events.values(), key=lambda event: -event.id)[:_HISTORY],
     )
 
 
-def _earlier(conn: sa.Connection, name: str) -> ModelVersion | None:
+def _previous(conn: sa.Connection, name: str) -> ModelVersion | None:
     try:
         return model_versions.previous_production(conn, name)
     except ModelUnknown:
@@ -78,65 +80,62 @@ def _earlier(conn: sa.Connection, name: str) -> ModelVersion | None:
 
 
 def _passed(
-    version: ModelVersion, moves: list[PromotionEvent], production: ModelVersion | None
+    version: ModelVersion, history: list[PromotionEvent], production: ModelVersion | None
 ) -> bool:
-    """Tell whether a gate has compared it with what is in production now, and found it no worse."""
+    """Return whether the version passed a gate against this production."""
     if production is None or version.version == production.version:
         return False
     return any(
-        move.version == version.version
-        and move.kind in (PromotionKind.PROMOTED, PromotionKind.CANARY)
-        and move.gate is not None
-        and move.gate.get("production") == str(production)
-        and bool(move.gate.get("compared"))
-        and not any(figure["worse"] for figure in move.gate["compared"])
-        for move in moves
+        event.version == version.version
+        and event.kind in (PromotionKind.PROMOTED, PromotionKind.CANARY)
+        and event.gate is not None
+        and event.gate.get("production") == str(production)
+        and bool(event.gate.get("compared"))
+        and not any(metric["worse"] for metric in event.gate["compared"])
+        for event in history
     )
 
 
 def promote(engine: sa.Engine, spec: str, *, by: str, reason: str | None) -> ModelVersion:
-    """Put a version into production that the gate has let pass.
+    """Promote a version that passed the gate.
 
     Raises:
-        ModelUnknown: there is no such version.
-        PromotionRefused: the gate hasn't, or not beside what is in production now.
+        ModelUnknown: no model version has this name.
+        PromotionRefused: the version did not pass a gate against the version in production.
     """
     now = DatabaseClock(engine)()
     with transaction(engine) as conn:
         version = model_versions.find(conn, spec)
         production = model_versions.lock_active(conn, version.name).get(VersionState.PRODUCTION)
-        moves = promotion_log.history(conn, version)
-        if not _passed(version, moves, production):
-            problem = f"no gate has let it pass beside {production or 'anything in production'}"
-            told = f"{problem}; run `answermill model promote {version}`"
-            raise PromotionRefused(str(version), told)
-        gate = next(move.gate for move in reversed(moves) if move.gate is not None)
+        history = promotion_log.history(conn, version)
+        if not _passed(version, history, production):
+            baseline = production or "a version in production"
+            problem = f"it has not passed the gate against {baseline}"
+            hint = f"run `answermill model promote {version}`"
+            raise PromotionRefused(str(version), f"{problem}; {hint}")
+        gate = next(event.gate for event in reversed(history) if event.gate is not None)
         note = PromotionNote(reason=reason, gate=gate)
         model_versions.promote(conn, version, by=by, now=now, note=note)
         return model_versions.find(conn, str(version))
 
 
 def roll_back(engine: sa.Engine, name: str, *, by: str, reason: str) -> ModelVersion:
-    """Withdraw a name's canary; without one its production version, for the one before.
+    """Withdraw the canary, or return production to the previous version.
 
-    Return what is in production then. Its bundle is in the store already, since it was in
-    production before; a worker that can't load it goes on with what it has.
+    Return the version that is in production after the call. Its bundle is in the store, because the
+    version was in production earlier. A worker that cannot load it keeps its loaded version.
 
     Raises:
-        NoPreviousVersion: no earlier version of it was in production.
+        NoPreviousVersion: no earlier version of this name was in production.
     """
-    now, note = DatabaseClock(engine)(), PromotionNote(reason=reason)
-    with transaction(engine) as conn:
-        if model_versions.withdraw_canary(conn, name, by=by, now=now, note=note) is None:
-            model_versions.roll_back(conn, name, by=by, now=now, note=note)
-        return model_versions.find(conn, name)
+    return version_rollback.roll_back(engine, name, by=by, reason=reason).version
 
 
 def active_versions(settings: Settings) -> ActiveVersions:
-    """Return what workers will answer with.
+    """Return the versions with which workers answer.
 
     Raises:
-        ModelUnknown: nothing is built or chosen yet.
+        ModelUnknown: no version is built or chosen yet.
     """
-    with opened(settings) as engine, reading(engine) as conn:
+    with database(settings) as engine, reading(engine) as conn:
         return model_versions.active(conn, settings.model)

@@ -1,1 +1,1 @@
-"""Answers: claims jobs, runs the model over them, stores the results."""
+"""Worker: claims jobs, runs the model, and stores the results."""

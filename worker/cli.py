@@ -1,4 +1,7 @@
-"""The command `answermill worker`."""
+"""The command `answermill worker`.
+
+Not covered: the worker itself: `worker.process.parent`.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +21,32 @@ app = typer.Typer(pretty_exceptions_enable=False)
 def worker(
     *,
     replicas: Annotated[
-        int | None, typer.Option(min=1, help="Copies of the model, one process each.")
+        int | None,
+        typer.Option(min=1, help="Number of replicas. Each is one process with its own model."),
     ] = None,
     lanes: Annotated[
-        str, typer.Option(help="Lanes to take work from, comma-separated, first one first.")
+        str,
+        typer.Option(help="Lanes to answer, separated by commas. The first lane goes first."),
     ] = "interactive,bulk",
     health: Annotated[
-        bool, typer.Option("--health", help="Only tell whether the workers of this host get on.")
+        bool,
+        typer.Option("--health", help="Check the workers of this host, and start nothing."),
     ] = False,
 ) -> None:
     """Answer questions until stopped.
 
-    The first SIGTERM lets the job in work finish. With --health, start
-    nothing: exit with 0 if all is well, else with 1 and a line that says why.
+    After the first SIGTERM, running jobs finish. With --health, the exit
+    status is 0 if all workers of this host are healthy. Otherwise it is 1,
+    and one line describes the fault.
     """
     if health:
-        _tell_health()
+        _check_health()
     from worker.process.parent import run
 
     raise typer.Exit(run(load(replicas=replicas), _lanes(lanes)))
 
 
-def _tell_health() -> NoReturn:
+def _check_health() -> NoReturn:
     from worker.monitoring.health_check import find_fault_here
 
     fault = find_fault_here(load())
@@ -48,9 +55,10 @@ def _tell_health() -> NoReturn:
 
 
 def _lanes(text: str) -> list[Lane]:
-    known = ", ".join(Lane)
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in set(Lane)]
     if unknown or not names:
-        raise SettingsInvalid([f"--lanes {text}: no such lane; there are {known}"])
+        raise SettingsInvalid(
+            [f"--lanes {text}: not a list of lanes. Choose from {', '.join(Lane)}"]
+        )
     return [Lane(name) for name in dict.fromkeys(names)]

@@ -1,1 +1,1 @@
-"""CAPTION core/domain."""
+"""The nouns of the glossary: states, transitions and frozen dataclasses."""

@@ -1,4 +1,4 @@
-"""CAPTION core.domain.api_key."""
+"""An API key of the HTTP front, and its scopes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """What a key opens."""
+    """A right of an API key."""
 
-    SUBMIT = "submit"  # ask, and submit, cancel and retry batches
-    READ = "read"  # batches and results
-    DESK = "desk"  # answer what was handed off
-    ADMIN = "admin"  # all of these, and what changes how answers are made
+    SUBMIT = "submit"  # ask questions; submit, cancel and retry batches
+    READ = "read"  # read batches and results
+    DESK = "desk"  # answer hand-offs
+    ADMIN = "admin"  # all of these, and changes of how answers are made
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One secret of a name, without the secret."""
+    """One secret of a named key, without the secret itself."""
 
     id: int
     name: str
@@ -28,10 +28,10 @@ class ApiKey:
     expires_at: datetime | None
     revoked_at: datetime | None
 
-    def opens(self, scope: Scope) -> bool:
-        """Tell whether it opens what the scope stands for."""
+    def allows(self, scope: Scope) -> bool:
+        """Return whether the key has the scope."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
-    def live(self, now: datetime) -> bool:
-        """Tell whether it opens anything now."""
+    def is_active(self, now: datetime) -> bool:
+        """Return whether the key is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)

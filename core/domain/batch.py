@@ -1,4 +1,4 @@
-"""Questions, jobs, batches and results: their states and the legal moves between them."""
+"""Batches: lanes, states, legal transitions, questions and progress."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from core.domain.result import Status
 
 
 class Lane(StrEnum):
-    """Which Celery queue a job waits in; interactive always goes first."""
+    """The Celery queue of a job, of which `interactive` always goes first."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
 
 
 class BatchState(StrEnum):
-    """The life of a submission."""
+    """The life of a batch."""
 
-    OPEN = "open"  # questions are still being added
-    SEALED = "sealed"  # all questions are in, some still wait or run
+    OPEN = "open"  # callers may still add questions
+    SEALED = "sealed"  # all questions are stored, and some wait or run
     DONE = "done"  # every question has its result
-    CANCELLED = "cancelled"  # what had not started never will
-    EXPIRED = "expired"  # the deadline passed first
-    PRUNED = "pruned"  # its rows are being deleted; nobody finds it any more
+    CANCELLED = "cancelled"  # no job starts any more
+    EXPIRED = "expired"  # the deadline passed before the end
+    PRUNED = "pruned"  # its rows are being deleted, and no query returns it
 
 
 BATCH_TRANSITIONS: dict[BatchState, frozenset[BatchState]] = {
@@ -39,7 +39,10 @@ BATCH_TRANSITIONS: dict[BatchState, frozenset[BatchState]] = {
 
 
 class Question(NamedTuple):
-    """One text a customer asked. A tuple: a million of them are made in a third of the time."""
+    """One question of a batch.
+
+    A tuple, because a million of them are created 3x faster than dataclasses.
+    """
 
     position: int  # 1 for the first question of the batch
     key: str
@@ -50,7 +53,7 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one submission made."""
+    """The questions of one submission, without the questions themselves."""
 
     id: int
     name: str
@@ -63,20 +66,20 @@ class Batch:
     model: str | None
     created_at: datetime
     finished_at: datetime | None
-    webhook: str | None = None  # where its end is told
+    webhook: str | None = None  # the URL that is called when the batch ends
 
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
-    """Questions of a batch by where they stand."""
+    """Numbers of questions of a batch, by their state."""
 
     queued: int
     running: int
     by_status: dict[Status, int]
-    recent: int  # questions that became final in the last window
+    recent: int  # questions that got their result in the last window
     oldest_queued_at: datetime | None
 
     @property
     def final(self) -> int:
-        """Questions that have their result."""
+        """The number of questions that have their result."""
         return sum(self.by_status.values())

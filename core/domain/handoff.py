@@ -1,7 +1,7 @@
-"""Why questions are handed off.
+"""Reasons of hand-offs, and states of proposals.
 
-Imported by a worker's parent process, and so without numpy: its OpenBLAS reads how many threads
-it may have when it is first imported, which is for a child to do.
+The parent process of a worker imports this module, so it must not import numpy: OpenBLAS reads its
+thread limit at the first import of numpy, which must happen in a child process.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a human must take a question."""
+    """The reason why a human must answer a question."""
 
-    OUT_OF_SCOPE = "out_of_scope"  # no entry seems to be about it
-    AMBIGUOUS = "ambiguous"  # several entries may be; the runners-up name them
-    SEVERAL_QUESTIONS = "several_questions"  # each part has an entry of its own; they are named
-    WRONG_LANGUAGE = "wrong_language"  # one that the knowledge base doesn't speak
+    OUT_OF_SCOPE = "out_of_scope"  # no entry seems to match
+    AMBIGUOUS = "ambiguous"  # several entries may match; the runners-up list them
+    SEVERAL_QUESTIONS = "several_questions"  # each part has its own entry; the runners-up list them
+    WRONG_LANGUAGE = "wrong_language"  # no language of the knowledge base
     TOO_LONG = "too_long"
-    EMPTY = "empty"  # nothing readable, only punctuation or emoji
+    EMPTY = "empty"  # no readable text, only punctuation or emoji
 
 
 class Proposal(StrEnum):
-    """What became of a pair that somebody's answer proposes to learn."""
+    """The state of a question and answer proposed for the next version."""
 
     PROPOSED = "proposed"
-    ACCEPTED = "accepted"  # the next build with --learned takes it in
+    ACCEPTED = "accepted"  # the next build with --learned includes it
     REJECTED = "rejected"

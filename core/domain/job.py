@@ -1,4 +1,4 @@
-"""CAPTION core.domain.job."""
+"""Jobs: their states, legal transitions and attempts."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ class JobState(StrEnum):
     """The life of a job."""
 
     QUEUED = "queued"  # any worker may claim it
-    RUNNING = "running"  # claimed; the lease says until when
+    RUNNING = "running"  # claimed until the lease ends
     DONE = "done"  # all of its questions have results
-    SPLIT = "split"  # two halves took its place
-    DEAD = "dead"  # its one question kept failing
+    SPLIT = "split"  # two halves replaced it
+    DEAD = "dead"  # its only question failed in every attempt
     CANCELLED = "cancelled"
     EXPIRED = "expired"
 
 
-# The legal moves. What is not listed does not happen; the store's WHERE clauses keep to it.
+# Transitions that are not listed do not happen; the WHERE clauses of db/queries enforce it.
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.EXPIRED}),
     JobState.RUNNING: frozenset(
         {
             JobState.DONE,
-            JobState.QUEUED,  # given back, or its lease ran out
+            JobState.QUEUED,  # released, or its lease expired
             JobState.SPLIT,
             JobState.DEAD,
-            JobState.CANCELLED,  # its lease ran out after the batch was cancelled
+            JobState.CANCELLED,  # its lease expired after the batch was cancelled
             JobState.EXPIRED,
         }
     ),
@@ -44,11 +44,11 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A slice of a batch, as a worker holds it or the sweep finds it.
+    """A slice of a batch, as a worker claims it or the sweep reads it.
 
-    `attempt` is the fence: it grows with every claim, and what a worker writes must
-    name the attempt that it claimed. `failures` counts the attempts that died.
-    `deadline` is its batch's, told to whoever claims it, as is when the job was made.
+    `attempt` is the fence: it grows with every claim, and each write by a worker must name the
+    attempt that the worker claimed. `failures` counts the attempts that failed. `deadline` is the
+    deadline of the batch. A claim fills `deadline` and `created_at`.
     """
 
     id: int
@@ -63,10 +63,10 @@ class Job:
 
     @property
     def is_first_attempt(self) -> bool:
-        """Whether this is its first attempt, so that no question of it has a result."""
+        """Whether this is the first attempt, so that no question has a result."""
         return self.attempt == 1 and self.failures == 0
 
     @property
     def size(self) -> int:
-        """Questions in it."""
+        """The number of its questions."""
         return self.last_position - self.first_position + 1

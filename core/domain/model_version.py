@@ -1,4 +1,4 @@
-"""CAPTION core.domain.model_version."""
+"""Model versions, their states, and the records of promotions."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ class VersionState(StrEnum):
     """The life of a model version."""
 
     BUILT = "built"  # never promoted
-    CANARY = "canary"  # answers a share of the jobs beside the one in production
-    PRODUCTION = "production"  # what its name stands for; one for each name
-    RETIRED = "retired"  # was in production until a later one was promoted
-    WITHDRAWN = "withdrawn"  # was in production or a canary until it was rolled back
+    CANARY = "canary"  # answers a share of the jobs, next to the version in production
+    PRODUCTION = "production"  # the name stands for it; one version of each name
+    RETIRED = "retired"  # was in production until a later version was promoted
+    WITHDRAWN = "withdrawn"  # was in production or a canary until a rollback
 
 
 class PromotionKind(StrEnum):
-    """What was done with a model version."""
+    """The kind of a change of the active versions."""
 
     PROMOTED = "promoted"
-    CANARY = "canary"  # it began to answer a share of the jobs
-    ROLLED_BACK = "rolled_back"  # it came back, as a later one was withdrawn
+    CANARY = "canary"  # the version began to answer a share of the jobs
+    ROLLED_BACK = "rolled_back"  # the version returned, because a later one was withdrawn
     CANARY_WITHDRAWN = "canary_withdrawn"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One immutable bundle under its name and number."""
+    """One immutable bundle with its name and number."""
 
     name: str
     version: int
@@ -40,16 +40,16 @@ class ModelVersion:
     promoted_at: datetime | None = None
     promoted_by: str | None = None
     retired_at: datetime | None = None
-    canary_share: float | None = None  # of a canary: of the jobs, above 0 and below 1
+    canary_share: float | None = None  # share of the jobs, above 0 and below 1; of a canary only
 
     def __str__(self) -> str:
-        """Return the form that results and the command line name it by."""
+        """Return NAME@VERSION, as in results and on the command line."""
         return f"{self.name}@{self.version}"
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveVersions:
-    """What workers answer with at one moment."""
+    """The versions with which workers answer at one moment."""
 
     version: ModelVersion
     canary: ModelVersion | None = None
@@ -57,21 +57,21 @@ class ActiveVersions:
 
 @dataclass(frozen=True, slots=True)
 class PromotionNote:
-    """What is kept about why a version was moved."""
+    """The stored reason of a promotion or rollback."""
 
-    forced: bool = False  # the gate was not to be heard
+    forced: bool = False  # the result of the gate was ignored
     reason: str | None = None
-    gate: dict[str, Any] | None = None  # the figures that were compared; None: none were
+    gate: dict[str, Any] | None = None  # the compared metrics; None: no comparison
 
 
 @dataclass(frozen=True, slots=True)
 class PromotionEvent:
-    """One move of a model's pointers, as it is kept for good."""
+    """One change of the active versions, which is stored permanently."""
 
     id: int
     name: str
-    version: int  # what came into production, or the canary
-    previous_version: int | None  # in production before
+    version: int  # the new version in production, or the canary
+    previous_version: int | None  # in production before the change
     kind: PromotionKind
     share: float | None  # of a canary
     at: datetime

@@ -1,4 +1,4 @@
-"""CAPTION core.domain.replica."""
+"""The status row of a replica."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from enum import StrEnum
 
 
 class ReplicaState(StrEnum):
-    """Whether a worker takes work."""
+    """Whether a replica claims jobs."""
 
     READY = "ready"
-    PAUSED = "paused"  # too many attempts in a row failed
+    PAUSED = "paused"  # too many consecutive attempts failed
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """One replica of a worker at a moment."""
+    """The status of one replica of a worker at one moment."""
 
     name: str
     host: str
@@ -24,7 +24,7 @@ class ReplicaStatus:
     state: ReplicaState
     job_id: int | None
     model_version: str
-    failures: int  # attempts in a row that failed
+    failures: int  # consecutive failed attempts
     started_at: datetime
     seen_at: datetime
     progress_at: datetime

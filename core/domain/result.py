@@ -1,4 +1,4 @@
-"""CAPTION core.domain.result."""
+"""Results: the answer of the model to a question, and its final row."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How a question ended."""
+    """The end of a question."""
 
     ANSWERED = "answered"
-    HANDED_OFF = "handed_off"  # a human must take it; `reason` says why
-    FAILED = "failed"  # it could not be processed; `error` says why
+    HANDED_OFF = "handed_off"  # a human must answer; `reason` states why
+    FAILED = "failed"  # the question could not be processed; `error` states why
     CANCELLED = "cancelled"
     EXPIRED = "expired"
 
 
 class AnswerSource(StrEnum):
-    """How an answer came about."""
+    """The part of the model that produced an answer."""
 
-    PHRASING = "phrasing"  # the question equals a known one
-    CASCADE = "cascade"  # the cheap model of the version was sure enough
-    PASS = "pass"  # noqa: S105 - the encoder read it
-    CACHE = "cache"  # this process had answered the same text before
+    PHRASING = "phrasing"  # the question equals a known phrasing
+    CASCADE = "cascade"  # the confidence of the cascade was above its threshold
+    PASS = "pass"  # noqa: S105 - a pass of the encoder, not a password
+    CACHE = "cache"  # this process had answered the same text
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerUp:
-    """An entry that nearly was the answer."""
+    """An entry that was close to being the answer."""
 
     entry_id: str
     matched: str  # its nearest known phrasing
@@ -37,7 +37,7 @@ class RunnerUp:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model says to one question."""
+    """The answer of the model to one question."""
 
     status: Status
     answer: str | None = None
@@ -46,9 +46,9 @@ class Answer:
     confidence: float | None = None  # 0 to 1
     reason: str | None = None  # of a hand-off
     error: str | None = None  # of a failure
-    url: str | None = None  # where the entry can be read
-    runners_up: tuple[RunnerUp, ...] | None = None  # the best first; None: not asked for
-    scope: float | None = None  # 0 to 1: the chance that any entry fits; not stored
+    url: str | None = None  # of a page with the entry
+    runners_up: tuple[RunnerUp, ...] | None = None  # best first; None: not requested
+    in_scope_probability: float | None = None  # 0 to 1, that any entry matches; not stored
     via: AnswerSource | None = field(default=None, compare=False)  # not stored
 
 

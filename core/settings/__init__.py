@@ -1,1 +1,1 @@
-"""CAPTION core/settings."""
+"""Every setting, in one module for each part of the system."""

@@ -1,4 +1,4 @@
-"""CAPTION core.settings.load."""
+"""Reads the settings of a process and reports every fault at once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from core.settings.base import PREFIX, SECRETS
 from core.settings.settings import Settings
 
 
-def load(**flags: Any) -> Settings:  # noqa: ANN401 - each flag has its field's type
-    """Read every setting once; a flag that is None was not given.
+def load(**flags: Any) -> Settings:  # noqa: ANN401 - each flag has the type of its field
+    """Read every setting, with flags that are None or empty as unset.
 
     Raises:
         SettingsInvalid: with every fault, one line each.
@@ -23,34 +23,35 @@ def load(**flags: Any) -> Settings:  # noqa: ANN401 - each flag has its field's 
     faults: list[str] = []
     given = {name: value for name, value in flags.items() if value not in (None, "")}
     try:
-        faults += _misspelled()
+        faults += _unknown_names()
         settings = Settings(
-            _secrets_dir=SECRETS if SECRETS.is_dir() else None,  # type: ignore[call-arg]  # mypy knows the fields alone
+            _secrets_dir=SECRETS if SECRETS.is_dir() else None,  # type: ignore[call-arg]  # mypy knows the fields only
             **given,
         )
     except UnicodeDecodeError:
-        raise SettingsInvalid([".env: not UTF-8"]) from None
+        raise SettingsInvalid([".env: not UTF-8; convert the file to UTF-8"]) from None
     except ValidationError as error:
-        faults += [_sentence(fault) for fault in error.errors(include_input=False)]
+        faults += [_describe(fault) for fault in error.errors(include_input=False)]
         raise SettingsInvalid(faults) from None
     if faults:
         raise SettingsInvalid(faults)
     return settings
 
 
-def _misspelled() -> list[str]:
-    names = {PREFIX + name.upper() for name in Settings.model_fields}
+def _unknown_names() -> list[str]:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
     given = set(os.environ) | set(dotenv_values(".env", interpolate=False))
     faults = []
     for name in sorted(given):
-        if not name.upper().startswith(PREFIX) or name.upper() in names:
+        if not name.upper().startswith(PREFIX) or name.upper() in known:
             continue
-        near = difflib.get_close_matches(name.upper(), names, n=1)
-        faults.append(f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
+        near = difflib.get_close_matches(name.upper(), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "remove it"
+        faults.append(f"{name}: unknown setting; {hint}")
     return faults
 
 
-def _sentence(fault: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails is a TypedDict of many
+def _describe(fault: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails is a TypedDict of many
     message = str(fault["msg"]).removeprefix("Value error, ")
     if message.startswith(PREFIX):
         return message

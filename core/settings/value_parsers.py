@@ -1,6 +1,6 @@
-"""What settings may be: a device, and several values in one, such as keys, secrets and kinds.
+"""Parsers of settings that hold several values, such as keys and kinds.
 
-Each function raises ValueError when it can't read what it is told.
+Each function raises ValueError if it cannot parse its text. Messages never quote a secret.
 """
 
 from __future__ import annotations
@@ -10,85 +10,87 @@ import re
 from enum import StrEnum
 from pathlib import Path
 
-_SIGNING, _SIGNING_BYTES = "whsec_", range(24, 65)  # as Standard Webhooks has it
-SCOPES = (
-    "submit",
-    "read",
-    "desk",
-    "admin",
-)  # of `core.domain.api_key.Scope`; a test holds them together
+from core.domain.api_key import Scope
+
+# The form of Standard Webhooks: https://www.standardwebhooks.com
+_SIGNING, _SIGNING_BYTES = "whsec_", range(24, 65)
 _KEY_BYTES = 32  # of AES-256
 
 
 class Device(StrEnum):
-    """Where torch computes."""
+    """The device of a torch encoder."""
 
-    AUTO = "auto"  # CUDA where there is a card, else the CPU
+    AUTO = "auto"  # CUDA if there is a GPU, otherwise the CPU
     CPU = "cpu"
     CUDA = "cuda"
 
 
 class RedactionKind(StrEnum):
-    """What can be taken out of questions before they are stored."""
+    """A kind of data that is removed from questions before they are stored."""
 
     EMAIL = "email"
     PHONE = "phone"
     CARD = "card"
 
 
-def kinds(told: str) -> frozenset[RedactionKind]:
-    """Read kinds, separated by commas or blanks."""
-    found = []
-    for word in filter(None, re.split(r"[,\s]+", told.strip().lower())):
+def parse_redaction_kinds(text: str) -> frozenset[RedactionKind]:
+    """Read kinds, separated by commas or white space."""
+    kinds = []
+    for word in filter(None, re.split(r"[,\s]+", text.strip().lower())):
         if word not in tuple(RedactionKind):
-            msg = f"{word[:20]!r} is none of {', '.join(RedactionKind)}"
+            msg = f"{word[:20]!r} is not one of {', '.join(RedactionKind)}"
             raise ValueError(msg)
-        found.append(RedactionKind(word))
-    return frozenset(found)
+        kinds.append(RedactionKind(word))
+    return frozenset(kinds)
 
 
-def signing_keys(told: str) -> list[bytes]:
-    """Read secrets of webhooks, none of which is quoted in what is said of a fault."""
-    found = []
-    for word in told.split():
-        try:
-            key = base64.b64decode(word.removeprefix(_SIGNING), validate=True)
-        except ValueError:
-            key = b""
+def parse_signing_keys(text: str) -> list[bytes]:
+    """Read the secrets of webhooks, separated by white space."""
+    keys = []
+    for number, word in enumerate(text.split(), 1):
+        key = _decoded(word.removeprefix(_SIGNING))
         if not word.startswith(_SIGNING) or len(key) not in _SIGNING_BYTES:
-            msg = f"not {_SIGNING} and {_SIGNING_BYTES[0]} to {_SIGNING_BYTES[-1]} bytes as base64"
+            least, most = _SIGNING_BYTES[0], _SIGNING_BYTES[-1]
+            msg = f"secret {number} is not {_SIGNING} and {least} to {most} bytes in base64"
             raise ValueError(msg)
-        found.append(key)
-    return found
+        keys.append(key)
+    return keys
 
 
-def groups(told: str) -> list[tuple[str, str]]:
-    """Read pairs of a scope and a group."""
-    found = []
-    for word in told.split():
+def parse_group_scopes(text: str) -> list[tuple[Scope, str]]:
+    """Read pairs SCOPE=GROUP, separated by white space."""
+    pairs = []
+    for word in text.split():
         scope, equals, group = word.partition("=")
-        if scope not in SCOPES or not equals or not group:
-            msg = f"{word[:40]!r} is no SCOPE=GROUP with one of {', '.join(SCOPES)}"
+        if scope not in tuple(Scope) or not equals or not group:
+            msg = f"{word[:40]!r} is not SCOPE=GROUP with a scope of {', '.join(Scope)}"
             raise ValueError(msg)
-        found.append((scope, group))
-    return found
+        pairs.append((Scope(scope), group))
+    return pairs
 
 
-def keys(told: str) -> list[bytes]:
-    """Read keys, none of which is quoted in what is said of a fault."""
-    found = []
-    for number, word in enumerate(re.split(r"[,\s]+", told.strip()), 1):
-        try:
-            key = base64.b64decode(word, validate=True)
-        except ValueError:
-            key = b""
+def parse_encryption_keys(text: str) -> list[bytes]:
+    """Read encryption keys, separated by commas or white space."""
+    keys = []
+    for number, word in enumerate(re.split(r"[,\s]+", text.strip()), 1):
+        key = _decoded(word)
         if len(key) != _KEY_BYTES:
-            msg = f"key {number} is no {_KEY_BYTES} bytes as base64; `answermill db encryption-key`"
-            raise ValueError(f"{msg} makes one")
-        found.append(key)
-    return found
+            msg = (
+                f"key {number} is not {_KEY_BYTES} bytes in base64;"
+                " create a key with `answermill db encryption-key`"
+            )
+            raise ValueError(msg)
+        keys.append(key)
+    return keys
 
 
-def keys_in(file: Path) -> list[bytes]:
-    """Read keys from a file."""
-    return keys(file.read_text(encoding="utf-8", errors="replace"))
+def read_encryption_keys(file: Path) -> list[bytes]:
+    """Read encryption keys from a file."""
+    return parse_encryption_keys(file.read_text(encoding="utf-8", errors="replace"))
+
+
+def _decoded(word: str) -> bytes:
+    try:
+        return base64.b64decode(word, validate=True)
+    except ValueError:
+        return b""

@@ -1,1 +1,1 @@
-"""CAPTION core/tracing."""
+"""Optional OpenTelemetry traces of batches."""

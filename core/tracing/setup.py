@@ -1,4 +1,4 @@
-"""Traces, if they are wanted: where the time of each batch went, from submission to results."""
+"""Opens the tracer of a process, if the settings name a collector."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ if TYPE_CHECKING:
 
 
 def open_tracer(settings: Settings, service: str, identity: str) -> Tracer | None:
-    """Return what tells this process's spans; None when nobody wants them.
+    """Return a tracer for this process, or None without ANSWERMILL_TRACES_URL.
 
     Args:
-        settings: where they go.
-        service: what this process is, such as `answermill-worker`.
-        identity: the database's.
+        settings: they hold the URL of the collector.
+        service: the name of this process, such as `answermill-worker`.
+        identity: the identity of the database.
     """
     if settings.traces_url is None:
         return None
+    # Imported here, because OpenTelemetry is an optional package.
     from core.tracing.spans import Tracer
 
     return Tracer(str(settings.traces_url), service, identity)

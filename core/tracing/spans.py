@@ -1,9 +1,10 @@
-"""Spans of batches, for OpenTelemetry; needs the extra `traces`, which the setting sees to.
+"""Spans of batches for OpenTelemetry, which the extra `traces` installs.
 
-All spans of a batch are one trace, whose id follows from the database and the batch: so
-processes that know nothing of each other add to it, and no message has to carry it. Spans
-are told when they are over, with the times at which they began and ended; they hold ids,
-counts and a model version, never text.
+All spans of a batch form one trace. The trace id is a hash of the database and the batch id, so
+separate processes add to the same trace, and no message carries the id. A span is recorded after
+its end, with its start and end time. Spans hold ids, counts and a model version, never text.
+
+Not covered: the choice of spans, which `producer.monitoring.spans` and `worker.jobs.spans` make.
 """
 
 from __future__ import annotations
@@ -24,117 +25,122 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Span
 
-Value = str | int | float
+AttributeValue = str | int | float
 
-_DELAY = 500  # milliseconds that spans wait for others, to be sent together
-_PATIENCE = 3.0  # seconds for whoever takes them
+_EXPORT_DELAY = 500  # milliseconds that spans wait to be exported together; higher: fewer requests
+_EXPORT_TIMEOUT = 3.0  # seconds for the collector to answer
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class _Ids(RandomIdGenerator):
-    """Random ids, but for the one span that is to have known ones."""
+class _IdGenerator(RandomIdGenerator):
+    """Random ids, except for a span with fixed ids."""
 
     def __init__(self) -> None:
-        self._here = threading.local()
+        self._local = threading.local()
 
     @contextmanager
-    def being(self, trace_id: int, span_id: int) -> Iterator[None]:
-        """Give these ids within the block."""
-        self._here.known = trace_id, span_id
+    def fixed(self, trace_id: int, span_id: int) -> Iterator[None]:
+        """Return these ids to spans of this thread within the block."""
+        self._local.ids = trace_id, span_id
         try:
             yield
         finally:
-            del self._here.known
+            del self._local.ids
 
     def generate_trace_id(self) -> int:
-        """Return the next trace's id."""
-        known = self._known()
-        return known[0] if known else super().generate_trace_id()
+        """Return the id of the next trace."""
+        ids = self._fixed_ids()
+        return ids[0] if ids else super().generate_trace_id()
 
     def generate_span_id(self) -> int:
-        """Return the next span's id."""
-        known = self._known()
-        return known[1] if known else super().generate_span_id()
+        """Return the id of the next span."""
+        ids = self._fixed_ids()
+        return ids[1] if ids else super().generate_span_id()
 
-    def _known(self) -> tuple[int, int] | None:
-        return getattr(self._here, "known", None)
+    def _fixed_ids(self) -> tuple[int, int] | None:
+        return getattr(self._local, "ids", None)
 
 
 class Tracer:
-    """Tells spans of one process."""
+    """Records and exports the spans of one process."""
 
     def __init__(self, url: str, service: str, identity: str) -> None:
-        """Begin.
+        """Start the export to a collector.
 
         Args:
-            url: where spans go, by OTLP over HTTP.
-            service: what this process is, such as `answermill-worker`.
-            identity: the database's.
+            url: URL of the collector, for OTLP over HTTP.
+            service: the name of this process, such as `answermill-worker`.
+            identity: the identity of the database.
         """
         self._identity = identity
-        self._ids = _Ids()
+        self._ids = _IdGenerator()
         self._provider = TracerProvider(
             resource=Resource.create({"service.name": service}), id_generator=self._ids
         )
-        # A collector that is away is told once each time that spans are lost, not at every try.
+        # If the collector is unavailable, log each loss of spans once, and not each retry.
         logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
-        exporter = OTLPSpanExporter(endpoint=url, timeout=_PATIENCE)
-        processor = BatchSpanProcessor(exporter, schedule_delay_millis=_DELAY)
+        exporter = OTLPSpanExporter(endpoint=url, timeout=_EXPORT_TIMEOUT)
+        processor = BatchSpanProcessor(exporter, schedule_delay_millis=_EXPORT_DELAY)
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("answermill")
 
-    def batch(
-        self, batch_id: int, start: datetime, end: datetime, facts: Mapping[str, Value]
+    def record_batch(
+        self, batch_id: int, start: datetime, end: datetime, facts: Mapping[str, AttributeValue]
     ) -> None:
-        """Tell the whole of a batch: what all its other spans are parts of."""
-        with self._ids.being(*self._of(batch_id)):
-            span = self._begin("batch", None, batch_id, start, facts)
+        """Record the root span of a batch, the parent of its other spans."""
+        with self._ids.fixed(*self._batch_ids(batch_id)):
+            span = self._start("batch", None, batch_id, start, facts)
         span.end(_nanoseconds(end))
 
-    def part(
+    def record_part(
         self,
         name: str,
         batch_id: int,
         start: datetime,
         end: datetime,
-        facts: Mapping[str, Value] | None = None,
+        facts: Mapping[str, AttributeValue] | None = None,
         *,
         within: Span | None = None,
     ) -> Span:
-        """Tell a part of a batch, or of another part that was told before; return it."""
+        """Record a span of a batch and return it.
+
+        The parent is the span `within`, or the root span of the batch. The root span need not be
+        recorded yet.
+        """
         if within is None:
-            number, root = self._of(batch_id)
+            trace_id, span_id = self._batch_ids(batch_id)
             sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
-            whole = trace.SpanContext(number, root, is_remote=True, trace_flags=sampled)
-            parent = trace.set_span_in_context(trace.NonRecordingSpan(whole))
+            root = trace.SpanContext(trace_id, span_id, is_remote=True, trace_flags=sampled)
+            parent = trace.set_span_in_context(trace.NonRecordingSpan(root))
         else:
             parent = trace.set_span_in_context(within)
-        span = self._begin(name, parent, batch_id, start, facts or {})
+        span = self._start(name, parent, batch_id, start, facts or {})
         span.end(_nanoseconds(end))
         return span
 
     def flush(self) -> None:
-        """Send what waits."""
+        """Export the spans that wait."""
         self._provider.force_flush()
 
-    def _begin(
+    def _start(
         self,
         name: str,
         parent: Context | None,
         batch_id: int,
         start: datetime,
-        facts: Mapping[str, Value],
+        facts: Mapping[str, AttributeValue],
     ) -> Span:
-        told = {f"answermill.{key}": value for key, value in {"batch": batch_id, **facts}.items()}
+        named = {"batch": batch_id, **facts}
+        attributes = {f"answermill.{name}": value for name, value in named.items()}
         return self._tracer.start_span(
-            name, parent, attributes=told, start_time=_nanoseconds(start)
+            name, parent, attributes=attributes, start_time=_nanoseconds(start)
         )
 
-    def _of(self, batch_id: int) -> tuple[int, int]:
+    def _batch_ids(self, batch_id: int) -> tuple[int, int]:
         digest = hashlib.sha256(f"{self._identity} {batch_id}".encode()).digest()
         return int.from_bytes(digest[:16]), int.from_bytes(digest[16:24])
 
 
-def _nanoseconds(moment: datetime) -> int:
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
+def _nanoseconds(time: datetime) -> int:
+    elapsed = time - _EPOCH
+    return (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000_000 + elapsed.microseconds * 1_000

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that `db.migrations.run` hands over."""
+"""Alembic's entry point, on the connection from `db.migrations.run`."""
 
 from alembic import context
 

@@ -1,8 +1,9 @@
-"""API keys and the record of changes: what they are, and every query on them. None commits.
+"""Queries on API keys.
 
-A key's secret is 256 random bits, told once; the database holds its SHA-256, which needs no
-salt, since nobody can guess such a secret. Names are never given out twice, so that the
-record stays true. A rotation adds a secret to a name and lets the earlier ones end.
+A secret has 256 random bits and is shown once. The database holds its SHA-256, without a salt:
+no attacker can guess such a secret. A name is never reused, so that the audit log stays
+unambiguous. A rotation adds a secret to a name and makes the earlier secrets expire.
+Not covered: the audit log (`db.queries.audit_log`).
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from core.domain.api_key import ApiKey, Scope
 from core.errors import KeyInvalid
 from db.tables import api_keys as k
 
-PREFIX = "am_"  # lets scanners for leaked secrets know ours
-_BYTES = 32
-_LONGEST_NAME = 100  # characters
+PREFIX = "am_"  # scanners for leaked secrets recognize it
+_SECRET_BYTES = 32
+_MAX_NAME_LENGTH = 100  # characters
 
 
 def new_secret() -> str:
-    """Return a secret that nobody can guess."""
-    return PREFIX + secrets.token_urlsafe(_BYTES)
+    """Return a new random secret."""
+    return PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
 
 
 def digest_of(secret: str) -> str:
-    """Return what is stored of a secret."""
+    """Return the digest that is stored for a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -43,14 +44,14 @@ def create(
     expires_at: datetime | None,
     now: datetime,
 ) -> ApiKey:
-    """Add a name's first secret.
+    """Add a new name with its first secret.
 
     Raises:
-        KeyInvalid: the name is taken, or no key can have it.
+        KeyInvalid: the name is already used, or is not valid.
     """
     _check_name(name)
-    if _of(conn, name):
-        raise KeyInvalid(name, "the name is taken, for good")
+    if _keys_named(conn, name):
+        raise KeyInvalid(name, "this name is already used and cannot be reused; choose another")
     return _insert(conn, name, 1, secret, frozenset(scopes), expires_at=expires_at, now=now)
 
 
@@ -62,25 +63,27 @@ def sign_in(
     expires_at: datetime,
     now: datetime,
 ) -> ApiKey | None:
-    """Give somebody whom an issuer names a key whose secret nobody has; earlier ones end.
+    """Return a new key for a user signed in by OIDC, or None if revoked.
 
-    None: one of theirs was revoked, so they stay out.
+    The secret of the key is discarded, so only the session uses the key. Earlier keys of the
+    user expire. A user of whom one key was revoked gets no new key.
 
     Raises:
-        KeyInvalid: no key can have the name.
+        KeyInvalid: the user's name is not valid.
     """
     _check_name(name)
-    before = _of(conn, name)
-    if any(key.revoked_at is not None for key in before):
+    earlier = _keys_named(conn, name)
+    if any(key.revoked_at is not None for key in earlier):
         return None
     conn.execute(
         k.update()
         .where(k.c.name == name, sa.or_(k.c.expires_at.is_(None), k.c.expires_at > now))
         .values(expires_at=now)
     )
-    serial = before[-1].serial + 1 if before else 1
-    allowed = frozenset(scopes)
-    return _insert(conn, name, serial, new_secret(), allowed, expires_at=expires_at, now=now)
+    serial = earlier[-1].serial + 1 if earlier else 1
+    return _insert(
+        conn, name, serial, new_secret(), frozenset(scopes), expires_at=expires_at, now=now
+    )
 
 
 def rotate(
@@ -92,12 +95,20 @@ def rotate(
     others_until: datetime,
     now: datetime,
 ) -> ApiKey:
-    """Add a secret to a name, with the same scopes; its live ones end at the given moment.
+    """Add a secret to a name, and make its active secrets expire later.
+
+    Args:
+        conn: a transaction.
+        name: the key's name; the new secret gets the scopes of the newest active one.
+        secret: the new secret.
+        expires_at: the new secret's expiry; None: it does not expire.
+        others_until: the active secrets' new expiry, unless they expire before.
+        now: the time.
 
     Raises:
-        KeyInvalid: no live key has that name.
+        KeyInvalid: no active key has this name.
     """
-    last = _live(conn, name, now)[-1]
+    last = _active_keys(conn, name, now)[-1]
     ends_later = sa.or_(k.c.expires_at.is_(None), k.c.expires_at > others_until)
     conn.execute(
         k.update()
@@ -109,52 +120,59 @@ def rotate(
 
 
 def revoke(conn: sa.Connection, name: str, now: datetime) -> int:
-    """End every live secret of a name; return how many.
+    """Revoke every active secret of a name, and return how many.
 
     Raises:
-        KeyInvalid: no live key has that name.
+        KeyInvalid: no active key has this name.
     """
-    live = _live(conn, name, now)
-    conn.execute(k.update().where(k.c.id.in_([key.id for key in live])).values(revoked_at=now))
-    return len(live)
+    active = _active_keys(conn, name, now)
+    conn.execute(k.update().where(k.c.id.in_([key.id for key in active])).values(revoked_at=now))
+    return len(active)
 
 
 def find(conn: sa.Connection, secret: str, now: datetime) -> ApiKey | None:
-    """Return the live key of a secret."""
-    return _one_live(conn, k.c.digest == digest_of(secret), now)
+    """Return the active key of a secret, or None."""
+    return _active_key(conn, k.c.digest == digest_of(secret), now)
 
 
-def live(conn: sa.Connection, key_id: int, now: datetime) -> ApiKey | None:
-    """Return the key of this id, if it opens anything now."""
-    return _one_live(conn, k.c.id == key_id, now)
+def find_by_id(conn: sa.Connection, key_id: int, now: datetime) -> ApiKey | None:
+    """Return the active key of an id, or None."""
+    return _active_key(conn, k.c.id == key_id, now)
 
 
 def listed(conn: sa.Connection) -> list[ApiKey]:
-    """Return every key there ever was, by name."""
+    """Return every key, expired and revoked ones included, by name."""
     return [_entity(row) for row in conn.execute(sa.select(k).order_by(k.c.name, k.c.serial))]
 
 
 def _check_name(name: str) -> None:
-    if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
-        raise KeyInvalid(name, f"a name has 1 to {_LONGEST_NAME} characters that can be shown")
+    if not name.strip() or not name.isprintable() or len(name) > _MAX_NAME_LENGTH:
+        problem = f"a name must have 1 to {_MAX_NAME_LENGTH} printable characters; choose another"
+        raise KeyInvalid(name, problem)
 
 
-def _of(conn: sa.Connection, name: str) -> list[ApiKey]:
+def _keys_named(conn: sa.Connection, name: str) -> list[ApiKey]:
     query = sa.select(k).where(k.c.name == name).order_by(k.c.serial)
     return [_entity(row) for row in conn.execute(query)]
 
 
-def _one_live(conn: sa.Connection, which: sa.ColumnElement[bool], now: datetime) -> ApiKey | None:
-    row = conn.execute(sa.select(k).where(which)).first()
+def _active_key(
+    conn: sa.Connection, condition: sa.ColumnElement[bool], now: datetime
+) -> ApiKey | None:
+    row = conn.execute(sa.select(k).where(condition)).first()
     key = None if row is None else _entity(row)
-    return key if key is not None and key.live(now) else None
+    return key if key is not None and key.is_active(now) else None
 
 
-def _live(conn: sa.Connection, name: str, now: datetime) -> list[ApiKey]:
-    live = [key for key in _of(conn, name) if key.live(now)] if name.isprintable() else []
-    if not live:
-        raise KeyInvalid(name, "no live key has that name; `answermill keys list` shows them")
-    return live
+def _active_keys(conn: sa.Connection, name: str, now: datetime) -> list[ApiKey]:
+    # PostgreSQL rejects a name with a NUL, so a name that is not printable is never looked up.
+    keys = _keys_named(conn, name) if name.isprintable() else []
+    active = [key for key in keys if key.is_active(now)]
+    if not active:
+        raise KeyInvalid(
+            name, "no active key has this name; list the keys with `answermill keys list`"
+        )
+    return active
 
 
 def _insert(

@@ -1,4 +1,7 @@
-"""CAPTION db.queries.audit_log."""
+"""Queries on the audit log of changes over HTTP.
+
+Not covered: promotions, which have their own log (`db.queries.promotion_log`).
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ def record(
     now: datetime,
     status: int | None = None,
 ) -> int:
-    """Note a change, or that somebody is about to make one; return the note's id."""
+    """Store an entry about a finished or imminent change, and return its id."""
     values = {"at": now, "actor": actor, "action": action, "target": target, "status": status}
     return int(conn.execute(a.insert().values(values).returning(a.c.id)).scalar_one())
 
 
-def record_outcome(conn: sa.Connection, note: int, status: int) -> None:
-    """Add how it ended to the note of a change."""
-    conn.execute(a.update().where(a.c.id == note).values(status=status))
+def record_outcome(conn: sa.Connection, entry_id: int, status: int) -> None:
+    """Add the HTTP status of the finished change to its entry."""
+    conn.execute(a.update().where(a.c.id == entry_id).values(status=status))

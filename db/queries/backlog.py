@@ -1,4 +1,7 @@
-"""The backlog of all batches: what waits and runs, how fast it drains. None commits."""
+"""Queries on the backlog of all batches, and on throughput.
+
+Not covered: the progress of one batch (`db.queries.batches.progress`).
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,18 @@ from db.tables import jobs as j
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What a lane has yet to answer, at a moment."""
+    """The questions of a lane that have no result yet."""
 
     lane: Lane
-    batches: int  # that are not finished
+    batches: int  # with queued or running jobs
     jobs: int  # queued
     waiting: int  # questions without a result, of queued jobs
-    running: int  # the same, of jobs that workers have claimed
-    oldest: datetime | None  # since when the oldest queued job waits
+    running: int  # questions without a result, of running jobs
+    oldest: datetime | None  # creation time of the oldest queued job
 
 
 def by_lane(conn: sa.Connection, now: datetime) -> list[Backlog]:
-    """Return each lane's backlog: an aggregate over the unfinished jobs."""
+    """Return each lane's backlog, aggregated over the unfinished jobs."""
     queued = j.c.state == JobState.QUEUED
     rows = conn.execute(
         sa.select(
@@ -43,14 +46,14 @@ def by_lane(conn: sa.Connection, now: datetime) -> list[Backlog]:
         )
         .join(b, b.c.id == j.c.batch_id)
         .where(
-            # The words of the partial index, so that the planner sees that it fits.
+            # Literals as in the partial index, so that the planner can use it.
             j.c.state.in_([sa.literal_column("'queued'"), sa.literal_column("'running'")]),
             live(now),
         )
         .group_by(j.c.lane)
     )
-    found = {row.lane: row for row in rows}
-    return [_entity(lane, found.get(lane)) for lane in Lane]
+    by_lane = {row.lane: row for row in rows}
+    return [_entity(lane, by_lane.get(lane)) for lane in Lane]
 
 
 def _entity(lane: Lane, row: sa.Row[Any] | None) -> Backlog:
@@ -67,16 +70,18 @@ def _entity(lane: Lane, row: sa.Row[Any] | None) -> Backlog:
 
 
 def waiting(conn: sa.Connection, lanes: Collection[Lane]) -> dict[Lane, int]:
-    """Count the questions of these lanes that no worker has begun."""
+    """Count the questions of each lane's queued jobs that have no result."""
     queued = j.c.lane.in_(lanes), j.c.state == JobState.QUEUED
     query = sa.select(j.c.lane, sa.func.sum(LEFT)).where(*queued).group_by(j.c.lane)
-    return dict.fromkeys(lanes, 0) | {Lane(lane): int(n) for lane, n in conn.execute(query)}
+    return dict.fromkeys(lanes, 0) | {Lane(lane): int(count) for lane, count in conn.execute(query)}
 
 
 def drained(conn: sa.Connection, lanes: Collection[Lane], since: datetime) -> int:
-    """Count the questions of these lanes that workers brought to an end since then."""
-    worked = (j.c[s.value] for s in (Status.ANSWERED, Status.HANDED_OFF, Status.FAILED))
-    query = sa.select(sa.func.sum(sum(worked, start=sa.literal(0)))).where(
+    """Count the questions that workers gave a result since a time."""
+    by_workers = (
+        j.c[status.value] for status in (Status.ANSWERED, Status.HANDED_OFF, Status.FAILED)
+    )
+    query = sa.select(sa.func.sum(sum(by_workers, start=sa.literal(0)))).where(
         j.c.finished_at > since,
         j.c.lane.in_(lanes),
         j.c.state.in_((JobState.DONE, JobState.DEAD)),

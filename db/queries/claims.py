@@ -1,6 +1,7 @@
-"""Claims: the one UPDATE by which a worker takes queued jobs. None commits.
+"""The UPDATE by which a worker claims queued jobs.
 
-What becomes of a claimed job is in `db.queries.jobs`.
+Not covered: the renewal, end and failure of a claimed job (`db.queries.jobs`,
+`db.queries.job_failures`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from db.tables import batches as b
 from db.tables import jobs as j
 
 
-# Built once: to build such a statement takes longer than to run it (docs/log.md).
-def _taking(chosen: sa.ColumnElement[bool]) -> sa.sql.dml.ReturningUpdate[Any]:
-    due = sa.select(b.c.deadline).where(b.c.id == j.c.batch_id).scalar_subquery()
+# The statements are built once: building one takes longer than running it (docs/log.md).
+def _claim_statement(chosen: sa.ColumnElement[bool]) -> sa.sql.dml.ReturningUpdate[Any]:
+    deadline = sa.select(b.c.deadline).where(b.c.id == j.c.batch_id).scalar_subquery()
     return (
         j.update()
         .where(chosen)
@@ -31,11 +32,11 @@ def _taking(chosen: sa.ColumnElement[bool]) -> sa.sql.dml.ReturningUpdate[Any]:
             lease_until=sa.bindparam("until"),
             attempt=j.c.attempt + 1,
         )
-        .returning(*COLUMNS, due.label("deadline"), j.c.created_at)
+        .returning(*COLUMNS, deadline.label("deadline"), j.c.created_at)
     )
 
 
-def _live(jobs: sa.FromClause) -> sa.ColumnElement[bool]:
+def _is_live(jobs: sa.FromClause) -> sa.ColumnElement[bool]:
     return sa.exists().where(b.c.id == jobs.c.batch_id, live(sa.bindparam("now")))
 
 
@@ -47,24 +48,29 @@ def _next_queued() -> sa.Select[Any]:
             queued.c.lane == sa.bindparam("of_lane"),
             queued.c.state == sa.literal_column(f"'{JobState.QUEUED}'"),
             queued.c.failures == 0,
-            queued.c.last_position - queued.c.first_position < sa.bindparam("room"),
-            _live(queued),
+            queued.c.last_position - queued.c.first_position < sa.bindparam("max_questions"),
+            _is_live(queued),
         )
         .order_by(queued.c.id)
-        .limit(sa.bindparam("most", type_=sa.Integer))
+        .limit(sa.bindparam("max_jobs", type_=sa.Integer))
         .with_for_update(skip_locked=True, of=queued)
     )
 
 
-_CLAIM = _taking(sa.and_(j.c.id == sa.bindparam("wanted"), j.c.state == JobState.QUEUED, _live(j)))
-_CLAIM_NEXT = _taking(j.c.id.in_(sa.select(_next_queued().cte("chosen").c.id)))
+_CLAIM = _claim_statement(
+    sa.and_(j.c.id == sa.bindparam("job_id"), j.c.state == JobState.QUEUED, _is_live(j))
+)
+_CLAIM_NEXT = _claim_statement(j.c.id.in_(sa.select(_next_queued().cte("chosen").c.id)))
 
 
 def claim_job(
     conn: sa.Connection, job_id: int, *, owner: str, lease: timedelta, now: datetime
 ) -> Job | None:
-    """Take a queued job of a live batch; None when there is nothing to take."""
-    values = {"wanted": job_id, "worker": owner, "until": now + lease, "now": now}
+    """Return the claimed job, or None if it cannot be claimed.
+
+    Only a queued job of a live batch can be claimed.
+    """
+    values = {"job_id": job_id, "worker": owner, "until": now + lease, "now": now}
     row = conn.execute(_CLAIM, values).one_or_none()
     return None if row is None else _claimed(row)
 
@@ -73,31 +79,34 @@ def claim_next(
     conn: sa.Connection,
     lane: Lane,
     *,
-    room: int,
+    max_questions: int,
     limit: int,
     owner: str,
     lease: timedelta,
     now: datetime,
 ) -> list[Job]:
-    """Take the lane's oldest queued jobs that never failed, `limit` at most, oldest first.
+    """Claim and return the lane's oldest queued jobs that never failed.
 
-    One that failed may take its worker along when it fails again, and with that worker's other
-    jobs: it is claimed by itself alone.
+    A job that failed may crash its worker and so fail the worker's other jobs, too. It is
+    therefore claimed only alone, with `claim_job`.
 
     Args:
         conn: the transaction.
-        lane: whose.
-        room: a job with more questions is passed over.
-        limit: how many jobs.
-        owner: the worker.
-        lease: for how long.
+        lane: the lane.
+        max_questions: skip jobs with more questions.
+        limit: the highest number of jobs.
+        owner: the worker's name.
+        lease: the time until the claim expires without renewal.
         now: the time.
+
+    Returns:
+        The claimed jobs, oldest first.
     """
-    values = {"of_lane": lane, "room": room, "most": limit}
+    values = {"of_lane": lane, "max_questions": max_questions, "max_jobs": limit}
     values |= {"worker": owner, "until": now + lease, "now": now}
-    taken = map(_claimed, conn.execute(_CLAIM_NEXT, values))
-    return sorted(taken, key=lambda job: job.id)
+    claimed = map(_claimed, conn.execute(_CLAIM_NEXT, values))
+    return sorted(claimed, key=lambda job: job.id)
 
 
-def _claimed(row: Any) -> Job:  # noqa: ANN401 - a Row of COLUMNS, the deadline and when it was made
+def _claimed(row: Any) -> Job:  # noqa: ANN401 - a Row of COLUMNS, deadline and created_at
     return replace(entity(row), deadline=row.deadline, created_at=row.created_at)

@@ -1,8 +1,9 @@
-"""The hand-off desk: what waits for people, who holds it, what they answered. None commits.
+"""Queries of the desk: hand-offs, claims, agents' answers, proposals.
 
-A result is never changed: what a person answers is a row of its own beside it. A claim is a
-courtesy with an end, so that two people don't work on the same question; what counts is
-that one answer can be stored, and no second.
+A result never changes: an agent's answer is a row of its own. A claim keeps two agents from
+working on the same question, and expires. It is advisory: the primary key of the answers
+ensures that only one answer is stored.
+Not covered: the entries that agents search (`db.queries.knowledge_entries`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from db.tables import desk_claims as c
 from db.tables import questions as q
 from db.tables import result_rows as r
 
-QuestionRef = tuple[int, int]  # a question's batch and position
+QuestionRef = tuple[int, int]  # a question's batch id and position
 
 _TEXT = (
     sa.select(q.c.text)
@@ -38,9 +39,10 @@ def waiting(
     limit: int,
     batch_id: int | None = None,
 ) -> list[sa.Row[Any]]:
-    """Return the next hand-offs that nobody has answered, the oldest batch first.
+    """Return the next unanswered hand-offs, oldest batch first.
 
-    Each is a result with its `question`, and with who holds it (`held_by`), if anybody does.
+    Each row is a result with the text of its `question`, and with the agent who has claimed it
+    (`held_by`), or None.
     """
     query = (
         _hand_offs(now)
@@ -54,11 +56,14 @@ def waiting(
 
 
 def next_free(conn: sa.Connection, *, by: str, now: datetime) -> QuestionRef | None:
-    """Return the hand-off that waits longest and that nobody else holds; their own first."""
-    held = sa.exists().where(
+    """Return the oldest unanswered hand-off that the agent can claim.
+
+    One that the agent has claimed already comes first.
+    """
+    claimed = sa.exists().where(
         c.c.batch_id == r.c.batch_id, c.c.position == r.c.position, c.c.until > now
     )
-    mine = sa.exists().where(
+    claimed_by_agent = sa.exists().where(
         c.c.batch_id == r.c.batch_id, c.c.position == r.c.position, c.c.until > now, c.c.by == by
     )
     query = (
@@ -67,60 +72,60 @@ def next_free(conn: sa.Connection, *, by: str, now: datetime) -> QuestionRef | N
         .order_by(r.c.batch_id, r.c.position)
         .limit(1)
     )
-    for which in (mine, ~held):
-        row = conn.execute(query.where(which)).first()
+    for condition in (claimed_by_agent, ~claimed):
+        row = conn.execute(query.where(condition)).first()
         if row is not None:
             return row.batch_id, row.position
     return None
 
 
-def waiting_count(conn: sa.Connection, most: int) -> int:
-    """Return how many hand-offs nobody has answered; so many at most are counted."""
-    found = sa.select(r.c.position).where(_handed_off(), ~_answered()).limit(most).subquery()
-    return conn.scalar(sa.select(sa.func.count()).select_from(found)) or 0
+def waiting_count(conn: sa.Connection, limit: int) -> int:
+    """Count the unanswered hand-offs, up to a limit."""
+    unanswered = sa.select(r.c.position).where(_handed_off(), ~_answered()).limit(limit).subquery()
+    return conn.scalar(sa.select(sa.func.count()).select_from(unanswered)) or 0
 
 
-def hand_off(conn: sa.Connection, place: QuestionRef, now: datetime) -> sa.Row[Any]:
-    """Return one hand-off, as `waiting` does, answered or not.
+def hand_off(conn: sa.Connection, question: QuestionRef, now: datetime) -> sa.Row[Any]:
+    """Return one hand-off, answered or not, with the columns of `waiting`.
 
     Raises:
-        HandOffUnknown: there is none.
+        HandOffUnknown: this question was not handed off.
     """
-    query = _hand_offs(now).where(r.c.batch_id == place[0], r.c.position == place[1])
+    query = _hand_offs(now).where(r.c.batch_id == question[0], r.c.position == question[1])
     row = conn.execute(query).first()
     if row is None:
-        raise HandOffUnknown(*place)
+        raise HandOffUnknown(*question)
     return row
 
 
 def claim(
-    conn: sa.Connection, place: QuestionRef, *, by: str, until: datetime, now: datetime
+    conn: sa.Connection, question: QuestionRef, *, by: str, until: datetime, now: datetime
 ) -> None:
-    """Hold a hand-off for so long, or for longer if they hold it already.
+    """Claim a hand-off for an agent, or extend the agent's claim.
 
     Raises:
-        HandOffUnknown: there is none.
-        HandOffTaken: somebody else holds it, or it is answered.
+        HandOffUnknown: this question was not handed off.
+        HandOffTaken: another agent has claimed it, or it is answered.
     """
-    found = hand_off(conn, place, now)
-    _check_free(conn, place, found.held_by, by)
+    row = hand_off(conn, question, now)
+    _check_free(conn, question, row.held_by, by)
     free = sa.or_(c.c.by == by, c.c.until <= now)
-    values = {"by": by, "until": until}
-    if conn.execute(c.update().where(_at(c, place), free).values(values)).rowcount == 1:
+    values: dict[str, Any] = {"by": by, "until": until}
+    if conn.execute(c.update().where(_at(c, question), free).values(values)).rowcount == 1:
         return
-    made = dialect.insert_once(conn, c, {"batch_id": place[0], "position": place[1], **values})
-    if not made:  # somebody was quicker
-        raise HandOffTaken(*place, "is held by somebody else")
+    values |= {"batch_id": question[0], "position": question[1]}
+    if not dialect.insert_once(conn, c, values):  # another agent claimed it at the same time
+        raise HandOffTaken(*question, "is claimed by another agent")
 
 
-def release(conn: sa.Connection, place: QuestionRef, by: str) -> None:
-    """Let a hand-off go, if they hold it."""
-    conn.execute(c.delete().where(_at(c, place), c.c.by == by))
+def release(conn: sa.Connection, question: QuestionRef, by: str) -> None:
+    """Release an agent's claim, if there is one."""
+    conn.execute(c.delete().where(_at(c, question), c.c.by == by))
 
 
 def answer(
     conn: sa.Connection,
-    place: QuestionRef,
+    question: QuestionRef,
     text: str,
     *,
     entry_id: str | None,
@@ -128,49 +133,49 @@ def answer(
     learn: bool,
     now: datetime,
 ) -> None:
-    """Store what a person answered; with `learn`, the pair is proposed to be learned.
+    """Store an agent's answer to a hand-off, and release its claim.
 
     Args:
         conn: a transaction.
-        place: of the hand-off.
+        question: the question that was handed off.
         text: the answer.
-        entry_id: of the entry that it was picked from; None: it was written.
-        by: who answered.
-        learn: whether the next build may take it in, once it is accepted.
+        entry_id: the entry whose answer was chosen; None: the agent wrote the answer.
+        by: the agent.
+        learn: whether to propose the question and answer for the next model version.
         now: the time.
 
     Raises:
-        HandOffUnknown: there is none.
-        HandOffTaken: somebody else holds it, or it is answered.
+        HandOffUnknown: this question was not handed off.
+        HandOffTaken: another agent has claimed it, or it is answered.
     """
-    found = hand_off(conn, place, now)
-    _check_free(conn, place, found.held_by, by)
+    row = hand_off(conn, question, now)
+    _check_free(conn, question, row.held_by, by)
     values = {
-        "batch_id": place[0],
-        "position": place[1],
+        "batch_id": question[0],
+        "position": question[1],
         "answer": text,
         "entry_id": entry_id,
-        "model": found.model_version and found.model_version.partition("@")[0],
+        "model": row.model_version and row.model_version.partition("@")[0],
         "by": by,
         "at": now,
         "proposal": Proposal.PROPOSED if learn else None,
     }
-    if not dialect.insert_once(conn, d, values):  # somebody was quicker
-        raise HandOffTaken(*place, "is answered already")
-    release(conn, place, by)
+    if not dialect.insert_once(conn, d, values):  # another agent answered at the same time
+        raise HandOffTaken(*question, "is answered already")
+    release(conn, question, by)
 
 
-def answered(conn: sa.Connection, place: QuestionRef) -> sa.Row[Any] | None:
-    """Return what a person answered to a question."""
-    return conn.execute(sa.select(d).where(_at(d, place))).first()
+def answered(conn: sa.Connection, question: QuestionRef) -> sa.Row[Any] | None:
+    """Return an agent's answer to a question, or None."""
+    return conn.execute(sa.select(d).where(_at(d, question))).first()
 
 
 def proposals(
     conn: sa.Connection, state: Proposal, *, limit: int, model: str | None = None
 ) -> list[sa.Row[Any]]:
-    """Return the answers whose pair is in this state, with the questions; the oldest first.
+    """Return the proposals of a state, with their questions, oldest first.
 
-    With `model`, those that belong to a model of that name, or to none that is known.
+    With `model`, return the proposals for this model, and those whose model is unknown.
     """
     query = (
         sa.select(d, q.c.text.label("question"))
@@ -191,38 +196,40 @@ def proposal_counts(conn: sa.Connection) -> dict[Proposal, int]:
         .where(d.c.proposal.is_not(None))
         .group_by(d.c.proposal)
     )
-    found = {Proposal(state): count for state, count in conn.execute(query)}
-    return {state: found.get(state, 0) for state in Proposal}
+    counts = {Proposal(state): count for state, count in conn.execute(query)}
+    return {state: counts.get(state, 0) for state in Proposal}
 
 
 def decide(
-    conn: sa.Connection, place: QuestionRef, state: Proposal, *, by: str, now: datetime
+    conn: sa.Connection, question: QuestionRef, state: Proposal, *, by: str, now: datetime
 ) -> None:
-    """Accept or reject a proposal, or take that back; a build asks for it when it runs.
+    """Accept or reject a proposal, or revoke that decision.
+
+    A build reads the accepted proposals when it starts.
 
     Raises:
-        HandOffUnknown: nothing was proposed there.
+        HandOffUnknown: this question has no proposal.
     """
-    made = conn.execute(
+    updated = conn.execute(
         d.update()
-        .where(_at(d, place), d.c.proposal.is_not(None))
+        .where(_at(d, question), d.c.proposal.is_not(None))
         .values(proposal=state, decided_by=by, decided_at=now)
     )
-    if made.rowcount == 0:
-        raise HandOffUnknown(*place)
+    if updated.rowcount == 0:
+        raise HandOffUnknown(*question)
 
 
 def _hand_offs(now: datetime) -> sa.Select[Any]:
-    held = (
+    claimed_by = (
         sa.select(c.c.by)
         .where(c.c.batch_id == r.c.batch_id, c.c.position == r.c.position, c.c.until > now)
         .scalar_subquery()
     )
-    return sa.select(r, _TEXT.label("question"), held.label("held_by")).where(_handed_off())
+    return sa.select(r, _TEXT.label("question"), claimed_by.label("held_by")).where(_handed_off())
 
 
 def _handed_off() -> sa.ColumnElement[bool]:
-    # Literal, or PostgreSQL does not see that the partial index fits.
+    # A literal: with a parameter, PostgreSQL's planner would not use the partial index.
     return r.c.status == sa.literal_column(f"'{Status.HANDED_OFF}'")
 
 
@@ -230,12 +237,12 @@ def _answered() -> sa.ColumnElement[bool]:
     return sa.exists().where(d.c.batch_id == r.c.batch_id, d.c.position == r.c.position)
 
 
-def _at(table: sa.Table, place: QuestionRef) -> sa.ColumnElement[bool]:
-    return sa.and_(table.c.batch_id == place[0], table.c.position == place[1])
+def _at(table: sa.Table, question: QuestionRef) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.batch_id == question[0], table.c.position == question[1])
 
 
-def _check_free(conn: sa.Connection, place: QuestionRef, held_by: str | None, by: str) -> None:
-    if answered(conn, place) is not None:
-        raise HandOffTaken(*place, "is answered already")
+def _check_free(conn: sa.Connection, question: QuestionRef, held_by: str | None, by: str) -> None:
+    if answered(conn, question) is not None:
+        raise HandOffTaken(*question, "is answered already")
     if held_by is not None and held_by != by:
-        raise HandOffTaken(*place, f"is held by {held_by}")
+        raise HandOffTaken(*question, f"is claimed by {held_by}")

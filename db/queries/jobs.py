@@ -1,7 +1,8 @@
-"""Jobs: every query on them. None commits.
+"""Queries on jobs: leases, results, messages and ends.
 
-What a worker writes names the attempt that it claimed. When the job has moved on, the
-WHERE matches no row, `LeaseLost` is raised and nothing is written.
+Each write by a worker names the attempt that the worker claimed. If the job has another
+attempt or state, the WHERE clause matches no row: `LeaseLost` is raised, nothing is written.
+Not covered: claims (`db.queries.claims`) and failures (`db.queries.job_failures`).
 """
 
 from __future__ import annotations
@@ -32,36 +33,39 @@ COLUMNS = (
 )
 FREED = {"owner": None, "lease_until": None}
 
-# Built once: to build such a statement takes longer than to run it.
+# Built once: building such a statement takes longer than running it (docs/log.md).
 _FINISH = (
     j.update()
     .where(
-        j.c.id == sa.bindparam("wanted"),
-        j.c.attempt == sa.bindparam("claimed"),
+        j.c.id == sa.bindparam("job_id"),
+        j.c.attempt == sa.bindparam("claimed_attempt"),
         j.c.state == JobState.RUNNING,
     )
     .values(
         {"state": JobState.DONE, "finished_at": sa.bindparam("now"), "error": None}
         | FREED
-        | {s.value: j.c[s.value] + sa.bindparam(f"more_{s.value}") for s in Status}
+        | {
+            status.value: j.c[status.value] + sa.bindparam(f"more_{status.value}")
+            for status in Status
+        }
     )
 )
 
 
 def renew(conn: sa.Connection, job: Job, *, lease: timedelta, now: datetime) -> None:
-    """Hold the job for another lease.
+    """Renew the lease of a job.
 
     Raises:
-        LeaseLost: it is not ours any more.
+        LeaseLost: another worker has the job, or it has ended.
     """
     transition(conn, job, lease_until=now + lease)
 
 
 def finish(conn: sa.Connection, job: Job, answers: Sequence[Result], *, now: datetime) -> None:
-    """Store the results of all of the job's unanswered questions and end it.
+    """Store the results of all of the job's unanswered questions, and end it.
 
     Raises:
-        LeaseLost: it is not ours any more; nothing was written.
+        LeaseLost: another worker has the job, or it has ended; nothing is written.
     """
     if finish_all(conn, [(job, answers)], now=now):
         raise LeaseLost(job.id, job.attempt)
@@ -70,9 +74,9 @@ def finish(conn: sa.Connection, job: Job, answers: Sequence[Result], *, now: dat
 def finish_all(
     conn: sa.Connection, work: Sequence[tuple[Job, Sequence[Result]]], *, now: datetime
 ) -> list[Job]:
-    """Store the results of several jobs and end them; return those that are not ours any more.
+    """Store the results of several jobs, end them, and return the lost jobs.
 
-    Of these nothing was written.
+    A job is lost if another worker has it or it has ended. Nothing is written about a lost job.
     """
     lost, rows = [], []
     for job, answers in work:
@@ -88,23 +92,23 @@ def finish_all(
 
 def _end(conn: sa.Connection, job: Job, answers: Sequence[Result], now: datetime) -> None:
     counts = Counter(answer.answer.status for answer in answers)
-    values = {"wanted": job.id, "claimed": job.attempt, "now": now}
-    values |= {f"more_{s.value}": counts[s] for s in Status}
+    values = {"job_id": job.id, "claimed_attempt": job.attempt, "now": now}
+    values |= {f"more_{status.value}": counts[status] for status in Status}
     if conn.execute(_FINISH, values).rowcount == 0:
         raise LeaseLost(job.id, job.attempt)
 
 
 def give_back(conn: sa.Connection, job: Job) -> None:
-    """Queue a job that its worker can't finish and that failed in nothing.
+    """Queue a job again whose worker stops, without counting a failure.
 
     Raises:
-        LeaseLost: it is not ours any more.
+        LeaseLost: another worker has the job, or it has ended.
     """
     transition(conn, job, state=JobState.QUEUED, sent_at=None, **FREED)
 
 
 def expired_leases(conn: sa.Connection, now: datetime, limit: int) -> list[Job]:
-    """Lock and return running jobs whose worker was not heard of for a lease."""
+    """Lock and return running jobs whose lease has expired."""
     query = (
         sa.select(*COLUMNS)
         .where(j.c.state == JobState.RUNNING, j.c.lease_until < now)
@@ -118,10 +122,18 @@ def expired_leases(conn: sa.Connection, now: datetime, limit: int) -> list[Job]:
 def to_send(
     conn: sa.Connection, lane: Lane, *, limit: int, lost_before: datetime | None, now: datetime
 ) -> list[AnswerJob]:
-    """Mark and return queued jobs that need a message, oldest first.
+    """Mark queued jobs without a message as sent, and return their messages.
 
-    These were never sent; with `lost_before`, also those sent before that moment, whose
-    messages are gone because the lane is empty.
+    Args:
+        conn: the transaction.
+        lane: the lane.
+        limit: the highest number of jobs.
+        lost_before: None: only jobs that were never sent. A time: also jobs sent before it. The
+            lane is empty then, so their messages are lost.
+        now: the time.
+
+    Returns:
+        The messages, oldest job first.
     """
     unsent: sa.ColumnElement[bool] = j.c.sent_at.is_(None)
     if lost_before is not None:
@@ -135,7 +147,7 @@ def to_send(
     )
     messages = [batches.message(row) for row in conn.execute(query)]
     if messages:
-        ids = [m.job for m in messages]
+        ids = [message.job for message in messages]
         conn.execute(
             j.update().where(j.c.id.in_(ids), j.c.state == JobState.QUEUED).values(sent_at=now)
         )
@@ -145,17 +157,17 @@ def to_send(
 def close_queued(
     conn: sa.Connection, batch: Batch, status: Status, *, limit: int, now: datetime
 ) -> int:
-    """End some queued jobs of a cancelled or expired batch; return how many jobs."""
-    found = conn.execute(
+    """End queued jobs of a cancelled or expired batch, and return how many."""
+    rows = conn.execute(
         sa.select(*COLUMNS)
         .where(j.c.batch_id == batch.id, j.c.state == JobState.QUEUED)
         .order_by(j.c.id)
         .limit(limit)
         .with_for_update()
     ).all()
-    for row in found:
+    for row in rows:
         _close(conn, entity(row), status, now)
-    return len(found)
+    return len(rows)
 
 
 def _close(conn: sa.Connection, job: Job, status: Status, now: datetime) -> None:
@@ -173,16 +185,21 @@ def _close(conn: sa.Connection, job: Job, status: Status, now: datetime) -> None
 
 
 def transition(conn: sa.Connection, job: Job, **values: Any) -> None:  # noqa: ANN401 - columns' values
-    moved = conn.execute(
+    """Change columns of a running job, if its attempt is the claimed one.
+
+    Raises:
+        LeaseLost: another worker has the job, or it has ended.
+    """
+    updated = conn.execute(
         j.update()
         .where(j.c.id == job.id, j.c.attempt == job.attempt, j.c.state == JobState.RUNNING)
         .values(**values)
     )
-    if moved.rowcount == 0:
+    if updated.rowcount == 0:
         raise LeaseLost(job.id, job.attempt)
 
 
-def entity(row: Any) -> Job:  # noqa: ANN401 - a Row of COLUMNS and maybe more
+def entity(row: Any) -> Job:  # noqa: ANN401 - a Row with COLUMNS
     """Return the job of a row."""
     return Job(
         id=row.id,

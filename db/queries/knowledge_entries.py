@@ -1,6 +1,6 @@
-"""The entries of each model version, for people who look for an answer. None commits.
+"""Queries on the entries of each model version, which agents search.
 
-Workers never read them: a bundle has its own.
+Not covered: the entries with which workers answer; those are part of a bundle.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from db.tables import entries as e
 from db.tables import model_versions as v
 
 _COLUMNS = ("name", "version", "entry_id", "answer", "phrasing", "url")
-_MOST_WORDS = 8  # of a search
+_MAX_SEARCH_WORDS = 8  # further words are ignored; higher: slower searches
 
 
 @dataclass(frozen=True, slots=True)
 class KnownEntry:
-    """One thing the shop can say."""
+    """An entry of a knowledge base, with one of its phrasings."""
 
     entry_id: str
     answer: str
-    phrasing: str  # one way to ask for it
+    phrasing: str  # one known way to ask for it
     url: str | None = None
 
 
 def store(conn: sa.Connection, version: ModelVersion, known: Iterable[KnownEntry]) -> None:
-    """Keep a version's entries, unless they are kept already."""
-    ours = sa.select(e.c.entry_id).where(e.c.name == version.name, e.c.version == version.version)
-    if conn.execute(ours.limit(1)).first() is None:
+    """Store a version's entries, unless they are stored already."""
+    stored = sa.select(e.c.entry_id).where(e.c.name == version.name, e.c.version == version.version)
+    if conn.execute(stored.limit(1)).first() is None:
         rows = [(version.name, version.version, *astuple(entry)) for entry in known]
         dialect.insert_many(conn, e, _COLUMNS, rows)
 
@@ -42,12 +42,13 @@ def store(conn: sa.Connection, version: ModelVersion, known: Iterable[KnownEntry
 def search(
     conn: sa.Connection, words: str, *, model: str | None = None, limit: int
 ) -> list[KnownEntry]:
-    """Return entries whose id, answer or phrasing has each of the words, by id.
+    """Return entries with each of the words in id, answer or phrasing.
 
-    They are those of the version in production: of one model, or of all there are.
+    The entries belong to the versions in production: of one model, or of all models. They are
+    ordered by id.
     """
     query = _in_production(model).order_by(e.c.entry_id).limit(limit)
-    for word in words.lower().split()[:_MOST_WORDS]:
+    for word in words.lower().split()[:_MAX_SEARCH_WORDS]:
         texts = (e.c.entry_id, e.c.answer, e.c.phrasing)
         query = query.where(
             sa.or_(*(sa.func.lower(text).contains(word, autoescape=True) for text in texts))
@@ -56,31 +57,31 @@ def search(
 
 
 def among(conn: sa.Connection, ids: Sequence[str], *, model: str | None = None) -> list[KnownEntry]:
-    """Return those entries that there are, in the order of the ids."""
+    """Return the entries of these ids that exist, in the order of the ids."""
     query = _in_production(model).where(e.c.entry_id.in_(ids))
-    found = {row.entry_id: _entity(row) for row in conn.execute(query)}
-    return [found[one] for one in dict.fromkeys(ids) if one in found]
+    entries = {row.entry_id: _entity(row) for row in conn.execute(query)}
+    return [entries[entry_id] for entry_id in dict.fromkeys(ids) if entry_id in entries]
 
 
 def find(conn: sa.Connection, entry_id: str, *, model: str | None = None) -> KnownEntry:
-    """Return one entry.
+    """Return the entry of an id.
 
     Raises:
-        EntryUnknown: there is none.
+        EntryUnknown: no entry in production has this id.
     """
-    found = among(conn, [entry_id], model=model)
-    if not found:
+    entries = among(conn, [entry_id], model=model)
+    if not entries:
         raise EntryUnknown(entry_id)
-    return found[0]
+    return entries[0]
 
 
 def _in_production(model: str | None) -> sa.Select[Any]:
-    is_it = sa.and_(
+    is_in_production = sa.and_(
         v.c.name == e.c.name,
         v.c.version == e.c.version,
         v.c.state == VersionState.PRODUCTION,
     )
-    query = sa.select(e.c.entry_id, e.c.answer, e.c.phrasing, e.c.url).join(v, is_it)
+    query = sa.select(e.c.entry_id, e.c.answer, e.c.phrasing, e.c.url).join(v, is_in_production)
     return query if model is None else query.where(e.c.name == model)
 
 

@@ -1,4 +1,8 @@
-"""Model versions: every query on them. None commits."""
+"""Queries on model versions: registration, lookup, promotion, rollback.
+
+Every change of the active versions is recorded in the log (`db.queries.promotion_log`).
+Not covered: the gate, which a caller checks before it promotes.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,7 @@ from core.errors import ModelUnknown, NoPreviousVersion, PromotionRefused
 from db.queries import promotion_log
 from db.tables import model_versions as t
 
-# More do not fit the column.
-_VERSION_DIGITS = 9
+_MAX_VERSION_DIGITS = 9  # longer numbers do not fit the column
 _NO_NOTE = PromotionNote()
 
 ActiveByState = dict[VersionState, ModelVersion]
@@ -28,10 +31,13 @@ ActiveByState = dict[VersionState, ModelVersion]
 def register(
     conn: sa.Connection, *, name: str, digest: str, metrics: dict[str, Any], now: datetime
 ) -> ModelVersion:
-    """Give the bundle the next number of its name; the same bundle keeps the number it has."""
-    for known in listed(conn, name):
-        if known.digest == digest:
-            return known
+    """Register a bundle under its name's next number.
+
+    A bundle that is registered already keeps its number.
+    """
+    for version in listed(conn, name):
+        if version.digest == digest:
+            return version
     last = conn.scalar(sa.select(sa.func.max(t.c.version)).where(t.c.name == name)) or 0
     conn.execute(
         t.insert().values(
@@ -47,7 +53,7 @@ def register(
 
 
 def listed(conn: sa.Connection, name: str | None = None) -> list[ModelVersion]:
-    """Return every version, or every version of a name, oldest first."""
+    """Return all versions, or all versions of a name, by name and number."""
     query = sa.select(t).order_by(t.c.name, t.c.version)
     if name is not None:
         query = query.where(t.c.name == name)
@@ -55,44 +61,49 @@ def listed(conn: sa.Connection, name: str | None = None) -> list[ModelVersion]:
 
 
 def find(conn: sa.Connection, spec: str) -> ModelVersion:
-    """Return what `NAME`, `NAME@latest` or `NAME@3` stands for.
+    """Return the version that `NAME`, `NAME@latest` or `NAME@3` stands for.
 
     Raises:
-        ModelUnknown: nothing does.
+        ModelUnknown: the version does not exist.
     """
-    name, at, which = spec.partition("@")
+    name, at, number = spec.partition("@")
     if not at:
         return _one(conn, t.c.name == name, t.c.state == VersionState.PRODUCTION, spec=spec)
-    if which == "latest":
+    if number == "latest":
         newest = sa.select(sa.func.max(t.c.version)).where(t.c.name == name).scalar_subquery()
         return _one(conn, t.c.name == name, t.c.version == newest, spec=spec)
-    if not which.isdecimal() or len(which) > _VERSION_DIGITS:
+    if not number.isdecimal() or len(number) > _MAX_VERSION_DIGITS:
         raise ModelUnknown(spec, "write NAME, NAME@latest or NAME@3")
-    return _one(conn, t.c.name == name, t.c.version == int(which), spec=spec)
+    return _one(conn, t.c.name == name, t.c.version == int(number), spec=spec)
 
 
 def only_production(conn: sa.Connection) -> ModelVersion:
-    """Return the version in production when just one name has one.
+    """Return the only version in production.
 
     Raises:
-        ModelUnknown: no name has one, or several have.
+        ModelUnknown: no version is in production, or several are.
     """
-    found = [v for v in listed(conn) if v.state is VersionState.PRODUCTION]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(v.name for v in found)
-        raise ModelUnknown("", f"several models are in production ({names}): set ANSWERMILL_MODEL")
+    versions = [v for v in listed(conn) if v.state is VersionState.PRODUCTION]
+    if len(versions) == 1:
+        return versions[0]
+    if versions:
+        names = ", ".join(v.name for v in versions)
+        raise ModelUnknown("", f"several models are in production ({names}); set ANSWERMILL_MODEL")
     raise ModelUnknown(
         "", "build one first: `answermill model build --knowledge KB.jsonl --name NAME`"
     )
 
 
 def active(conn: sa.Connection, spec: str | None) -> ActiveVersions:
-    """Return what workers answer with that were told NAME, or nothing; NAME@3 has no canary.
+    """Return the version in production, and its canary, if any.
+
+    Args:
+        conn: a transaction.
+        spec: `NAME`, or `NAME@3`, which is used without a canary; None: the only name that is
+            in production.
 
     Raises:
-        ModelUnknown: no version, or more than one, fits.
+        ModelUnknown: no version matches, or several do.
     """
     version = find(conn, spec) if spec else only_production(conn)
     if spec and "@" in spec:
@@ -101,13 +112,13 @@ def active(conn: sa.Connection, spec: str | None) -> ActiveVersions:
 
 
 def active_by_state(conn: sa.Connection, name: str) -> ActiveByState:
-    """Return a name's production version and its canary, as far as there are such."""
+    """Return a name's versions in production and canary state, by state."""
     states = (VersionState.PRODUCTION, VersionState.CANARY)
     return {version.state: version for version in listed(conn, name) if version.state in states}
 
 
 def lock_active(conn: sa.Connection, name: str) -> ActiveByState:
-    """The same, and keep others from moving them until the transaction ends."""
+    """Lock a name's versions for the transaction, and return the active ones."""
     conn.execute(sa.select(t.c.version).where(t.c.name == name).with_for_update())
     return active_by_state(conn, name)
 
@@ -120,12 +131,15 @@ def promote(
     now: datetime,
     note: PromotionNote = _NO_NOTE,
 ) -> None:
-    """Make it its name's production version; the one before retires, its canary stays."""
-    before = lock_active(conn, version.name).get(VersionState.PRODUCTION)
-    if before:
-        _leave(conn, before, VersionState.RETIRED, now)
+    """Put a version into production and retire the previous one.
+
+    Another version that is a canary stays one.
+    """
+    previous = lock_active(conn, version.name).get(VersionState.PRODUCTION)
+    if previous:
+        _leave(conn, previous, VersionState.RETIRED, now)
     _enter_production(conn, version, by, now)
-    promotion_log.record(conn, PromotionKind.PROMOTED, version, before, by=by, now=now, note=note)
+    promotion_log.record(conn, PromotionKind.PROMOTED, version, previous, by=by, now=now, note=note)
 
 
 def begin_canary(
@@ -137,30 +151,30 @@ def begin_canary(
     now: datetime,
     note: PromotionNote = _NO_NOTE,
 ) -> None:
-    """Let it answer a share of the jobs beside the production version.
+    """Make a version the canary, which answers a share of the jobs.
 
     Raises:
         PromotionRefused: see `check_canary`.
     """
-    before = lock_active(conn, version.name)
-    check_canary(version, before)
-    production = before[VersionState.PRODUCTION]
+    active_versions = lock_active(conn, version.name)
+    check_canary(version, active_versions)
+    production = active_versions[VersionState.PRODUCTION]
     _set(conn, version, state=VersionState.CANARY, canary_share=share)
     promotion_log.record(
         conn, PromotionKind.CANARY, version, production, by=by, now=now, note=note, share=share
     )
 
 
-def check_canary(version: ModelVersion, held: ActiveByState) -> None:
-    """Check that it can be a canary beside what is there.
+def check_canary(version: ModelVersion, active_versions: ActiveByState) -> None:
+    """Check that a version can be a canary next to the active versions.
 
     Raises:
-        PromotionRefused: nothing is in production beside it, it is there itself, or
-            another version is a canary.
+        PromotionRefused: no other version is in production, or another version is a canary.
     """
-    production, canary = held.get(VersionState.PRODUCTION), held.get(VersionState.CANARY)
+    production = active_versions.get(VersionState.PRODUCTION)
+    canary = active_versions.get(VersionState.CANARY)
     if production is None:
-        problem = f"no {version.name} is in production for a canary to stand beside"
+        problem = f"no version of {version.name} is in production, so it cannot be a canary"
         raise PromotionRefused(str(version), f"{problem}; promote it without --canary")
     if production.version == version.version:
         raise PromotionRefused(str(version), "it is in production already")
@@ -172,42 +186,49 @@ def check_canary(version: ModelVersion, held: ActiveByState) -> None:
 def withdraw_canary(
     conn: sa.Connection, name: str, *, by: str, now: datetime, note: PromotionNote = _NO_NOTE
 ) -> ModelVersion | None:
-    """Withdraw the name's canary, if it has one; return it."""
-    before = lock_active(conn, name)
-    canary = before.get(VersionState.CANARY)
+    """Withdraw the name's canary and return it, or None if it has none."""
+    active_versions = lock_active(conn, name)
+    canary = active_versions.get(VersionState.CANARY)
     if canary is None:
         return None
     _leave(conn, canary, VersionState.WITHDRAWN, now)
-    kind, production = PromotionKind.CANARY_WITHDRAWN, before.get(VersionState.PRODUCTION)
-    share = canary.canary_share
-    promotion_log.record(conn, kind, canary, production, by=by, now=now, note=note, share=share)
+    promotion_log.record(
+        conn,
+        PromotionKind.CANARY_WITHDRAWN,
+        canary,
+        active_versions.get(VersionState.PRODUCTION),
+        by=by,
+        now=now,
+        note=note,
+        share=canary.canary_share,
+    )
     return canary
 
 
 def roll_back(
     conn: sa.Connection, name: str, *, by: str, now: datetime, note: PromotionNote = _NO_NOTE
 ) -> ModelVersion:
-    """Withdraw the production version; the one that retired last takes its place.
+    """Replace the version in production by the one before, and return that.
 
     Raises:
-        NoPreviousVersion: none was in production before.
+        NoPreviousVersion: no other version was in production.
     """
     production = lock_active(conn, name).get(VersionState.PRODUCTION)
-    before = previous_production(conn, name)
+    previous = previous_production(conn, name)
     if production:
         _leave(conn, production, VersionState.WITHDRAWN, now)
-    _enter_production(conn, before, by, now)
+    _enter_production(conn, previous, by, now)
     promotion_log.record(
-        conn, PromotionKind.ROLLED_BACK, before, production, by=by, now=now, note=note
+        conn, PromotionKind.ROLLED_BACK, previous, production, by=by, now=now, note=note
     )
     return find(conn, name)
 
 
 def previous_production(conn: sa.Connection, name: str) -> ModelVersion:
-    """Return the version that was in production before the one that is.
+    """Return the version that was in production before the current one.
 
     Raises:
-        NoPreviousVersion: none was.
+        NoPreviousVersion: no other version was in production.
     """
     retired = [v for v in listed(conn, name) if v.state is VersionState.RETIRED]
     if not retired:
@@ -230,8 +251,8 @@ def _set(conn: sa.Connection, version: ModelVersion, **values: Any) -> None:  # 
     )
 
 
-def _first(found: list[ModelVersion], state: VersionState) -> ModelVersion | None:
-    return next((version for version in found if version.state is state), None)
+def _first(versions: list[ModelVersion], state: VersionState) -> ModelVersion | None:
+    return next((version for version in versions if version.state is state), None)
 
 
 def _one(conn: sa.Connection, *conditions: sa.ColumnElement[bool], spec: str = "") -> ModelVersion:

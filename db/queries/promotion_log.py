@@ -1,4 +1,4 @@
-"""The record of every move of a model's pointers: every query on it. None commits."""
+"""Queries on the log of promotions, canaries and rollbacks."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def record(
     note: PromotionNote,
     share: float | None = None,
 ) -> None:
-    """Note a move for good.
+    """Add a permanent entry to the log.
 
     Args:
-        conn: the transaction that makes the move.
-        kind: what was done.
-        version: what came into production, or the canary.
-        previous: what was in production before.
-        by: who did it.
+        conn: the transaction that changes the versions.
+        kind: the kind of change.
+        version: the version that entered production, or the canary.
+        previous: the version that was in production, if any.
+        by: the user.
         now: the time.
-        note: why, and what the gate said.
-        share: of a canary, of the jobs.
+        note: the reason, and the result of the gate.
+        share: the canary's share of the jobs, from 0 to 1.
     """
     conn.execute(
         t.insert().values(
@@ -50,9 +50,9 @@ def record(
 
 
 def history(conn: sa.Connection, version: ModelVersion) -> list[PromotionEvent]:
-    """Return every move that brought the version or took it away, oldest first."""
-    concerns = sa.or_(t.c.version == version.version, t.c.previous_version == version.version)
-    query = sa.select(t).where(t.c.name == version.name, concerns).order_by(t.c.id)
+    """Return the log entries about a version, oldest first."""
+    is_about = sa.or_(t.c.version == version.version, t.c.previous_version == version.version)
+    query = sa.select(t).where(t.c.name == version.name, is_about).order_by(t.c.id)
     return [
         PromotionEvent(**{**row._mapping, "kind": PromotionKind(row.kind)})  # noqa: SLF001 - Row's public mapping
         for row in conn.execute(query)

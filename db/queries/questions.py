@@ -1,4 +1,7 @@
-"""CAPTION db.queries.questions."""
+"""Queries that insert the questions of a batch and their jobs.
+
+Not covered: reading questions, which is done next to their results (`db.queries.results`).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from db.tables import batches as b
 from db.tables import jobs as j
 from db.tables import questions as q
 
-_QUESTION_COLUMNS = ("batch_id", *Question._fields)
+_COLUMNS = ("batch_id", *Question._fields)
 
 
 def append(
@@ -29,34 +32,25 @@ def append(
     sent: bool,
     now: datetime,
 ) -> list[AnswerJob]:
-    """Add the next questions of an open batch, cut into jobs; return the jobs' messages.
+    """Insert the next questions of an open batch, and their jobs.
 
-    `sent` says that the caller is about to send them, once this is committed.
+    Args:
+        conn: the transaction.
+        batch: the batch.
+        questions: the questions, with consecutive positions.
+        job_size: the highest number of questions of a job.
+        sent: whether the caller sends the messages after the commit.
+        now: the time.
+
+    Returns:
+        The messages of the jobs.
 
     Raises:
-        BatchClosed: the batch is not open, or another submission of it is ahead of this one.
+        BatchClosed: the batch is not open, or another process has added these positions.
     """
-    first = questions[0].position
-    moved = conn.execute(
-        b.update()
-        .where(b.c.id == batch.id, b.c.state == BatchState.OPEN, b.c.question_count == first - 1)
-        .values(question_count=first - 1 + len(questions))
-    )
-    if moved.rowcount == 0:
-        now_at = find(conn, str(batch.id))
-        state = (
-            "being submitted by another process"
-            if now_at.state == BatchState.OPEN
-            else now_at.state
-        )
-        raise BatchClosed(batch.id, state, "added to")
-    dialect.insert_many(
-        conn,
-        q,
-        _QUESTION_COLUMNS,
-        [(batch.id, *question) for question in questions],
-    )
-    values = [
+    _count_questions(conn, batch, questions[0].position, len(questions))
+    dialect.insert_many(conn, q, _COLUMNS, [(batch.id, *question) for question in questions])
+    jobs = [
         {
             "batch_id": batch.id,
             "lane": batch.lane,
@@ -68,5 +62,18 @@ def append(
         }
         for start in range(0, len(questions), job_size)
     ]
-    rows = conn.execute(j.insert().returning(j, sort_by_parameter_order=True), values)
+    rows = conn.execute(j.insert().returning(j, sort_by_parameter_order=True), jobs)
     return [message(row) for row in rows]
+
+
+def _count_questions(conn: sa.Connection, batch: Batch, first: int, count: int) -> None:
+    updated = conn.execute(
+        b.update()
+        .where(b.c.id == batch.id, b.c.state == BatchState.OPEN, b.c.question_count == first - 1)
+        .values(question_count=first - 1 + count)
+    )
+    if updated.rowcount == 0:
+        current = find(conn, str(batch.id)).state
+        is_open = current == BatchState.OPEN
+        state = "being submitted by another process" if is_open else current
+        raise BatchClosed(batch.id, state, "added to")

@@ -1,4 +1,4 @@
-"""Workers: how each replica is, and how much waits for it. None commits."""
+"""Queries on the status of replicas, and on how long their lanes wait."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from db.tables import batches as b
 from db.tables import jobs as j
 from db.tables import workers as w
 
-# Names come and go with containers; the table holds those of the last hour.
+# Time after the last heartbeat until a row is deleted, since the names of containers change.
+# Higher: a stopped replica stays visible longer.
 FORGOTTEN_AFTER = timedelta(hours=1)
 
 
 def report(conn: sa.Connection, worker: ReplicaStatus) -> None:
-    """Store how a replica is; it alone writes its row."""
+    """Store the status of a replica, which alone writes its row."""
     values = asdict(worker)
-    known = conn.execute(w.update().where(w.c.name == worker.name).values(**values))
-    if known.rowcount == 0:
+    updated = conn.execute(w.update().where(w.c.name == worker.name).values(**values))
+    if updated.rowcount == 0:
         conn.execute(w.insert().values(**values))
 
 
 def forget(conn: sa.Connection, names: Sequence[str]) -> None:
-    """Delete the rows of workers that are known to have ended."""
+    """Delete the rows of replicas that have ended."""
     conn.execute(w.delete().where(w.c.name.in_(names)))
 
 
 def forget_silent(conn: sa.Connection, now: datetime) -> int:
-    """Delete the rows of those not heard of for long; return how many."""
+    """Delete rows without a heartbeat for an hour, and return how many."""
     return conn.execute(w.delete().where(w.c.seen_at < now - FORGOTTEN_AFTER)).rowcount
 
 
@@ -45,12 +46,12 @@ def on_host(conn: sa.Connection, host: str) -> list[ReplicaStatus]:
 
 
 def listed(conn: sa.Connection) -> list[ReplicaStatus]:
-    """Return every replica that was heard of within the last hour, by name."""
+    """Return every replica with a heartbeat in the last hour, by name."""
     return [_entity(row) for row in conn.execute(sa.select(w).order_by(w.c.name))]
 
 
 def waiting_since(conn: sa.Connection, lanes: Sequence[Lane], now: datetime) -> datetime | None:
-    """Return since when the oldest job of live batches waits in these lanes."""
+    """Return the creation time of the oldest queued job of live batches."""
     since: datetime | None = conn.scalar(
         sa.select(sa.func.min(j.c.created_at))
         .join(b, b.c.id == j.c.batch_id)

@@ -1,10 +1,14 @@
-"""Results: every query on them. None commits."""
+"""Queries on results, and on questions that have none.
+
+Ranges of results are always read in the order of their positions: see `_UNANSWERED`.
+Not covered: the order of cursors (`db.dialect`), and retries (`db.queries.retries`).
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from itertools import pairwise
@@ -24,7 +28,7 @@ _COLUMNS = tuple(column.name for column in r.columns)
 
 
 def insert(conn: sa.Connection, results: Sequence[tuple[int, Result]]) -> None:
-    """Add the final rows of questions that have none: each with its batch."""
+    """Insert results of questions that have none, each with its batch's id."""
     if not results:
         return
     cursor = dialect.first_cursor(conn, sorted({batch_id for batch_id, _ in results}))
@@ -32,63 +36,63 @@ def insert(conn: sa.Connection, results: Sequence[tuple[int, Result]]) -> None:
         conn,
         r,
         _COLUMNS,
-        [_row(batch_id, cursor + n, result) for n, (batch_id, result) in enumerate(results)],
+        [_row(batch_id, cursor + i, result) for i, (batch_id, result) in enumerate(results)],
     )
 
 
 def _row(batch_id: int, cursor: int, result: Result) -> tuple[Any, ...]:
-    a = result.answer
+    answer = result.answer
     return (
         batch_id,
         result.position,
         result.key,
-        a.status.value,
-        a.answer,
-        a.entry_id,
-        a.matched,
-        a.confidence,
-        a.reason,
-        a.error,
+        answer.status.value,
+        answer.answer,
+        answer.entry_id,
+        answer.matched,
+        answer.confidence,
+        answer.reason,
+        answer.error,
         result.model_version,
         result.answered_at,
         cursor,
-        a.url,
-        None if a.runners_up is None else [asdict(other) for other in a.runners_up],
+        answer.url,
+        None if answer.runners_up is None else [asdict(entry) for entry in answer.runners_up],
     )
 
 
 def end_unanswered(
     conn: sa.Connection, batch_id: int, first: int, last: int, *, answer: Answer, now: datetime
 ) -> int:
-    """Give every question of the range that has no result this one; return how many."""
-    ends = [
+    """Insert a result for each question without one, and return how many."""
+    missing = [
         (batch_id, Result(position, key, answer, None, now))
         for position, key, _ in unanswered(conn, batch_id, first, last)
     ]
-    insert(conn, ends)
-    return len(ends)
+    insert(conn, missing)
+    return len(missing)
 
 
 def counts(conn: sa.Connection, batch_id: int, first: int, last: int) -> dict[str, int]:
     """Count the range's results by status."""
     query = sa.select(r.c.status).where(_in_range(r)).order_by(r.c.position)
-    found = conn.scalars(query, {"batch": batch_id, "first": first, "last": last})
-    return dict.fromkeys((s.value for s in Status), 0) | Counter(found)
+    statuses = conn.scalars(query, {"batch": batch_id, "first": first, "last": last})
+    return dict.fromkeys((status.value for status in Status), 0) | Counter(statuses)
 
 
 def of_jobs(conn: sa.Connection, jobs: Sequence[Job]) -> list[list[tuple[int, str, str]]]:
-    """Return position, key and text of the questions of each job that have no result."""
-    found: list[list[tuple[int, str, str]]] = []
+    """Return position, key and text of each job's questions without a result."""
+    questions: list[list[tuple[int, str, str]]] = []
     for run in _adjacent(jobs):
-        query = _ASKED if run[0].is_first_attempt else _UNANSWERED
+        query = _QUESTIONS if run[0].is_first_attempt else _UNANSWERED
         rows = _read(conn, query, run[0].batch_id, run[0].first_position, run[-1].last_position)
         starts = [bisect_left(rows, (job.first_position,)) for job in run]
-        found += [rows[i:k] for i, k in pairwise([*starts, len(rows)])]
-    return found
+        questions += [rows[i:k] for i, k in pairwise([*starts, len(rows)])]
+    return questions
 
 
 def _adjacent(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Put jobs whose questions lie behind each other, all of them without results, together."""
+    """Group jobs whose questions are consecutive and all without a result."""
     runs: list[list[Job]] = []
     for job in jobs:
         last = runs[-1][-1] if runs else None
@@ -107,7 +111,7 @@ def _adjacent(jobs: Sequence[Job]) -> list[list[Job]]:
 def unanswered(
     conn: sa.Connection, batch_id: int, first: int, last: int
 ) -> list[tuple[int, str, str]]:
-    """Return position, key and text of the range's questions that have no result."""
+    """Return position, key and text of the range's questions without a result."""
     return _read(conn, _UNANSWERED, batch_id, first, last)
 
 
@@ -116,13 +120,13 @@ def _in_range(table: sa.Table) -> sa.ColumnElement[bool]:
     return sa.and_(table.c.batch_id == sa.bindparam("batch"), within)
 
 
-# Built once: to build a statement takes longer than to run it.
-_ASKED = sa.select(q.c.position, q.c.key, q.c.text).where(_in_range(q)).order_by(q.c.position)
-# Bound by itself, not by a join: while a batch was being cancelled, PostgreSQL took thirty
-# times as long for a NOT EXISTS. And in order, as wherever a range of results is read: of a batch
-# newer than its statistics PostgreSQL expects no results, finds the index by cursor as good as that
-# by position, and goes through all of the batch's (docs/log.md).
-_UNANSWERED = _ASKED.where(
+# Built once: building a statement takes longer than running it.
+_QUESTIONS = sa.select(q.c.position, q.c.key, q.c.text).where(_in_range(q)).order_by(q.c.position)
+# NOT IN with a range of its own: NOT EXISTS took PostgreSQL 30 times as long while a batch was
+# being cancelled. ORDER BY, as in every read of a range of results: for a batch newer than its
+# statistics, PostgreSQL expects no results. Without the order it may choose the index on `cursor`
+# and read all results of the batch (docs/log.md).
+_UNANSWERED = _QUESTIONS.where(
     q.c.position.not_in(sa.select(r.c.position).where(_in_range(r)).order_by(r.c.position))
 )
 
@@ -135,10 +139,10 @@ def _read(
 
 
 def check_key(conn: sa.Connection) -> None:
-    """Read the text that was stored last, if any is, for nothing but its key.
+    """Check that the newest batch's first text, if any, can be decrypted.
 
     Raises:
-        KeyMissing: it is encrypted with a key that is not here.
+        KeyMissing: the text is encrypted with a key that is not configured.
     """
     conn.scalar(sa.select(q.c.text).order_by(q.c.batch_id.desc(), q.c.position).limit(1))
 
@@ -146,7 +150,10 @@ def check_key(conn: sa.Connection) -> None:
 def texts(
     conn: sa.Connection, batch_id: int, *, after: int = 0, limit: int
 ) -> list[tuple[int, str, str]]:
-    """Return position, key and text of the next questions behind a position, final or not."""
+    """Return position, key and text of the next questions after a position.
+
+    Questions with and without a result are returned.
+    """
     query = (
         sa.select(q.c.position, q.c.key, q.c.text)
         .where(q.c.batch_id == batch_id, q.c.position > after)
@@ -165,62 +172,81 @@ def page(
     status: Status | None = None,
     confidence: tuple[float | None, float | None] = (None, None),
 ) -> list[sa.Row[Any]]:
-    """Return the next visible results behind a cursor, in its order, with the questions.
+    """Return the next visible results after a cursor, in the cursor's order.
 
-    Each has what a person answered at the desk, too. With `confidence`, only those of at
-    least the first and at most the second value, where there is one.
+    Args:
+        conn: a transaction.
+        batch_id: the batch.
+        after: the cursor of the last result that was read; 0: none.
+        limit: the highest number of results.
+        status: only results of this status.
+        confidence: the lowest and the highest confidence; None: no limit.
+
+    Returns:
+        Results with the text of their `question` and the agent's answer (`desk_...`), if any.
     """
-    # A join would be planned by how many rows the batch is thought to have, which is none while
-    # it is new: PostgreSQL then read all of its questions for each result (docs/log.md).
-    asked = sa.select(q.c.text).where(
+    # No join: PostgreSQL plans it by the estimated number of the batch's questions, which is 0
+    # for a new batch, and then reads all of its questions for each result (docs/log.md).
+    text = sa.select(q.c.text).where(
         q.c.batch_id == visible.c.batch_id, q.c.position == visible.c.position
     )
-    # Of most batches nobody has answered anything, and to look for each row costs a quarter more.
-    answered = conn.scalar(sa.select(sa.exists().where(d.c.batch_id == batch_id)))
-    desk = _DESK if answered else _NO_DESK
+    # Most batches have no agents' answers, and a lookup for each row costs 25% more time.
+    has_answers = conn.scalar(sa.select(sa.exists().where(d.c.batch_id == batch_id)))
+    desk = _DESK if has_answers else _NO_DESK
     query = (
-        sa.select(visible, asked.scalar_subquery().label("question"), *desk)
-        .where(visible.c.batch_id == batch_id, visible.c.cursor > after)
+        sa.select(visible, text.scalar_subquery().label("question"), *desk)
+        .where(
+            visible.c.batch_id == batch_id,
+            visible.c.cursor > after,
+            *_filters(status, *confidence),
+        )
         .order_by(visible.c.cursor)
         .limit(limit)
     )
-    if status is not None:
-        query = query.where(visible.c.status == status)
-    least, most = confidence
-    if least is not None:
-        query = query.where(visible.c.confidence >= least)
-    if most is not None:
-        query = query.where(visible.c.confidence <= most)
     return list(conn.execute(query))
 
 
-def _of_desk(name: str) -> sa.Label[Any]:
-    # No join, for the same reason.
-    there = sa.and_(d.c.batch_id == visible.c.batch_id, d.c.position == visible.c.position)
-    return sa.select(d.c[name]).where(there).scalar_subquery().label(f"desk_{name}")
+def _filters(
+    status: Status | None, lowest: float | None, highest: float | None
+) -> Iterator[sa.ColumnElement[bool]]:
+    if status is not None:
+        yield visible.c.status == status
+    if lowest is not None:
+        yield visible.c.confidence >= lowest
+    if highest is not None:
+        yield visible.c.confidence <= highest
+
+
+def _desk_column(name: str) -> sa.Label[Any]:
+    # No join, for the same reason as in `page`.
+    same = sa.and_(d.c.batch_id == visible.c.batch_id, d.c.position == visible.c.position)
+    return sa.select(d.c[name]).where(same).scalar_subquery().label(f"desk_{name}")
 
 
 _DESK_COLUMNS = ("answer", "entry_id", "by", "at")
-_DESK = [_of_desk(name) for name in _DESK_COLUMNS]
+_DESK = [_desk_column(name) for name in _DESK_COLUMNS]
 _NO_DESK = [sa.null().label(f"desk_{name}") for name in _DESK_COLUMNS]
 
 
 def all_visible(conn: sa.Connection, batch_id: int) -> bool:
-    """Tell whether every committed result of a batch shows in the view, too (see `db.dialect`)."""
-    last, shown = (
+    """Return whether the view shows every committed result of a batch.
+
+    On PostgreSQL, other transactions delay results: see `db.dialect`.
+    """
+    last, last_visible = (
         sa.select(sa.func.max(table.c.cursor)).where(table.c.batch_id == batch_id).scalar_subquery()
         for table in (r, visible)
     )
-    return bool(conn.scalar(sa.select(last.is_not_distinct_from(shown))))
+    return bool(conn.scalar(sa.select(last.is_not_distinct_from(last_visible))))
 
 
-def one(conn: sa.Connection, batch_id: int, position: int) -> sa.Row[Any] | None:
-    """Return a question's result as soon as it is committed."""
+def of_question(conn: sa.Connection, batch_id: int, position: int) -> sa.Row[Any] | None:
+    """Return a question's committed result, or None, visible or not."""
     query = sa.select(r).where(r.c.batch_id == batch_id, r.c.position == position)
     return conn.execute(query).first()
 
 
 def answered_asks(conn: sa.Connection, batch_ids: Iterable[int]) -> list[int]:
-    """Return those of the batches whose first question has its result."""
+    """Return the ids of the batches whose first question has its result."""
     query = sa.select(r.c.batch_id).where(r.c.batch_id.in_(batch_ids), r.c.position == 1)
     return list(conn.scalars(query))

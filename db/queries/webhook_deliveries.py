@@ -1,8 +1,9 @@
-"""Deliveries: a batch's end, told to the address that it was submitted with. None commits.
+"""Queries on webhook deliveries, the messages about the end of a batch.
 
-A row is written in the transaction that ends the batch, so that none is forgotten, and holds
-when it is to be tried next. Who claims it moves that moment on before sending: what is sent by
-a process that dies is sent again, with the same message id, by which a receiver knows it.
+A delivery is inserted in the transaction that ends the batch, so none is lost. It holds the time
+of its next attempt. A sender claims it by moving this time before it sends. If the sender dies,
+the message is sent again under the same message id, by which a receiver detects duplicates.
+Not covered: the HTTP request (`producer.webhooks`).
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from core.errors import DeliveryUnknown
 from db.tables import batches as b
 from db.tables import deliveries as d
 
-# Until the next attempt; after the last one it is given up. As the specification proposes:
+# Time until the next attempt, as the specification proposes; after the last one, the delivery is
+# given up. Higher: fewer requests to a broken receiver, later delivery after it recovers.
 # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
-_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
-BACKOFF = tuple(timedelta(seconds=seconds) for seconds in _SECONDS)
+_BACKOFF_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+BACKOFF = tuple(timedelta(seconds=seconds) for seconds in _BACKOFF_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message about a batch's end."""
+    """The message about a batch's end, and the state of its delivery."""
 
     id: int
     batch_id: int
@@ -35,20 +37,23 @@ class Delivery:
     event: str
     created_at: datetime
     attempts: int
-    next_at: datetime | None  # None: it is not tried any more
+    next_at: datetime | None  # of the next attempt; None: there is none
     delivered_at: datetime | None
     status: int | None  # of the last response
     error: str | None  # of the last attempt
 
     @property
     def state(self) -> str:
-        """How it stands: `waiting`, `delivered` or `given up`."""
+        """The state: `waiting`, `delivered` or `given up`."""
         if self.delivered_at is not None:
             return "delivered"
         return "given up" if self.next_at is None else "waiting"
 
     def document(self) -> dict[str, Any]:
-        """Return what the HTTP API and `webhooks list --json` tell; no address."""
+        """Return the JSON object of the HTTP API and `webhooks list --json`.
+
+        It does not contain the address, which may contain secrets.
+        """
         return {
             "delivery": self.id,
             "batch": self.batch_id,
@@ -65,7 +70,7 @@ class Delivery:
 
 
 def add(conn: sa.Connection, ended: Sequence[tuple[int, str]], now: datetime) -> None:
-    """Let the ends of these batches be told: each with how it ended."""
+    """Insert deliveries for ended batches, each with its final state."""
     if ended:
         values = [
             {
@@ -81,7 +86,10 @@ def add(conn: sa.Connection, ended: Sequence[tuple[int, str]], now: datetime) ->
 
 
 def claim_due(conn: sa.Connection, now: datetime, limit: int) -> list[tuple[Delivery, str]]:
-    """Return what is to be tried now, each with its address; others won't for a while."""
+    """Claim deliveries that are due, and return each with its address.
+
+    A claim moves the time of the next attempt, so no other sender claims them until then.
+    """
     query = (
         sa.select(d.c.id, d.c.attempts)
         .where(d.c.next_at <= now)
@@ -107,7 +115,7 @@ def _claimed(
 
 
 def mark_delivered(conn: sa.Connection, delivery_id: int, status: int, now: datetime) -> None:
-    """Note that the receiver has taken it."""
+    """Store that the receiver accepted the message."""
     values = {"status": status, "error": None, "delivered_at": now, "next_at": None}
     conn.execute(d.update().where(d.c.id == delivery_id).values(values))
 
@@ -115,7 +123,7 @@ def mark_delivered(conn: sa.Connection, delivery_id: int, status: int, now: date
 def mark_failed(
     conn: sa.Connection, delivery: Delivery, *, status: int | None, error: str, final: bool
 ) -> None:
-    """Note that an attempt failed; the last one, or a final one, gives it up."""
+    """Store a failed attempt, and give up after the last or a final one."""
     values: dict[str, Any] = {"status": status, "error": error}
     if final or delivery.attempts > len(BACKOFF):
         values["next_at"] = None
@@ -123,10 +131,10 @@ def mark_failed(
 
 
 def replay(conn: sa.Connection, batch_id: int, delivery_id: int, now: datetime) -> Delivery:
-    """Send a batch's message again, however it stands, from the first attempt on.
+    """Start the delivery of a message again, in any state.
 
     Raises:
-        DeliveryUnknown: the batch has none of this id.
+        DeliveryUnknown: the batch has no delivery of this id.
     """
     row = conn.execute(
         d.update()
@@ -140,11 +148,11 @@ def replay(conn: sa.Connection, batch_id: int, delivery_id: int, now: datetime) 
 
 
 def of_batch(conn: sa.Connection, batch_id: int) -> list[Delivery]:
-    """Return a batch's messages, the oldest first."""
+    """Return a batch's deliveries, oldest first."""
     query = sa.select(d).where(d.c.batch_id == batch_id).order_by(d.c.id)
     return [_entity(row) for row in conn.execute(query)]
 
 
 def _entity(row: sa.Row[Any]) -> Delivery:
-    told = row._mapping  # noqa: SLF001 - Row's public mapping
-    return Delivery(**{column.name: told[column.name] for column in d.c})
+    values = row._mapping  # noqa: SLF001 - Row's public mapping
+    return Delivery(**{column.name: values[column.name] for column in d.c})

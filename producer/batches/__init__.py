@@ -1,1 +1,1 @@
-"""CAPTION producer/batches."""
+"""Use cases on a stored batch: status, cancel and retry."""

@@ -1,4 +1,7 @@
-"""Use case: cancel a batch. When it returns nothing new starts; finished results stay."""
+"""Use case: cancel a batch.
+
+After the call, no question of the batch starts. Finished results stay.
+"""
 
 from __future__ import annotations
 
@@ -13,32 +16,32 @@ from db.clock import DatabaseClock
 from db.queries import batches, jobs
 from db.session import reading, transaction
 
-_JOBS = 50  # closed in one transaction: long ones keep workers from writing
+_JOBS = 50  # jobs closed in one transaction; higher: workers wait longer for its locks
 
 
 @dataclass(frozen=True, slots=True)
 class CancelResult:
-    """A cancelled batch, and where its questions stand."""
+    """A cancelled batch with its progress."""
 
     batch: Batch
     progress: BatchProgress
 
 
 def cancel(engine: sa.Engine, ref: str) -> CancelResult:
-    """Cancel what has not started; one that was interrupted at it is carried on with.
+    """Cancel queued questions, or continue an interrupted cancellation.
 
     Raises:
-        BatchUnknown: there is no such batch.
-        BatchClosed: it has ended.
+        BatchUnknown: no batch has this id or name.
+        BatchClosed: the batch has ended.
     """
     clock = DatabaseClock(engine)
     with transaction(engine) as conn:
         batch = batches.find(conn, ref)
         stopped = batches.end_early(conn, batch.id, BatchState.CANCELLED)
-    unfinished = batch.state is BatchState.CANCELLED and batch.finished_at is None
-    if not stopped and not unfinished:
+    interrupted = batch.state is BatchState.CANCELLED and batch.finished_at is None
+    if not stopped and not interrupted:
         raise BatchClosed(batch.id, batch.state, "cancelled")
-    while _close_some(engine, batch, clock):
+    while _close_queued(engine, batch, clock):
         pass
     now = clock()
     with transaction(engine) as conn:
@@ -49,7 +52,7 @@ def cancel(engine: sa.Engine, ref: str) -> CancelResult:
         )
 
 
-def _close_some(engine: sa.Engine, batch: Batch, clock: DatabaseClock) -> int:
+def _close_queued(engine: sa.Engine, batch: Batch, clock: DatabaseClock) -> int:
     now = clock()
     with transaction(engine) as conn:
         return jobs.close_queued(conn, batch, Status.CANCELLED, limit=_JOBS, now=now)

@@ -1,11 +1,10 @@
-"""Use case: let questions of a batch that failed, or were handed off, run again."""
+"""Use case: run failed or handed-off questions of a batch again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -13,75 +12,68 @@ from broker.client import check
 from core.domain.batch import Batch
 from core.domain.result import Status
 from core.errors import BatchClosed
-from core.settings.settings import Settings
 from db.clock import DatabaseClock
 from db.queries import batches, jobs, retries
 from db.session import reading, transaction
+from producer.connections import ProducerContext
 from producer.submission.admission import AdmissionControl
 from producer.submission.dispatch import JobDispatcher
 
-if TYPE_CHECKING:
-    from celery import Celery
-
-_JOBS = 50  # queued in one transaction: long ones keep workers from writing
+_JOBS = 50  # jobs queued in one transaction; higher: workers wait longer for its locks
 
 
 @dataclass(frozen=True, slots=True)
 class RetryResult:
-    """A batch, and how many of its questions run again, or would."""
+    """A batch, and how many of its questions run again."""
 
     batch: Batch
     questions: int
-    dry_run: bool = False
+    dry_run: bool = False  # the questions were counted only
 
 
 def retry(
-    engine: sa.Engine,
-    app: Celery,
-    settings: Settings,
-    ref: str,
-    statuses: Sequence[Status],
-    *,
-    only: str | None = None,
+    context: ProducerContext, ref: str, statuses: Sequence[Status], *, only: str | None = None
 ) -> RetryResult:
-    """Forget the results of these statuses and queue their questions again.
+    """Delete the results of these statuses and queue their questions again.
 
-    `only`: of those that failed, the ones with this class of error.
+    `only`: a class of error, to limit the failed questions.
 
     Raises:
-        BatchUnknown: there is no such batch.
-        BatchClosed: it was cancelled or has expired.
-        ServiceUnavailable: the database or Redis can't be reached, or too many questions wait; what
-            runs again already stays so.
+        BatchUnknown: no batch has this id or name.
+        BatchClosed: the batch was cancelled or has expired.
+        ServiceUnavailable: the database or Redis cannot be reached, or too many questions wait.
+            Questions that are queued again stay queued.
     """
-    found = count_retry(engine, ref, statuses, only=only)
-    check(app, settings)
-    batch, clock = found.batch, DatabaseClock(engine)
-    room = AdmissionControl(engine, settings, batch.lane, clock)
+    engine, settings = context.engine, context.settings
+    counted = count_retry(engine, ref, statuses, only=only)
+    check(context.client, settings)
+    batch, clock = counted.batch, DatabaseClock(engine)
+    admission = AdmissionControl(engine, settings, batch.lane, clock)
     since = clock()
     total = 0
-    while total < found.questions:
-        room.reserve(min(found.questions - total, _JOBS * settings.job_size, room.limit))
+    while total < counted.questions:
+        remaining = counted.questions - total
+        admission.reserve(min(remaining, _JOBS * settings.job_size, admission.limit))
         now = clock()
         with transaction(engine) as conn:
             count = retries.retry(
                 conn, batch, statuses, limit=_JOBS, now=now, since=since, only=only
             )
         if not count:
-            break  # somebody else retries them, too
+            break  # a concurrent retry queued the other questions
         total += count
-    _send(engine, JobDispatcher(app, settings), batch, clock())
-    return replace(found, questions=total, dry_run=False)
+    _send(engine, JobDispatcher(context.client, settings), batch, clock())
+    return replace(counted, questions=total, dry_run=False)
 
 
 def count_retry(
     engine: sa.Engine, ref: str, statuses: Sequence[Status], *, only: str | None = None
 ) -> RetryResult:
-    """Tell how many questions `retry` would run again.
+    """Count the questions that `retry` would run again.
 
     Raises:
-        BatchUnknown: there is no such batch.
-        BatchClosed: it was cancelled or has expired.
+        BatchUnknown: no batch has this id or name.
+        BatchClosed: the batch was cancelled or has expired.
     """
     with reading(engine) as conn:
         batch = batches.find(conn, ref)
@@ -91,10 +83,10 @@ def count_retry(
     return RetryResult(batch, count, dry_run=True)
 
 
-def _send(engine: sa.Engine, sender: JobDispatcher, batch: Batch, now: datetime) -> None:
-    room = sender.room(batch.lane)
-    if not room:
+def _send(engine: sa.Engine, dispatcher: JobDispatcher, batch: Batch, now: datetime) -> None:
+    free_slots = dispatcher.free_slots(batch.lane)
+    if not free_slots:
         return
     with transaction(engine) as conn:
-        messages = jobs.to_send(conn, batch.lane, limit=room, lost_before=None, now=now)
-    sender.send(messages)
+        messages = jobs.to_send(conn, batch.lane, limit=free_slots, lost_before=None, now=now)
+    dispatcher.send(messages)

@@ -1,4 +1,7 @@
-"""Use case: where a batch stands, how fast it goes, when it will be done."""
+"""Use case: report the progress, the rate and the failures of batches.
+
+Reads the database only: one snapshot for each report. `watch` polls until the batch is finished.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _POLL_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class BatchStatus:
-    """A batch at a moment."""
+    """The progress of a batch at a point in time."""
 
     batch: Batch
     progress: BatchProgress
@@ -28,12 +31,12 @@ class BatchStatus:
 
     @property
     def finished(self) -> bool:
-        """Whether every question that will have a result has it."""
+        """Whether the batch has ended and every question has its result."""
         return self.batch.finished_at is not None
 
     @property
     def questions_per_second(self) -> float | None:
-        """Of the whole time when finished, of the last window while it runs."""
+        """Return the mean rate if finished, else the rate of the last window."""
         batch, window = self.batch, batches.RATE_WINDOW
         if batch.finished_at is None:
             count, span = self.progress.recent, min(window, self.now - batch.created_at)
@@ -44,7 +47,7 @@ class BatchStatus:
 
     @property
     def eta_seconds(self) -> float | None:
-        """Until the questions that are in have their results, at the present rate."""
+        """Return the seconds until the stored questions are final at this rate."""
         if self.finished:
             return 0.0
         rate = self.questions_per_second
@@ -52,12 +55,12 @@ class BatchStatus:
 
     @property
     def oldest_waiting_seconds(self) -> float | None:
-        """How long the question that waits longest has waited for a worker."""
+        """Return for how long the oldest queued question has waited."""
         since = self.progress.oldest_queued_at
         return None if since is None else max(0.0, (self.now - since).total_seconds())
 
     def document(self) -> dict[str, Any]:
-        """Return what `status --json` prints."""
+        """Return the document that `status --json` prints."""
         return {
             "batch": self.batch.id,
             "name": self.batch.name,
@@ -78,10 +81,10 @@ def _rounded(value: float | None) -> float | None:
 
 
 def batch_status(engine: sa.Engine, ref: str, clock: DatabaseClock | None = None) -> BatchStatus:
-    """Tell where a batch stands.
+    """Return the status of a batch.
 
     Raises:
-        BatchUnknown: there is no such batch.
+        BatchUnknown: no batch has this id or name.
     """
     now = (clock or DatabaseClock(engine))()
     with reading(engine) as conn:
@@ -89,32 +92,37 @@ def batch_status(engine: sa.Engine, ref: str, clock: DatabaseClock | None = None
 
 
 def batch_status_in(conn: sa.Connection, ref: str, now: datetime) -> BatchStatus:
-    """Tell where a batch stands in a transaction.
+    """Return the status of a batch, read in the caller's transaction.
 
     Raises:
-        BatchUnknown: there is no such batch.
+        BatchUnknown: no batch has this id or name.
     """
     batch = batches.find(conn, ref)
     return BatchStatus(batch, batches.progress(conn, batch.id, now), now)
 
 
 def newest(engine: sa.Engine, limit: int, before: int | None = None) -> list[BatchStatus]:
-    """Tell where the batches stand that were made last (before an id, if given), newest first."""
+    """Return the status of the newest batches, newest first.
+
+    `before`: a batch id, to return older batches only.
+    """
     now = DatabaseClock(engine)()
     with reading(engine) as conn:
-        found = batches.newest(conn, limit, before)
-        return [BatchStatus(batch, batches.progress(conn, batch.id, now), now) for batch in found]
+        return [
+            BatchStatus(batch, batches.progress(conn, batch.id, now), now)
+            for batch in batches.newest(conn, limit, before)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchFailures:
-    """What failed of a batch."""
+    """The failed questions of a batch, counted by class of error."""
 
     batch: Batch
-    errors: dict[str, int]  # questions by class of error, the most frequent first
+    errors: dict[str, int]  # class of error: questions, most frequent first
 
     def document(self) -> dict[str, Any]:
-        """Return what `status --failed --json` prints."""
+        """Return the document that `status --failed --json` prints."""
         return {
             "batch": self.batch.id,
             "name": self.batch.name,
@@ -124,10 +132,10 @@ class BatchFailures:
 
 
 def batch_failures(engine: sa.Engine, ref: str) -> BatchFailures:
-    """Tell what failed of a batch, by class of error.
+    """Count the failed questions of a batch by class of error.
 
     Raises:
-        BatchUnknown: there is no such batch.
+        BatchUnknown: no batch has this id or name.
     """
     with reading(engine) as conn:
         batch = batches.find(conn, ref)
@@ -135,25 +143,25 @@ def batch_failures(engine: sa.Engine, ref: str) -> BatchFailures:
 
 
 def newest_failed(engine: sa.Engine, limit: int) -> list[BatchFailures]:
-    """Tell what failed of the batches that were made last, newest first, if anything did."""
+    """Count the failures of the newest batches that have any."""
     with reading(engine) as conn:
-        found = [
+        failures = [
             BatchFailures(batch, retries.classes(conn, batch.id))
             for batch in batches.newest(conn, limit)
         ]
-    return [one for one in found if one.errors]
+    return [failure for failure in failures if failure.errors]
 
 
-def watch(engine: sa.Engine, ref: str, on_change: Callable[[BatchStatus], None]) -> BatchStatus:
-    """Tell where a batch stands again and again until it is finished; return the end.
+def watch(engine: sa.Engine, ref: str, on_poll: Callable[[BatchStatus], None]) -> BatchStatus:
+    """Report the status until the batch is finished, and return the last one.
 
     Raises:
-        BatchUnknown: there is no such batch.
+        BatchUnknown: no batch has this id or name.
     """
     clock = DatabaseClock(engine)
     while True:
-        found = batch_status(engine, ref, clock)
-        on_change(found)
-        if found.finished:
-            return found
+        status = batch_status(engine, ref, clock)
+        on_poll(status)
+        if status.finished:
+            return status
         time.sleep(_POLL_SECONDS)

@@ -1,1 +1,1 @@
-"""CAPTION producer/cli."""
+"""Commands of the producer: options, a use case, its printed result."""

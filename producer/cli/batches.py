@@ -1,4 +1,4 @@
-"""The commands `submit`, `ask`, `status`, `results`, `cancel` and `retry`: words to use cases."""
+"""The commands `submit`, `ask`, `status`, `results`, `cancel` and `retry`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from core.domain.batch import Lane
 from core.domain.result import Status
 from core.settings.load import load
 from producer.cli import display
-from producer.connections import both, database
+from producer.connections import database, producer_context
 from producer.question_files.formats import FileFormat
 from producer.results.export import ExportFormat
 from producer.submission.admission import WhenFull
 
 app = typer.Typer(
     name="answermill",
-    help="Submit questions, follow them, read their results.",
+    help="Submit questions, follow batches and read results.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,63 +28,71 @@ app = typer.Typer(
 
 _BATCHES_SHOWN = 20
 
-Ref = Annotated[str, typer.Argument(metavar="BATCH", help="A batch's id or name.")]
+Ref = Annotated[str, typer.Argument(metavar="BATCH", help="Id or name of the batch.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Watch = Annotated[bool, typer.Option("--watch", help="Follow it until it is finished.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Follow the batch until it is finished.")]
 
 
 @app.command()
 def submit(
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Questions; - is standard input.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE|-", help="File of questions; -: standard input.")
+    ],
     *,
-    name: Annotated[str | None, typer.Option(help="The batch's name.")] = None,
-    text: Annotated[str | None, typer.Option(metavar="COL", help="Column of the text.")] = None,
-    key: Annotated[str | None, typer.Option(metavar="COL", help="Column of the key.")] = None,
-    lane: Annotated[Lane, typer.Option(help="Where it waits; interactive goes first.")] = Lane.BULK,
+    name: Annotated[
+        str | None, typer.Option(help="Batch name; default: file name and digest.")
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(metavar="COL", help="Column of the question; default: question."),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="COL", help="Column of the key; default: key, else the position."),
+    ] = None,
+    lane: Annotated[
+        Lane, typer.Option(help="Lane of the batch; workers claim interactive jobs first.")
+    ] = Lane.BULK,
     deadline: Annotated[
-        str | None, typer.Option(help="When answers are of no use any more: 2h, or a time.")
+        str | None,
+        typer.Option(help="Stop answering after this duration (2h) or ISO 8601 time."),
     ] = None,
     file_format: Annotated[
-        FileFormat | None, typer.Option("--format", help="How the file is written.")
+        FileFormat | None,
+        typer.Option("--format", help="Format of the file; default: from its suffix or content."),
     ] = None,
     webhook: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where its end is told, by the HTTP front.")
+        str | None,
+        typer.Option(metavar="URL", help="URL that the HTTP front notifies when the batch ends."),
     ] = None,
     when_full: Annotated[
-        WhenFull, typer.Option(help="When too many questions wait: wait for room, or stop.")
+        WhenFull,
+        typer.Option(help="Reaction to a full backlog: wait for capacity, or stop with status 3."),
     ] = WhenFull.WAIT,
     watch: Watch = False,
     as_json: Json = False,
 ) -> None:
     """Submit a file of questions as a batch.
 
-    Every row is checked before anything is stored. Interrupted and run
-    again, it goes on where it was. Standard input and pipes are copied to a
-    temporary file first.
+    Every row is checked before a question is stored. If the command is
+    interrupted, run it again to continue. Standard input and pipes are
+    copied to a temporary file first.
     """
-    from producer.cli.submit_command import run
+    from producer.cli.submit_command import SubmitOptions, run
 
     due = None if deadline is None else _deadline(deadline)
-    done = run(
-        load(),
-        file,
-        text=text,
-        key=key,
-        file_format=file_format,
-        name=name,
-        lane=lane,
-        deadline=due,
-        webhook=webhook,
-        when_full=when_full,
+    options = SubmitOptions(
+        file, text, key, file_format, name, lane, deadline=due, webhook=webhook, when_full=when_full
     )
+    result = run(load(), options)
     if as_json:
-        print_json(done.document())
+        print_json(result.document())
     else:
-        out.print(display.submitted(done))
+        out.print(display.submitted(result))
     if watch:
-        _watch(str(done.batch.id), show_end=not as_json)
+        _watch(str(result.batch.id), show_end=not as_json)
     elif out.is_terminal and not as_json:
-        err.print(f"follow it: answermill status {done.batch.id} --watch")
+        err.print(f"to follow the batch: answermill status {result.batch.id} --watch")
 
 
 def _deadline(text: str) -> timedelta | datetime:
@@ -93,27 +101,30 @@ def _deadline(text: str) -> timedelta | datetime:
     except ValueError:
         span = parse_duration(text)
         if not span:
-            raise typer.BadParameter(f"--deadline {text} leaves no time") from None
+            problem = f"--deadline {text} leaves no time; give a longer duration such as 2h"
+            raise typer.BadParameter(problem) from None
         return span
     if moment <= datetime.now(UTC):
-        raise typer.BadParameter(f"--deadline {text} has passed")
+        problem = f"--deadline {text} has passed; give a later time, or a duration such as 2h"
+        raise typer.BadParameter(problem)
     return moment
 
 
 @app.command()
 def ask(
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="One question.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="Text of the question.")],
     *,
-    wait: Annotated[str, typer.Option(help="How long to wait for the answer.")] = "10s",
+    wait: Annotated[
+        str, typer.Option(help="Duration to wait for the answer, for example 1m.")
+    ] = "10s",
     as_json: Json = False,
 ) -> None:
     """Ask one question and wait for its answer."""
     from producer.submission.ask import ask as run
 
-    patience = parse_duration(wait)
-    settings = load()
-    with both(settings) as (engine, client):
-        asked = run(engine, client, settings, question, wait=patience)
+    wait_time = parse_duration(wait)
+    with producer_context(load()) as context:
+        asked = run(context, question, wait=wait_time)
     if as_json:
         print_json(asked.document())
     else:
@@ -123,16 +134,17 @@ def ask(
 @app.command()
 def status(
     batch: Annotated[
-        str | None, typer.Argument(metavar="BATCH", help="A batch's id or name.")
+        str | None,
+        typer.Argument(metavar="BATCH", help="Id or name of the batch; default: newest batches."),
     ] = None,
     *,
     watch: Watch = False,
     failed: Annotated[
-        bool, typer.Option("--failed", help="What failed, by class of error.")
+        bool, typer.Option("--failed", help="Count failed questions by class of error.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show where a batch stands, or the newest batches."""
+    """Show the progress of a batch, or of the newest batches."""
     from producer.batches.status import batch_status, newest
 
     if failed:
@@ -142,39 +154,43 @@ def status(
         _watch(batch, show_end=True, as_json=as_json)
         return
     if watch:
-        raise typer.BadParameter("--watch wants a BATCH")
+        raise typer.BadParameter("--watch needs a batch: answermill status BATCH --watch")
     with database(load()) as engine:
-        found = newest(engine, _BATCHES_SHOWN) if batch is None else [batch_status(engine, batch)]
+        statuses = (
+            newest(engine, _BATCHES_SHOWN) if batch is None else [batch_status(engine, batch)]
+        )
     if batch is None and as_json:
-        print_json({"batches": [one.document() for one in found]})
+        print_json({"batches": [item.document() for item in statuses]})
     elif as_json:
-        print_json(found[0].document())
+        print_json(statuses[0].document())
     else:
-        display.show_statuses(out, found, as_list=batch is None)
+        display.show_statuses(out, statuses, as_list=batch is None)
 
 
 def _show_failed(batch: str | None, *, as_json: bool) -> None:
     from producer.batches.status import batch_failures, newest_failed
 
     with database(load()) as engine:
-        found = [batch_failures(engine, batch)] if batch else newest_failed(engine, _BATCHES_SHOWN)
+        failures = (
+            [batch_failures(engine, batch)] if batch else newest_failed(engine, _BATCHES_SHOWN)
+        )
     if not as_json:
-        display.show_failures(out, found)
+        display.show_failures(out, failures)
     elif batch is None:
-        print_json({"batches": [one.document() for one in found]})
+        print_json({"batches": [item.document() for item in failures]})
     else:
-        print_json(found[0].document())
+        print_json(failures[0].document())
 
 
 def _watch(batch: str, *, show_end: bool, as_json: bool = False) -> None:
     from producer.batches.status import watch
 
     with database(load()) as engine, display.progress_of(err) as show:
-        end = watch(engine, batch, show)
+        last = watch(engine, batch, show)
     if as_json:
-        print_json(end.document())
+        print_json(last.document())
     elif show_end:
-        display.show_statuses(out, [end])
+        display.show_statuses(out, [last])
 
 
 @app.command()
@@ -182,35 +198,40 @@ def results(
     batch: Ref,
     *,
     since: Annotated[
-        int, typer.Option(min=0, metavar="CURSOR", help="Only what came after it.")
+        int,
+        typer.Option(min=0, metavar="CURSOR", help="Cursor after which results are read; 0: all."),
     ] = 0,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Wait for more until the batch is finished.")
+        bool, typer.Option("--follow", help="Wait for more results until the batch is finished.")
     ] = False,
-    status: Annotated[Status | None, typer.Option(help="Only results of this status.")] = None,
+    status: Annotated[
+        Status | None, typer.Option(help="Status of the results; default: every status.")
+    ] = None,
     export_format: Annotated[
         ExportFormat | None,
-        typer.Option("--format", help="How to write them; unless given, as FILE's suffix says."),
+        typer.Option("--format", help="Format; default: from the suffix of FILE, else table."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write them.")
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="File; default: standard output."),
     ] = None,
 ) -> None:
-    """Show or export a batch's results.
+    """Show or export the results of a batch.
 
-    On standard error it says which CURSOR to go on from next time.
+    Standard error gets the CURSOR from which the next call can continue.
     """
-    from producer.cli.results_command import run
+    from producer.cli.results_command import ResultsOptions, run
 
+    options = ResultsOptions(output, export_format, since, status, follow=follow)
     with database(load()) as engine:
-        last = run(engine, batch, output, export_format, since=since, status=status, follow=follow)
+        last = run(engine, batch, options)
     if last is not None:
         err.print(f"next: --since {last}")
 
 
 @app.command()
 def cancel(batch: Ref) -> None:
-    """Cancel what has not started of a batch."""
+    """Cancel the questions of a batch that have not started."""
     from producer.batches.cancel import cancel as run
 
     with database(load()) as engine:
@@ -221,22 +242,24 @@ def cancel(batch: Ref) -> None:
 def retry(
     batch: Ref,
     *,
-    failed: Annotated[bool, typer.Option("--failed", help="What failed: the default.")] = False,
-    handed_off: Annotated[bool, typer.Option("--handed-off", help="What was handed off.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Failed questions (default without --handed-off).")
+    ] = False,
+    handed_off: Annotated[bool, typer.Option("--handed-off", help="Handed-off questions.")] = False,
     error: Annotated[
         str | None,
-        typer.Option(metavar="CLASS", help="Of what failed, this class, as `status --failed` says"),
+        typer.Option(metavar="CLASS", help="Class of error in `status --failed`; default: all."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how many it would be, and change nothing.")
+        bool, typer.Option("--dry-run", help="Count the questions and change nothing.")
     ] = False,
 ) -> None:
-    """Let questions of a batch run again."""
+    """Run failed or handed-off questions of a batch again."""
     from producer.batches.retry import count_retry
     from producer.batches.retry import retry as run
 
     if error is not None and handed_off:
-        raise typer.BadParameter("--error is of what failed, not of what was handed off")
+        raise typer.BadParameter("--error selects failed questions; omit --handed-off")
     statuses = [Status.HANDED_OFF] if handed_off else []
     if failed or not handed_off:
         statuses.append(Status.FAILED)
@@ -245,6 +268,6 @@ def retry(
         with database(settings) as engine:
             out.print(display.retried(count_retry(engine, batch, statuses, only=error)))
         return
-    with both(settings) as (engine, client):
-        done = run(engine, client, settings, batch, statuses, only=error)
-    out.print(display.retried(done))
+    with producer_context(settings) as context:
+        result = run(context, batch, statuses, only=error)
+    out.print(display.retried(result))

@@ -1,4 +1,8 @@
-"""How submitting and waiting look to people: a bar on a terminal, else lines or nothing."""
+"""Terminal output of the commands: sentences, tables, progress bars.
+
+A progress bar needs a terminal. Without one, `progress_of` prints a line for each change, and `bar`
+prints nothing.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from producer.submission.ask import SingleQuestion
     from producer.submission.submit import SubmitResult
 
-# What is shown, how many questions are done, how many there are if that is known.
+# Takes the description, the number of finished questions, and their total if it is known.
 Show = Callable[[str, int, int | None], None]
 
 
@@ -40,7 +44,7 @@ class _Count(ProgressColumn):
 
 @contextmanager
 def bar(console: Console) -> Iterator[Show]:
-    """Show a bar that goes away at the end; nothing where there is no terminal."""
+    """Show a progress bar on a terminal and remove it at the end."""
     if not console.is_terminal:
         yield lambda *_: None
         return
@@ -53,13 +57,13 @@ def bar(console: Console) -> Iterator[Show]:
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("reading", total=None)
-        shown = ""
+        current = ""
 
-        def show(what: str, done: int, total: int | None) -> None:
-            nonlocal shown
-            if what != shown:
-                progress.reset(task, description=what, total=total, completed=done)
-                shown = what
+        def show(description: str, done: int, total: int | None) -> None:
+            nonlocal current
+            if description != current:
+                progress.reset(task, description=description, total=total, completed=done)
+                current = description
             progress.update(task, completed=done, total=total)
 
         yield show
@@ -67,117 +71,117 @@ def bar(console: Console) -> Iterator[Show]:
 
 @contextmanager
 def progress_of(console: Console) -> Iterator[Callable[[BatchStatus], None]]:
-    """Show where a batch stands as it changes: a bar on a terminal, else a line each time."""
+    """Show the progress of a batch: a bar on a terminal, else a line a change."""
     last = ""
 
-    def line(standing: BatchStatus) -> None:
+    def print_change(status: BatchStatus) -> None:
         nonlocal last
-        told = _sentence(standing)
-        if told != last:
-            console.print(told)
-        last = told
+        sentence = _progress_sentence(status)
+        if sentence != last:
+            console.print(sentence)
+        last = sentence
 
     if not console.is_terminal:
-        yield line
+        yield print_change
         return
     with bar(console) as show:
-        yield lambda standing: show(
-            f"batch {standing.batch.id}", standing.progress.final, standing.batch.question_count
+        yield lambda status: show(
+            f"batch {status.batch.id}", status.progress.final, status.batch.question_count
         )
 
 
-def _sentence(standing: BatchStatus) -> str:
-    progress, batch = standing.progress, standing.batch
-    counts = ", ".join(f"{n:,} {status}" for status, n in progress.by_status.items() if n)
-    told = f"batch {batch.id}: {progress.final:,} of {batch.question_count:,} final"
-    return f"{told} ({counts})" if counts else told
+def _progress_sentence(status: BatchStatus) -> str:
+    progress, batch = status.progress, status.batch
+    counts = ", ".join(f"{count:,} {name}" for name, count in progress.by_status.items() if count)
+    sentence = f"batch {batch.id}: {progress.final:,} of {batch.question_count:,} final"
+    return f"{sentence} ({counts})" if counts else sentence
 
 
-def submitted(done: SubmitResult) -> str:
-    """Return the sentence that ends `submit`."""
-    batch = done.batch
-    if done.already:
+def submitted(result: SubmitResult) -> str:
+    """Return the last sentence of `submit`."""
+    batch = result.batch
+    if result.already:
         return f"already submitted as batch {batch.id} ({batch.name}), which is {batch.state}"
-    behind = f", resumed behind question {batch.question_count:,}" if done.resumed else ""
-    return f"batch {batch.id} ({batch.name}): {_questions(done.questions)} submitted{behind}"
+    resumed = f", resumed after question {batch.question_count:,}" if result.resumed else ""
+    return f"batch {batch.id} ({batch.name}): {_questions(result.questions)} submitted{resumed}"
 
 
-def retried(done: RetryResult) -> str:
-    """Return the sentence that ends `retry`."""
-    if not done.questions:
-        return f"batch {done.batch.id}: it has no such results, so nothing runs again"
-    what = "would run again" if done.dry_run else "to run again"
-    return f"batch {done.batch.id}: {_questions(done.questions)} {what}"
+def retried(result: RetryResult) -> str:
+    """Return the last sentence of `retry`."""
+    if not result.questions:
+        return f"batch {result.batch.id}: no matching results, so no question runs again"
+    verb = "would run again" if result.dry_run else "queued again"
+    return f"batch {result.batch.id}: {_questions(result.questions)} {verb}"
 
 
 def _questions(count: int) -> str:
     return "1 question" if count == 1 else f"{count:,} questions"
 
 
-def cancelled(done: CancelResult) -> str:
-    """Return the sentence that ends `cancel`."""
-    progress = done.progress
+def cancelled(result: CancelResult) -> str:
+    """Return the last sentence of `cancel`."""
+    progress = result.progress
     stopped = progress.by_status[Status.CANCELLED]
     return (
-        f"batch {done.batch.id} is cancelled: {_questions(stopped)} cancelled,"
+        f"batch {result.batch.id} is cancelled: {_questions(stopped)} cancelled,"
         f" {progress.final - stopped:,} were final, {progress.running:,} still running"
     )
 
 
-def asked(done: SingleQuestion) -> str:
-    """Return the answer with where it comes from, or how to look it up later."""
-    found = done.result
-    if found is None:
-        number = done.batch.id
+def asked(question: SingleQuestion) -> str:
+    """Return the answer with its source, or the commands that show it later."""
+    result = question.result
+    if result is None:
+        number = question.batch.id
         return f"no answer yet: `answermill status {number}`, then `answermill results {number}`"
-    sure = "" if found.confidence is None else f", confidence {found.confidence:.2f}"
-    where = f", {found.url}" if found.url else ""
-    source = f"entry {found.entry_id}{sure}, {found.model_version}{where}"
-    if found.status == Status.ANSWERED:
-        return f"{found.answer}\n({source})"
-    why = found.reason or found.error or ""
-    nearest = f"\n(nearest: {source})" if found.entry_id else ""
-    return f"{found.status.replace('_', ' ')}: {why}{nearest}"
+    confidence = "" if result.confidence is None else f", confidence {result.confidence:.2f}"
+    url = f", {result.url}" if result.url else ""
+    source = f"entry {result.entry_id}{confidence}, {result.model_version}{url}"
+    if result.status == Status.ANSWERED:
+        return f"{result.answer}\n({source})"
+    cause = result.reason or result.error or ""
+    nearest = f"\n(nearest: {source})" if result.entry_id else ""
+    return f"{result.status.replace('_', ' ')}: {cause}{nearest}"
 
 
-def show_failures(console: Console, found: list[BatchFailures]) -> None:
-    """Print what failed, a line for each class of error."""
-    if not any(one.errors for one in found):
-        console.print("nothing has failed")
+def show_failures(console: Console, failures: list[BatchFailures]) -> None:
+    """Print the failures, one line for each class of error."""
+    if not any(item.errors for item in failures):
+        console.print("no question has failed")
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("batch", justify="right")
     table.add_column("questions", justify="right")
     table.add_column("error")
-    for one in found:
-        for error, count in one.errors.items():
-            shown = Text(one_line(error), no_wrap=True, overflow="ellipsis")
-            table.add_row(str(one.batch.id), f"{count:,}", shown)
+    for item in failures:
+        for error, count in item.errors.items():
+            text = Text(one_line(error), no_wrap=True, overflow="ellipsis")
+            table.add_row(str(item.batch.id), f"{count:,}", text)
     console.print(table, soft_wrap=False)
 
 
-def show_statuses(console: Console, found: list[BatchStatus], *, as_list: bool = False) -> None:
-    """Print where batches stand."""
-    if not found:
-        console.print("no batches yet; `answermill submit FILE` makes one")
+def show_statuses(console: Console, statuses: list[BatchStatus], *, as_list: bool = False) -> None:
+    """Print the status of one batch, or a list of batches."""
+    if not statuses:
+        console.print("no batches yet; `answermill submit FILE` creates one")
         return
-    table = _list(found) if as_list else _one(found[0])
+    table = _list(statuses) if as_list else _detail(statuses[0])
     console.print(table, soft_wrap=False)
 
 
-def _one(standing: BatchStatus) -> Table:
-    batch, progress = standing.batch, standing.progress
+def _detail(status: BatchStatus) -> Table:
+    batch, progress = status.batch, status.progress
     table = Table(box=None, show_header=False, pad_edge=False)
     rows = {
         "batch": f"{batch.id} ({batch.name}), {batch.lane}",
         "state": str(batch.state),
         "questions": f"{batch.question_count:,}",
-        **{str(status): f"{progress.by_status[status]:,}" for status in Status},
+        **{str(name): f"{progress.by_status[name]:,}" for name in Status},
         "queued": f"{progress.queued:,}",
         "running": f"{progress.running:,}",
-        "rate": _per_second(standing.questions_per_second),
-        "ETA": _span(standing.eta_seconds),
-        "oldest waiting": _span(standing.oldest_waiting_seconds),
+        "rate": _per_second(status.questions_per_second),
+        "ETA": _span(status.eta_seconds),
+        "oldest waiting": _span(status.oldest_waiting_seconds),
         "deadline": f"{batch.deadline:%Y-%m-%d %H:%M:%S} UTC" if batch.deadline else "none",
     }
     for name, value in rows.items():
@@ -185,23 +189,23 @@ def _one(standing: BatchStatus) -> Table:
     return table
 
 
-def _list(standings: list[BatchStatus]) -> Table:
+def _list(statuses: list[BatchStatus]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("batch", "name", "state", "questions", "final", "rate", "ETA"):
         right = heading in ("batch", "questions", "final", "rate", "ETA")
-        # Rich narrows the columns that may wrap; the name may, but its cells are cut.
+        # Rich narrows columns that may wrap. Only the name may, and its cells are cut.
         wraps = heading == "name"
         table.add_column(heading, justify="right" if right else "left", no_wrap=not wraps)
-    for standing in standings:
-        batch = standing.batch
+    for status in statuses:
+        batch = status.batch
         table.add_row(
             str(batch.id),
             Text(batch.name, no_wrap=True, overflow="ellipsis"),
             batch.state,
             f"{batch.question_count:,}",
-            f"{standing.progress.final:,}",
-            _per_second(standing.questions_per_second),
-            _span(standing.eta_seconds),
+            f"{status.progress.final:,}",
+            _per_second(status.questions_per_second),
+            _span(status.eta_seconds),
         )
     return table
 

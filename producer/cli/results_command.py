@@ -1,10 +1,11 @@
-"""One run of `results`: which format, where to, and what to say when there is nothing."""
+"""The command `results`: chooses format and target, writes the results."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,47 +26,55 @@ _SUFFIXES = {
     ".ndjson": ExportFormat.JSONL,
     ".parquet": ExportFormat.PARQUET,
 }
+_CHOICES = "choose one with --format csv, jsonl or parquet"
 
 
-def run(
-    engine: sa.Engine,
-    ref: str,
-    output: Path | None,
-    export_format: ExportFormat | None,
-    *,
-    since: int,
-    status: Status | None,
-    follow: bool,
-) -> int | None:
-    """Write a batch's results; return the last one's cursor, None when there was none.
+@dataclass(frozen=True, slots=True)
+class ResultsOptions:
+    """The options of the command."""
+
+    output: Path | None
+    export_format: ExportFormat | None
+    since: int
+    status: Status | None
+    follow: bool
+
+
+def run(engine: sa.Engine, ref: str, options: ResultsOptions) -> int | None:
+    """Write the results and return the last cursor, None without a result.
 
     Raises:
-        BatchUnknown: there is no such batch.
-        OutputInvalid: that format can't go there, or the file can't be written.
+        BatchUnknown: no batch has this id or name.
+        OutputInvalid: the target cannot have the format, or cannot be written.
     """
-    chosen = _format(output, export_format)
+    export_format = _format(options.output, options.export_format)
     with reading(engine) as conn:
         batch = batches.find(conn, ref)
-    found = pages(engine, batch.id, since=since, status=status, follow=follow)
-    with _target(output) as stream:
-        last = export(found, stream, chosen, out)
+    result_pages = pages(
+        engine, batch.id, since=options.since, status=options.status, follow=options.follow
+    )
+    with _target(options.output) as stream:
+        last = export(result_pages, stream, export_format, out)
     if last is None:
-        err.print(f"batch {batch.id} has no such results" + ("" if batch.finished_at else " yet"))
+        yet = "" if batch.finished_at else " yet"
+        err.print(f"batch {batch.id} has no matching results{yet}")
     return last
 
 
-def _format(output: Path | None, wanted: ExportFormat | None) -> ExportFormat:
+def _format(output: Path | None, requested: ExportFormat | None) -> ExportFormat:
     if output is None:
-        if wanted is ExportFormat.PARQUET and out.is_terminal:
-            raise OutputInvalid("the terminal", "it can't show Parquet; use -o FILE")
-        return wanted or ExportFormat.TABLE
-    chosen = wanted or _SUFFIXES.get(output.suffix.lower())
+        if requested is ExportFormat.PARQUET and out.is_terminal:
+            raise OutputInvalid(
+                "the terminal", "Parquet is binary; write it to a file with -o FILE"
+            )
+        return requested or ExportFormat.TABLE
+    chosen = requested or _SUFFIXES.get(output.suffix.lower())
     if chosen is None:
-        raise OutputInvalid(str(output), "the suffix tells no format; give --format")
+        suffix = f"the suffix {output.suffix}" if output.suffix else "a name without a suffix"
+        raise OutputInvalid(str(output), f"{suffix} does not name a format; {_CHOICES}")
     if chosen is ExportFormat.TABLE:
-        raise OutputInvalid(
-            str(output), "a table is for people; give --format csv, jsonl or parquet"
-        )
+        problem = f"a table can be written to standard output only; for a file, {_CHOICES}"
+        raise OutputInvalid(str(output), problem)
     return chosen
 
 
@@ -78,4 +87,4 @@ def _target(output: Path | None) -> Iterator[BinaryIO]:
         with replaced(output) as stream:
             yield stream
     except OSError as error:
-        raise OutputInvalid(str(output), f"can't be written: {reason(error)}") from error
+        raise OutputInvalid(str(output), f"cannot be written: {reason(error)}") from error

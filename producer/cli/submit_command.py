@@ -1,10 +1,14 @@
-"""One run of `submit`: check, store and send, with progress, and with a way to go on."""
+"""The command `submit`: checks and submits a file with a progress bar.
+
+If Ctrl-C interrupts it, the last line on standard error states how to continue.
+"""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NoReturn
 
@@ -16,93 +20,117 @@ from core.domain.batch import Lane
 from core.settings.settings import Settings
 from db.queries import batches
 from db.session import reading
-from producer.cli.display import bar
-from producer.connections import both
+from producer.cli.display import Show, bar
+from producer.connections import producer_context
 from producer.question_files.formats import FileFormat
 from producer.question_files.question_file import CheckedFile, check, opened
 from producer.submission.admission import WhenFull
 from producer.submission.batch_name import name_of
-from producer.submission.submit import SubmitResult, submit
+from producer.submission.submit import SubmitCallbacks, SubmitRequest, SubmitResult, submit
 
-_AWAY = (
-    "answermill: Redis is away; the questions are stored all the same,"
-    " and workers pick them up when it is back"
+_REDIS_UNAVAILABLE = (
+    "answermill: Redis is unavailable; the questions are stored,"
+    " and workers claim them when Redis is back"
 )
 
-# How many new objects Python waits for before it looks for cycles among them. Questions are in
-# none; with its own 700 it took a seventh of the time to go through them again and again.
-_SEARCHED_EVERY = 100_000
+# Python searches for reference cycles after this many new objects. Questions are in no cycle, and
+# with the default of 700 the search took a seventh of the time.
+_GC_THRESHOLD = 100_000
 
 
-def run(
-    settings: Settings,
-    file: str,
-    *,
-    text: str | None,
-    key: str | None,
-    file_format: FileFormat | None,
-    name: str | None,
-    lane: Lane,
-    deadline: timedelta | datetime | None,
-    webhook: str | None,
-    when_full: WhenFull,
-) -> SubmitResult:
-    """Submit the file; Ctrl-C ends it with a line that says how to go on.
+@dataclass(frozen=True, slots=True)
+class SubmitOptions:
+    """The argument and the options of the command."""
+
+    file: str
+    text: str | None
+    key: str | None
+    file_format: FileFormat | None
+    name: str | None
+    lane: Lane
+    deadline: timedelta | datetime | None
+    webhook: str | None
+    when_full: WhenFull
+
+
+def run(settings: Settings, options: SubmitOptions) -> SubmitResult:
+    """Submit the file. After Ctrl-C, print how to continue and exit.
 
     Raises:
-        UserError: the file, or a row of it, is not as it should be: nothing was stored.
-        ServiceUnavailable: nothing was stored, or as much as `status` tells.
-        BacklogFull: the same, and it is not to wait.
+        UserError: the file or one of its rows is invalid; nothing was stored.
+        ServiceUnavailable: nothing was stored, or the part that `status` shows.
+        BacklogFull: as ServiceUnavailable, and `when_full` is STOP.
     """
-    opening = opened(file, text=text, key=key, file_format=file_format)
-    with bar(err) as show, ExitStack() as held:
-        held.callback(gc.set_threshold, *gc.get_threshold())
-        gc.set_threshold(_SEARCHED_EVERY)
-        with _nothing_is_stored():
-            source = held.enter_context(opening)
+    opening = opened(
+        options.file, text=options.text, key=options.key, file_format=options.file_format
+    )
+    with bar(err) as show, _rare_garbage_collection(), ExitStack() as stack:
+        with _restart_hint():
+            source = stack.enter_context(opening)
             checked = check(source, lambda count: show("checking", count, None))
-            engine, client = held.enter_context(both(settings))
-        with _way_to_go_on(engine, checked, name):
-            return submit(
-                engine,
-                client,
-                settings,
-                checked,
-                name=name,
-                lane=lane,
-                deadline=deadline,
-                webhook=webhook,
-                when_full=when_full,
-                on_progress=lambda count: show("storing", count, checked.count),
-                on_away=lambda: err.print(_AWAY),
-                on_full=lambda full: err.print(f"answermill: {full}; waiting for room"),
-            )
+            context = stack.enter_context(producer_context(settings))
+        with _resume_hint(context.engine, checked, options.name):
+            return submit(context, _request(options, checked), _callbacks(show, checked.count))
 
 
 @contextmanager
-def _nothing_is_stored() -> Iterator[None]:
+def _rare_garbage_collection() -> Iterator[None]:
+    threshold = gc.get_threshold()
+    gc.set_threshold(_GC_THRESHOLD)
     try:
         yield
-    except KeyboardInterrupt:
-        _end("interrupted before it stored anything; the same command starts again")
+    finally:
+        gc.set_threshold(*threshold)
+
+
+def _request(options: SubmitOptions, checked: CheckedFile) -> SubmitRequest:
+    return SubmitRequest(
+        checked,
+        name=options.name,
+        lane=options.lane,
+        deadline=options.deadline,
+        webhook=options.webhook,
+        when_full=options.when_full,
+    )
+
+
+def _callbacks(show: Show, total: int) -> SubmitCallbacks:
+    return SubmitCallbacks(
+        on_progress=lambda count: show("storing", count, total),
+        on_redis_unavailable=lambda: err.print(_REDIS_UNAVAILABLE),
+        on_full=lambda full: err.print(f"answermill: {full}; waiting for capacity"),
+    )
 
 
 @contextmanager
-def _way_to_go_on(engine: sa.Engine, source: CheckedFile, name: str | None) -> Iterator[None]:
+def _restart_hint() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        named = name_of(source, name)
+        _exit("interrupted, and nothing was stored; to start again, run the same command")
+
+
+@contextmanager
+def _resume_hint(engine: sa.Engine, checked: CheckedFile, name: str | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        batch_name = name_of(checked, name)
         with reading(engine) as conn:
-            batch = batches.named(conn, named)
-        ours = batch if batch and batches.is_made_of(batch, source.digest) else None
-        count = ours.question_count if ours else 0
-        again = "the same command"
-        if source.source.copied:
-            again += (f" with --name {named}" if name is None else "") + " and the same input"
-        _end(f"interrupted; {count:,} of {source.count:,} questions are stored: {again} goes on")
+            batch = batches.named(conn, batch_name)
+        is_own = batch is not None and batches.is_made_of(batch, checked.digest)
+        count = batch.question_count if batch is not None and is_own else 0
+        command = "the same command"
+        if checked.source.copied:
+            command += (
+                f" with --name {batch_name}" if name is None else ""
+            ) + " and the same input"
+        _exit(
+            f"interrupted; {count:,} of {checked.count:,} questions are stored;"
+            f" to continue, run {command}"
+        )
 
 
-def _end(message: str) -> NoReturn:
+def _exit(message: str) -> NoReturn:
     err.print(f"answermill: {message}")
     raise typer.Exit(INTERRUPTED)

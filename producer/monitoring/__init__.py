@@ -1,1 +1,1 @@
-"""CAPTION producer/monitoring."""
+"""Metrics of the whole system and spans of submissions."""

@@ -1,4 +1,7 @@
-"""Spans of what a producer does, if they are wanted; sent in the background."""
+"""OpenTelemetry spans of submissions, sent in the background.
+
+Without the setting ANSWERMILL_TRACES_URL, no span is recorded.
+"""
 
 from __future__ import annotations
 
@@ -16,43 +19,38 @@ if TYPE_CHECKING:
 
     from core.domain.batch import Batch
     from core.tracing.spans import Tracer
+    from producer.connections import ProducerContext
 
 _SERVICE = "answermill-producer"
-_opened: dict[tuple[str, sa.URL], Tracer] = {}
+_tracers: dict[tuple[str, sa.URL], Tracer] = {}
 
 
 def record_submission(
-    engine: sa.Engine,
-    settings: Settings,
-    batch: Batch,
-    *,
-    start: datetime,
-    end: datetime,
-    questions: int,
+    context: ProducerContext, batch: Batch, *, start: datetime, end: datetime, questions: int
 ) -> None:
-    """Tell that so many questions of the batch were stored and sent between these times."""
-    if traces := _traces(engine, settings):
-        traces.part("submit", batch.id, start, end, {"questions": questions})
+    """Record that questions were stored and sent between two times."""
+    if tracer := _tracer(context.engine, context.settings):
+        tracer.record_part("submit", batch.id, start, end, {"questions": questions})
 
 
 def identity(engine: sa.Engine) -> str:
-    """Return what tells the database from every other."""
+    """Return the identity of the database, which no other database has."""
     with reading(engine) as conn:
         return dialect.database_identity(conn)
 
 
 def flush() -> None:
-    """Send what waits; the end of the process does so, too."""
-    for traces in _opened.values():
-        traces.flush()
+    """Send the spans that wait, as the end of the process does."""
+    for tracer in _tracers.values():
+        tracer.flush()
 
 
-def _traces(engine: sa.Engine, settings: Settings) -> Tracer | None:
+def _tracer(engine: sa.Engine, settings: Settings) -> Tracer | None:
     url = settings.traces_url
     if url is None:
         return None
-    # One for each database: opening it starts a thread.
+    # One tracer for each database, because each tracer starts a thread.
     key = (str(url), engine.url)
-    if key not in _opened and (made := open_tracer(settings, _SERVICE, identity(engine))):
-        _opened[key] = made
-    return _opened[key]
+    if key not in _tracers and (tracer := open_tracer(settings, _SERVICE, identity(engine))):
+        _tracers[key] = tracer
+    return _tracers[key]

@@ -1,8 +1,10 @@
-"""What SQL and Redis say of the whole system, as Prometheus metrics.
+"""Prometheus metrics of the system, read from the database and Redis.
 
-Read anew at each scrape, so that nothing is kept here and any number of these may run. What
-workers count and time themselves, they serve themselves (`worker.monitoring.metrics`). A service that is
-away is itself told, and what it knows is left out: a gap says more than a stale figure.
+Each scrape reads them again, so this module keeps no state and any number of processes may run it.
+If a service is unavailable, `service_up` is 0 and the metrics of that service are left out, because
+a gap is clearer than a stale value.
+
+Not covered: counters and timings of workers, see `worker.monitoring.metrics`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from broker import lanes as queues
+from broker import lanes
 from core.domain.batch import Lane
 from core.domain.model_version import ModelVersion, VersionState
 from core.domain.replica import ReplicaStatus
@@ -33,11 +35,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_IN_FORCE = (VersionState.PRODUCTION, VersionState.CANARY)
+_ACTIVE = (VersionState.PRODUCTION, VersionState.CANARY)
 
 
 class SystemCollector(Collector):
-    """Reads the system's state when it is asked to; scrapes take turns."""
+    """A collector that reads the current state, one scrape at a time."""
 
     def __init__(self, engine: sa.Engine, client: Celery, settings: Settings) -> None:
         self._engine, self._client, self._settings = engine, client, settings
@@ -45,17 +47,17 @@ class SystemCollector(Collector):
         self._lock = threading.Lock()
 
     def describe(self) -> Iterable[Metric]:
-        """Name nothing: whoever registers this must not scrape."""
+        """Return no names, so that registering the collector reads nothing."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Return every metric.
+        """Yield every metric.
 
-        Whatever goes wrong but a service's absence is raised: the scrape fails.
+        An unavailable service leaves a gap. Any other error fails the scrape.
         """
         with self._lock:
             stored, queue = self._of_sql(), self._of_redis()
-        up = _gauge("service_up", "Whether the service answers: 1, or 0.", "service")
+        up = _gauge("service_up", "Whether the service answers: 1 or 0.", "service")
         up.add_metric(["database"], float(bool(stored)))
         up.add_metric(["redis"], float(bool(queue)))
         yield from [up, *stored, *queue]
@@ -64,18 +66,18 @@ class SystemCollector(Collector):
         try:
             now = self._clock()
             with reading(self._engine) as conn:
-                lanes = backlog.by_lane(conn, now)
-                heard_of = replicas.listed(conn)
-                models = [m for m in model_versions.listed(conn) if m.state in _IN_FORCE]
+                backlogs = backlog.by_lane(conn, now)
+                workers = replicas.listed(conn)
+                models = [v for v in model_versions.listed(conn) if v.state in _ACTIVE]
         except DatabaseUnavailable as error:
             log.warning("database not read", error=str(error))
             return []
-        return [*_of_lanes(lanes, now), *_of_workers(heard_of, now), _of_models(models)]
+        return [*_of_lanes(backlogs, now), *_of_workers(workers, now), _of_models(models)]
 
     def _of_redis(self) -> list[Metric]:
         try:
-            used = queues.memory(self._client, self._settings)
-            waiting = {lane: queues.waiting(self._client, lane, self._settings) for lane in Lane}
+            redis_memory = lanes.memory(self._client, self._settings)
+            waiting = {lane: lanes.waiting(self._client, lane, self._settings) for lane in Lane}
         except BrokerUnavailable as error:
             log.warning("Redis not read", error=str(error))
             return []
@@ -83,9 +85,9 @@ class SystemCollector(Collector):
         for lane, count in waiting.items():
             messages.add_metric([lane.value], count)
         memory = _gauge("redis_memory_bytes", "Memory that Redis uses.")
-        memory.add_metric([], used.used)
-        limit = _gauge("redis_memory_limit_bytes", "Memory that it may use; 0: any.")
-        limit.add_metric([], used.limit)
+        memory.add_metric([], redis_memory.used)
+        limit = _gauge("redis_memory_limit_bytes", "Memory limit of Redis; 0: no limit.")
+        limit.add_metric([], redis_memory.limit)
         return [messages, memory, limit]
 
 
@@ -93,27 +95,27 @@ def _gauge(name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"answermill_{name}", documentation, labels=labels)
 
 
-def _of_lanes(lanes: list[Backlog], now: datetime) -> list[Metric]:
+def _of_lanes(backlogs: list[Backlog], now: datetime) -> list[Metric]:
     batches = _gauge("unfinished_batches", "Batches with jobs that wait or run.", "lane")
     jobs = _gauge("queued_jobs", "Jobs that wait for a worker.", "lane")
     waiting = _gauge("waiting_questions", "Questions that wait for a worker.", "lane")
     running = _gauge("running_questions", "Questions that workers have claimed.", "lane")
-    oldest = _gauge("oldest_waiting_seconds", "How long the oldest job waits; 0: none.", "lane")
-    for lane in lanes:
-        label = [lane.lane.value]
-        batches.add_metric(label, lane.batches)
-        jobs.add_metric(label, lane.jobs)
-        waiting.add_metric(label, lane.waiting)
-        running.add_metric(label, lane.running)
-        oldest.add_metric(label, _age(lane.oldest, now))
+    oldest = _gauge("oldest_waiting_seconds", "Age of the oldest queued job; 0: no job.", "lane")
+    for item in backlogs:
+        label = [item.lane.value]
+        batches.add_metric(label, item.batches)
+        jobs.add_metric(label, item.jobs)
+        waiting.add_metric(label, item.waiting)
+        running.add_metric(label, item.running)
+        oldest.add_metric(label, _age(item.oldest, now))
     return [batches, jobs, waiting, running, oldest]
 
 
-def _of_workers(heard_of: list[ReplicaStatus], now: datetime) -> list[Metric]:
+def _of_workers(workers: list[ReplicaStatus], now: datetime) -> list[Metric]:
     info = _gauge("worker_info", "Replicas: always 1.", "worker", "state", "model_version")
-    seen = _gauge("worker_silent_seconds", "Since it was last heard of.", "worker")
-    progress = _gauge("worker_still_seconds", "Since it last got on with its work.", "worker")
-    for worker in heard_of:
+    seen = _gauge("worker_seconds_since_heartbeat", "Seconds since the last heartbeat.", "worker")
+    progress = _gauge("worker_seconds_since_progress", "Seconds since the last progress.", "worker")
+    for worker in workers:
         info.add_metric([worker.name, worker.state.value, worker.model_version], 1)
         seen.add_metric([worker.name], _age(worker.seen_at, now))
         progress.add_metric([worker.name], _age(worker.progress_at, now))
@@ -121,7 +123,7 @@ def _of_workers(heard_of: list[ReplicaStatus], now: datetime) -> list[Metric]:
 
 
 def _of_models(models: list[ModelVersion]) -> Metric:
-    info = _gauge("model_info", "Versions in force: always 1.", "model_version", "state")
+    info = _gauge("model_info", "Active versions: always 1.", "model_version", "state")
     for model in models:
         info.add_metric([str(model), model.state.value], 1)
     return info

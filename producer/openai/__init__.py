@@ -1,1 +1,1 @@
-"""CAPTION producer/openai."""
+"""Batch files in the format of OpenAI: requests in, responses out."""

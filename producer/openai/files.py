@@ -1,8 +1,8 @@
-"""Use case: files of OpenAI's form, kept in the database, and batches made of them.
+"""Use case: store files in OpenAI's format, and create batches from them.
 
-An uploaded file is checked whole before it is kept. Kept in parts, it is stored and read in
-flat memory, and every process of the HTTP front sees it. The files that a batch ends in are
-not kept: they are written anew from its results each time.
+An uploaded file is checked completely before it is stored. It is stored in parts, so that memory
+stays bounded, and every process of the HTTP front can read it. The result files of a batch are not
+stored: each download writes them again from the results.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import sqlalchemy as sa
 
@@ -27,6 +27,7 @@ from db.clock import DatabaseClock
 from db.queries import batches, uploaded_files
 from db.queries.uploaded_files import OpenAIBatch, UploadedFile
 from db.session import reading, transaction
+from producer.connections import ProducerContext
 from producer.openai.jsonl import errors, output, requests
 from producer.question_files import rows
 from producer.question_files.formats import FileFormat
@@ -34,38 +35,35 @@ from producer.question_files.question_file import CheckedFile, check, opened
 from producer.results.pages import pages
 from producer.submission.admission import WhenFull
 from producer.submission.redaction import redact_all
-from producer.submission.submit import submit
+from producer.submission.submit import SubmitRequest, submit
 
-if TYPE_CHECKING:
-    from celery import Celery
-
-OUTPUT, ERRORS = "file-out-", "file-err-"  # before a batch's name: the files that it ends in
-WINDOW = timedelta(hours=24)
+OUTPUT, ERRORS = "file-out-", "file-err-"  # prefixes of result files; the batch name follows
+WINDOW = timedelta(hours=24)  # the deadline of every batch
 _INPUT = "file-"
-_PART = 1 << 20  # bytes
-_CALLED = "the file"
+_PART = 1 << 20  # bytes; higher: fewer rows and queries, more memory
+_DISPLAY_NAME = "the file"
 
 
 def keep(engine: sa.Engine, settings: Settings, name: str, content: IO[bytes]) -> UploadedFile:
-    """Check a file of requests and keep it, its bodies redacted if that is set.
+    """Check and store a file of requests, with redacted bodies if that is set.
 
     Raises:
-        SourceInvalid: with the row of its first fault; nothing is kept.
+        SourceInvalid: a row is invalid; the error names the first one. Nothing is stored.
     """
     with tempfile.NamedTemporaryFile(prefix="answermill-") as copy:
         _copy(iter(partial(content.read, _PART), b""), copy)
-        with _checked(Path(copy.name), None), _redacted(Path(copy.name), settings) as kept:
-            size = kept.stat().st_size
+        with _checked(Path(copy.name), None), _redacted(Path(copy.name), settings) as path:
+            size = path.stat().st_size
             file = UploadedFile(_INPUT + uuid.uuid4().hex, name, size, DatabaseClock(engine)())
-            _keep_parts(engine, file, kept)
+            _store_parts(engine, file, path)
     return file
 
 
-def _keep_parts(engine: sa.Engine, file: UploadedFile, kept: Path) -> None:
+def _store_parts(engine: sa.Engine, file: UploadedFile, path: Path) -> None:
     try:
         with transaction(engine) as conn:
             uploaded_files.begin(conn, file)
-        with kept.open("rb") as stream:
+        with path.open("rb") as stream:
             for number, part in enumerate(iter(partial(stream.read, _PART), b"")):
                 with transaction(engine) as conn:
                     uploaded_files.add_part(conn, file.id, number, part)
@@ -79,33 +77,33 @@ def _keep_parts(engine: sa.Engine, file: UploadedFile, kept: Path) -> None:
 
 @contextmanager
 def _redacted(path: Path, settings: Settings) -> Iterator[Path]:
-    """Give the file as it is kept; what was taken out of it must not lie beside the questions."""
+    """Yield the file to store, with redacted bodies if that is set."""
     if not settings.redacted:
         yield path
         return
     with (
         tempfile.NamedTemporaryFile("w", prefix="answermill-", encoding="utf-8") as copy,
-        rows.opened(path, _CALLED) as stream,
+        rows.open_text(path, _DISPLAY_NAME) as stream,
     ):
-        for _, found in rows.json_rows(stream, _CALLED):
-            body = redact_all(found.get("body"), settings.redacted)
-            copy.write(json.dumps({**found, "body": body}, ensure_ascii=False) + "\n")
+        for _, request in rows.json_rows(stream, _DISPLAY_NAME):
+            body = redact_all(request.get("body"), settings.redacted)
+            copy.write(json.dumps({**request, "body": body}, ensure_ascii=False) + "\n")
         copy.flush()
         yield Path(copy.name)
 
 
-def is_made(file_id: str) -> bool:
-    """Tell whether a file is one that a batch ends in."""
+def is_result_file(file_id: str) -> bool:
+    """Return whether a file is a result file of a batch."""
     return file_id.startswith((OUTPUT, ERRORS))
 
 
 def find(engine: sa.Engine, file_id: str) -> UploadedFile:
-    """Return a file, a batch's own ones included.
+    """Return an uploaded file or a result file.
 
     Raises:
-        FileUnknown: there is none of this id, or its batch has not ended.
+        FileUnknown: no file has this id, or its batch has not ended.
     """
-    if is_made(file_id):
+    if is_result_file(file_id):
         _, batch = _origin(engine, file_id)
         size = sum(map(len, content(engine, file_id)))
         return UploadedFile(
@@ -116,20 +114,20 @@ def find(engine: sa.Engine, file_id: str) -> UploadedFile:
 
 
 def content(engine: sa.Engine, file_id: str) -> Iterator[bytes]:
-    """Read a file, a batch's own ones included, part by part.
+    """Read an uploaded file or a result file, part by part.
 
     Raises:
-        FileUnknown: there is none of this id, or its batch has not ended.
+        FileUnknown: no file has this id, or its batch has not ended.
     """
-    if is_made(file_id):
+    if is_result_file(file_id):
         order, batch = _origin(engine, file_id)
-        found = pages(engine, batch.id)
+        result_pages = pages(engine, batch.id)
         if file_id.startswith(ERRORS):
-            return errors(found, order.name)
-        return output(found, order.name, order.endpoint)
+            return errors(result_pages, order.name)
+        return output(result_pages, order.name, order.endpoint)
     with reading(engine) as conn:
         file = uploaded_files.find(conn, file_id)
-    return _kept(engine, file)
+    return _stored_parts(engine, file)
 
 
 def _origin(engine: sa.Engine, file_id: str) -> tuple[OpenAIBatch, Batch]:
@@ -141,69 +139,68 @@ def _origin(engine: sa.Engine, file_id: str) -> tuple[OpenAIBatch, Batch]:
     return order, batch
 
 
-def _kept(engine: sa.Engine, file: UploadedFile) -> Iterator[bytes]:
-    left = file.bytes
+def _stored_parts(engine: sa.Engine, file: UploadedFile) -> Iterator[bytes]:
+    remaining = file.bytes
     for number in count():
-        if left <= 0:
+        if remaining <= 0:
             return
         with reading(engine) as conn:
             part = uploaded_files.part(conn, file.id, number)
         if part is None:
-            raise FileUnknown(file.id)  # it was deleted meanwhile: half of it is no file
+            raise FileUnknown(file.id)  # deleted during the download; half a file is not a file
         yield part
-        left -= len(part)
+        remaining -= len(part)
 
 
-def make_batch(
-    engine: sa.Engine, app: Celery, settings: Settings, order: OpenAIBatch, by: str
-) -> None:
-    """Submit a kept file's requests under the order's name.
+def make_batch(context: ProducerContext, order: OpenAIBatch, by: str) -> None:
+    """Submit the requests of a stored file under the order's name.
 
     Raises:
-        FileUnknown: there is no such file.
-        SourceInvalid: its requests are for another endpoint.
-        ServiceUnavailable: the database or Redis can't be reached.
+        FileUnknown: no file has this id.
+        SourceInvalid: a request names another endpoint than the order.
+        ServiceUnavailable: the database or Redis cannot be reached.
         BacklogFull: too many questions wait already.
     """
-    kept = content(engine, order.file_id)
+    parts = content(context.engine, order.file_id)
     with tempfile.NamedTemporaryFile(prefix="answermill-") as copy:
-        _copy(kept, copy)
+        _copy(parts, copy)
         with _checked(Path(copy.name), order.endpoint) as checked:
-            with transaction(engine) as conn:
-                uploaded_files.add_openai_batch(conn, order)
-            try:
-                submit(
-                    engine,
-                    app,
-                    settings,
-                    checked,
-                    name=order.name,
-                    deadline=WINDOW,
-                    origin=by,
-                    when_full=WhenFull.STOP,
-                )
-            except BaseException:
-                with transaction(engine) as conn:
-                    if batches.named(conn, order.name) is None:
-                        uploaded_files.remove_openai_batch(conn, order.name)
-                raise
+            request = SubmitRequest(
+                checked, name=order.name, deadline=WINDOW, origin=by, when_full=WhenFull.STOP
+            )
+            with _recorded(context.engine, order):
+                submit(context, request)
 
 
-def _copy(parts: Iterator[bytes], copy: IO[bytes]) -> int:
-    size = sum(copy.write(part) for part in parts)
+@contextmanager
+def _recorded(engine: sa.Engine, order: OpenAIBatch) -> Iterator[None]:
+    """Store the order, and delete it if the block fails without a batch."""
+    with transaction(engine) as conn:
+        uploaded_files.add_openai_batch(conn, order)
+    try:
+        yield
+    except BaseException:
+        with transaction(engine) as conn:
+            if batches.named(conn, order.name) is None:
+                uploaded_files.remove_openai_batch(conn, order.name)
+        raise
+
+
+def _copy(parts: Iterator[bytes], copy: IO[bytes]) -> None:
+    for part in parts:
+        copy.write(part)
     copy.flush()
-    return size
 
 
 @contextmanager
 def _checked(path: Path, endpoint: str | None) -> Iterator[CheckedFile]:
-    """Check a file of requests, for an endpoint if one is given."""
+    """Check a file of requests, all for one endpoint if it is given."""
     with tempfile.NamedTemporaryFile("w", prefix="answermill-", encoding="utf-8") as lines:
-        for row, wanted, asked in requests(path, _CALLED):
-            if endpoint is not None and wanted != endpoint:
-                problem = f"the request is for {wanted}, the batch for {endpoint}"
-                raise SourceInvalid(_CALLED, problem, row=row)
-            lines.write(json.dumps(asked) + "\n")
+        for row, requested, question in requests(path, _DISPLAY_NAME):
+            if endpoint is not None and requested != endpoint:
+                problem = f"the request is for {requested}, the batch for {endpoint}"
+                raise SourceInvalid(_DISPLAY_NAME, problem, row=row)
+            lines.write(json.dumps(question) + "\n")
         lines.flush()
-        with opened(lines.name, file_format=FileFormat.JSONL, called=_CALLED) as source:
+        with opened(lines.name, file_format=FileFormat.JSONL, display_name=_DISPLAY_NAME) as source:
             yield check(source)

@@ -1,12 +1,11 @@
-"""OpenAI's batch files: requests as questions, results as responses, line by line.
+"""Batch files of OpenAI: requests in, responses out.
 
-A request's question is its last user message (`/v1/chat/completions`) or its input
-(`/v1/responses`); its `custom_id` is the key. Whatever else it says, such as a model or a
-temperature, is passed over: the version in production answers. An answer becomes the
-assistant's message. A hand-off becomes a refusal, as a model says that it will not answer.
-What failed, was cancelled or expired is told as an error.
+The question of a request is its last user message (`/v1/chat/completions`) or its input
+(`/v1/responses`); its `custom_id` is the key. Other fields, such as a model or a temperature, are
+ignored: the active model version answers. An answer becomes the assistant's message. A hand-off
+becomes a refusal. A failed, cancelled or expired question becomes an error.
 
-The forms are those of https://platform.openai.com/docs/api-reference/batch.
+Source of the formats: https://platform.openai.com/docs/api-reference/batch
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import sqlalchemy as sa
 
 from core.domain.result import Status
 from core.errors import SourceInvalid
-from producer.question_files.rows import json_rows, opened
+from producer.question_files.rows import json_rows, open_text
 from producer.results.pages import Page
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
@@ -30,34 +29,40 @@ _ERRORS = {
     Status.CANCELLED: "batch_cancelled",
     Status.EXPIRED: "batch_expired",
 }
+_RESULT_FIELDS = ("status", "entry_id", "matched", "confidence", "reason", "url")
 
 
-def requests(path: Path, shown: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Read a file of requests: each row, the endpoint, and what becomes a question.
+def requests(path: Path, display_name: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Read a file of requests: each row, its endpoint, and its question.
 
     Raises:
-        SourceInvalid: with the row of the first fault of form.
+        SourceInvalid: a row is not a request; the error names the first one.
     """
-    with opened(path, shown) as stream:
-        for row, found in json_rows(stream, shown):
-            endpoint, body = found.get("url"), found.get("body")
-            if found.get("method") != "POST" or endpoint not in ENDPOINTS:
-                problem = f"it is no POST to {' or '.join(ENDPOINTS)}"
-                raise SourceInvalid(shown, problem, row=row)
+    with open_text(path, display_name) as stream:
+        for row, item in json_rows(stream, display_name):
+            endpoint, body = item.get("url"), item.get("body")
+            if item.get("method") != "POST" or endpoint not in ENDPOINTS:
+                problem = f"the request is not a POST to {' or '.join(ENDPOINTS)}"
+                raise SourceInvalid(display_name, problem, row=row)
             text = _question(body) if isinstance(body, dict) else None
             if text is None:
-                raise SourceInvalid(shown, "there is no user message with a text", row=row)
-            yield row, str(endpoint), {"key": found.get("custom_id"), "question": text}
+                problem = "the request has no user message with a text"
+                raise SourceInvalid(display_name, problem, row=row)
+            yield row, str(endpoint), {"key": item.get("custom_id"), "question": text}
 
 
 def _question(body: dict[str, Any]) -> str | None:
-    told = body.get("messages", body.get("input"))
-    if isinstance(told, str):
-        return told
-    if not isinstance(told, list):
+    messages = body.get("messages", body.get("input"))
+    if isinstance(messages, str):
+        return messages
+    if not isinstance(messages, list):
         return None
-    asked = [one for one in told if isinstance(one, dict) and one.get("role") == "user"]
-    return _text(asked[-1].get("content")) if asked else None
+    of_users = [
+        message
+        for message in messages
+        if isinstance(message, dict) and message.get("role") == "user"
+    ]
+    return _text(of_users[-1].get("content")) if of_users else None
 
 
 def _text(content: object) -> str | None:
@@ -71,22 +76,26 @@ def _text(content: object) -> str | None:
 
 
 def output(pages: Iterable[Page], batch: str, endpoint: str) -> Iterator[bytes]:
-    """Write the lines of the output file: what was answered or handed off."""
+    """Yield the lines of the output file: answered and handed-off questions."""
     for page in pages:
-        lines = (_line(row, batch, endpoint) for row in page if row.status not in _ERRORS)
-        yield b"".join(json.dumps(one, ensure_ascii=False).encode() + b"\n" for one in lines)
+        rows = (row for row in page if row.status not in _ERRORS)
+        yield _encoded(_output_line(row, batch, endpoint) for row in rows)
 
 
 def errors(pages: Iterable[Page], batch: str) -> Iterator[bytes]:
-    """Write the lines of the error file: what failed, was cancelled or expired."""
+    """Yield the lines of the error file: questions without an answer."""
     for page in pages:
-        lines = (_error(row, batch) for row in page if row.status in _ERRORS)
-        yield b"".join(json.dumps(one, ensure_ascii=False).encode() + b"\n" for one in lines)
+        rows = (row for row in page if row.status in _ERRORS)
+        yield _encoded(_error_line(row, batch) for row in rows)
 
 
-def _line(row: sa.Row[Any], batch: str, endpoint: str) -> dict[str, Any]:
+def _encoded(lines: Iterable[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
+
+
+def _output_line(row: sa.Row[Any], batch: str, endpoint: str) -> dict[str, Any]:
     body = _chat(row, batch) if endpoint == CHAT else _response(row, batch)
-    told = {name: row._mapping[name] for name in _TOLD}  # noqa: SLF001 - Row's public mapping
+    result = {name: row._mapping[name] for name in _RESULT_FIELDS}  # noqa: SLF001 - Row's public mapping
     request = f"{batch}_{row.position}"
     return {
         "id": f"batch_req_{request}",
@@ -94,13 +103,10 @@ def _line(row: sa.Row[Any], batch: str, endpoint: str) -> dict[str, Any]:
         "response": {
             "status_code": 200,
             "request_id": request,
-            "body": {**body, "answermill": told},
+            "body": {**body, "answermill": result},
         },
         "error": None,
     }
-
-
-_TOLD = ("status", "entry_id", "matched", "confidence", "reason", "url")
 
 
 def _chat(row: sa.Row[Any], batch: str) -> dict[str, Any]:
@@ -142,7 +148,7 @@ def _refusal(row: sa.Row[Any]) -> str | None:
     return f"a person must answer this: {row.reason}" if row.status == Status.HANDED_OFF else None
 
 
-def _error(row: sa.Row[Any], batch: str) -> dict[str, Any]:
+def _error_line(row: sa.Row[Any], batch: str) -> dict[str, Any]:
     status = Status(row.status)
     return {
         "id": f"batch_req_{batch}_{row.position}",

@@ -1,1 +1,1 @@
-"""CAPTION producer/question_files."""
+"""A file of questions, checked completely before any question is stored."""

@@ -1,4 +1,7 @@
-"""Keys that come twice, found in bounded memory: SQLite keeps the keys in a temporary file."""
+"""Detection of duplicate keys in bounded memory.
+
+SQLite keeps the keys in a temporary file.
+"""
 
 from __future__ import annotations
 
@@ -9,40 +12,42 @@ from contextlib import closing
 from core.domain.batch import Question
 from core.errors import SourceInvalid
 
-_STEP = 10_000  # keys added at once, sorted: those that are near each other share a page
-_CACHE_KIB = 4 << 10  # memory for keys before they go to disk
-_SHOWN = 60  # characters of a key in a message
+_CHUNK = 10_000  # keys inserted together, sorted, because neighboring keys share a page
+_CACHE_KIB = 4 << 10  # memory for keys; higher: fewer writes to the temporary file
+_KEY_CHARS = 60  # characters of a key in a message
 
 
 def refuse_duplicates(
-    found: Iterable[tuple[int, Question]], shown: str
+    rows: Iterable[tuple[int, Question]], display_name: str
 ) -> Iterator[tuple[int, Question]]:
-    """Pass the rows and questions on; after at most a step, tell of a key that came before.
+    """Yield the rows and questions, and raise after a chunk with a duplicate.
 
     Raises:
-        SourceInvalid: naming both rows.
+        SourceInvalid: a key occurs twice; the message names both rows.
     """
-    with closing(sqlite3.connect("")) as seen:
-        seen.execute("PRAGMA journal_mode=OFF")
-        seen.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-        seen.execute("CREATE TABLE keys (key TEXT PRIMARY KEY, row INTEGER) WITHOUT ROWID")
-        step: list[tuple[str, int]] = []
-        for row, question in found:
-            step.append((question.key, row))
-            if len(step) == _STEP:
-                _add(seen, step, shown)
-                step.clear()
+    with closing(sqlite3.connect("")) as database:
+        database.execute("PRAGMA journal_mode=OFF")
+        database.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        database.execute("CREATE TABLE keys (key TEXT PRIMARY KEY, row INTEGER) WITHOUT ROWID")
+        chunk: list[tuple[str, int]] = []
+        for row, question in rows:
+            chunk.append((question.key, row))
+            if len(chunk) == _CHUNK:
+                _insert(database, chunk, display_name)
+                chunk.clear()
             yield row, question
-        _add(seen, step, shown)
+        _insert(database, chunk, display_name)
 
 
-def _add(seen: sqlite3.Connection, step: list[tuple[str, int]], shown: str) -> None:
-    before = seen.total_changes
-    seen.executemany("INSERT OR IGNORE INTO keys VALUES (?, ?)", sorted(step))
-    if seen.total_changes - before == len(step):
+def _insert(database: sqlite3.Connection, chunk: list[tuple[str, int]], display_name: str) -> None:
+    before = database.total_changes
+    database.executemany("INSERT OR IGNORE INTO keys VALUES (?, ?)", sorted(chunk))
+    if database.total_changes - before == len(chunk):
         return
-    for key, row in step:
-        (first,) = seen.execute("SELECT row FROM keys WHERE key = ?", (key,)).fetchone()
+    for key, row in chunk:
+        (first,) = database.execute("SELECT row FROM keys WHERE key = ?", (key,)).fetchone()
         if first != row:
-            named = key if len(key) <= _SHOWN else f"{key[:_SHOWN]}…"
-            raise SourceInvalid(shown, f"the key {named!r} is in row {first} already", row=row)
+            shown = key if len(key) <= _KEY_CHARS else f"{key[:_KEY_CHARS]}…"
+            raise SourceInvalid(
+                display_name, f"the key {shown!r} is already in row {first}", row=row
+            )

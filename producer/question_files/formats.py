@@ -1,11 +1,11 @@
-"""A question file as a stream of questions, in bounded memory whatever its size.
+"""A question file as a stream of questions, in bounded memory.
 
-Taken are the text, the key, a column `language`, and of JSON lines an object `metadata`;
-other columns are passed over. A blank question is taken: it gets a `failed` result, so that
-the caller's file and the results match row by row. Whatever can't be stored or understood
-is `SourceInvalid` with its row (see `producer.question_files.rows` for what a row is).
+A question has a text, a key, a language (column `language`) and, in JSON lines, an object
+`metadata`; other columns are skipped. A blank question is accepted and gets a `failed` result, so
+that the file and the results match row by row. A value that cannot be stored or read raises
+`SourceInvalid` with its row.
 
-Does not cover where the file comes from, nor duplicate keys: see `producer.question_files.question_file`.
+Not covered: opening the file and duplicate keys, see `producer.question_files.question_file`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from producer.question_files import rows, validation
 
 KEY, LANGUAGE, METADATA = "key", "language", "metadata"
 
-# Row, text, key, language and metadata, as they are written.
-_Raw = tuple[int, Any, Any, Any, Any]
+# Row number, text, key, language and metadata, not validated.
+_RawRow = tuple[int, Any, Any, Any, Any]
 
 
 class FileFormat(StrEnum):
-    """How a question file is written."""
+    """The format of a question file."""
 
     CSV = "csv"
     TSV = "tsv"
@@ -36,13 +36,13 @@ class FileFormat(StrEnum):
 
     @property
     def separator(self) -> str | None:
-        """The one that a name settles; None when the header tells."""
+        """Return the separator, or None if the header determines it."""
         return "\t" if self is FileFormat.TSV else None
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a file is written and which of its columns has what."""
+    """The format of a file, and the columns that are read."""
 
     format: FileFormat
     text: str
@@ -50,80 +50,82 @@ class Layout:
     language: str | None
 
 
-def columns(path: Path, shown: str, file_format: FileFormat) -> list[str]:
-    """Return the names of the file's columns; of JSON lines, the first object's members.
+def columns(path: Path, display_name: str, file_format: FileFormat) -> list[str]:
+    """Return the column names, or the members of the first JSON object.
 
     Raises:
-        SourceInvalid: they can't be read.
+        SourceInvalid: the names cannot be read.
     """
     if file_format is FileFormat.PARQUET:
-        with rows.parquet(path, shown) as file:
+        with rows.open_parquet(path, display_name) as file:
             return list(file.schema_arrow.names)
-    with rows.opened(path, shown) as stream:
+    with rows.open_text(path, display_name) as stream:
         if file_format is FileFormat.JSONL:
-            return next((list(first) for _, first in rows.json_rows(stream, shown)), [])
-        header = rows.csv_rows(stream, shown, file_format.separator)
+            return next((list(first) for _, first in rows.json_rows(stream, display_name)), [])
+        header = rows.csv_rows(stream, display_name, file_format.separator)
         return next((names for _, names in header), [])
 
 
-def questions(path: Path, shown: str, layout: Layout) -> Iterator[tuple[int, Question]]:
+def questions(path: Path, display_name: str, layout: Layout) -> Iterator[tuple[int, Question]]:
     """Read the file: each question with its row.
 
     Raises:
-        SourceInvalid: with the row of the first fault.
+        SourceInvalid: a row is invalid; the error names the first one.
     """
     if layout.format in (FileFormat.CSV, FileFormat.TSV):
-        yield from _csv_questions(path, shown, layout)
+        yield from _csv_questions(path, display_name, layout)
         return
     read = _read_jsonl if layout.format is FileFormat.JSONL else _read_parquet
-    keyed = layout.key is not None
-    for position, (row, text, key, language, metadata) in enumerate(read(path, shown, layout), 1):
+    has_key = layout.key is not None
+    raw_rows = enumerate(read(path, display_name, layout), 1)
+    for position, (row, text, key, language, metadata) in raw_rows:
         problem = validation.question_fault(text)
-        if keyed and not problem:
-            key, problem = validation.key_of(key)  # noqa: PLW2901 - as written, then as stored
+        if has_key and not problem:
+            key, problem = validation.key_of(key)  # noqa: PLW2901 - raw, then validated
         if not problem and (language is not None or metadata is not None):
             problem = validation.extras_fault(language, metadata)
         if problem:
-            raise SourceInvalid(shown, problem, row=row)
-        yield row, Question(position, key if keyed else str(position), text, language, metadata)
+            raise SourceInvalid(display_name, problem, row=row)
+        yield row, Question(position, key if has_key else str(position), text, language, metadata)
 
 
-def _csv_questions(path: Path, shown: str, layout: Layout) -> Iterator[tuple[int, Question]]:
-    # Whatever reading CSV lets through can be stored and is no longer than a question may be.
-    with rows.opened(path, shown) as stream:
-        found = rows.csv_rows(stream, shown, layout.format.separator)
-        _, header = next(found)
+def _csv_questions(path: Path, display_name: str, layout: Layout) -> Iterator[tuple[int, Question]]:
+    # The reader of CSV already limits the length of a field and refuses unstorable characters.
+    with rows.open_text(path, display_name) as stream:
+        csv_rows = rows.csv_rows(stream, display_name, layout.format.separator)
+        _, header = next(csv_rows)
         text = header.index(layout.text)
-        # A field that there is not is looked up behind the last one.
+        # A missing column is read from the empty field that is appended to each row.
         key, language = (
             header.index(name) if name else len(header) for name in (layout.key, layout.language)
         )
-        keyed = layout.key is not None
-        for position, (row, fields) in enumerate(found, 1):
+        has_key = layout.key is not None
+        for position, (row, fields) in enumerate(csv_rows, 1):
             fields.append("")
-            name = fields[key] if keyed else str(position)
+            name = fields[key] if has_key else str(position)
             if not 0 < len(name) <= validation.LONGEST_KEY:
-                raise SourceInvalid(shown, str(validation.key_of(name)[1]), row=row)
+                raise SourceInvalid(display_name, str(validation.key_of(name)[1]), row=row)
             yield row, Question(position, name, fields[text], fields[language] or None)
 
 
-def _read_jsonl(path: Path, shown: str, layout: Layout) -> Iterator[_Raw]:
-    with rows.opened(path, shown) as stream:
-        for row, found in rows.json_rows(stream, shown):
-            if layout.key is None and KEY in found:
-                raise SourceInvalid(shown, "there is a key, the first row has none", row=row)
-            key = found.get(layout.key) if layout.key else None
-            metadata = found.get(METADATA)
+def _read_jsonl(path: Path, display_name: str, layout: Layout) -> Iterator[_RawRow]:
+    with rows.open_text(path, display_name) as stream:
+        for row, item in rows.json_rows(stream, display_name):
+            if layout.key is None and KEY in item:
+                problem = "the row has a key, but the first row has none"
+                raise SourceInvalid(display_name, problem, row=row)
+            key = item.get(layout.key) if layout.key else None
+            metadata = item.get(METADATA)
             if not isinstance(metadata, dict):
                 metadata = None
-            yield row, found.get(layout.text), key, found.get(LANGUAGE) or None, metadata
+            yield row, item.get(layout.text), key, item.get(LANGUAGE) or None, metadata
 
 
-def _read_parquet(path: Path, shown: str, layout: Layout) -> Iterator[_Raw]:
+def _read_parquet(path: Path, display_name: str, layout: Layout) -> Iterator[_RawRow]:
     names = list(dict.fromkeys(filter(None, (layout.text, layout.key, layout.language))))
-    with rows.parquet(path, shown) as file:
-        for row, values in rows.parquet_rows(file, shown, names):
-            found = dict(zip(names, values, strict=True))
-            key = found[layout.key] if layout.key else None
-            language = found[layout.language] if layout.language else None
-            yield row, found[layout.text], key, language or None, None
+    with rows.open_parquet(path, display_name) as file:
+        for row, values in rows.parquet_rows(file, display_name, names):
+            item = dict(zip(names, values, strict=True))
+            key = item[layout.key] if layout.key else None
+            language = item[layout.language] if layout.language else None
+            yield row, item[layout.text], key, language or None, None

@@ -1,8 +1,8 @@
-"""Where questions come from: a file or standard input, read twice.
+"""A file of questions, or standard input, read twice.
 
-The first reading checks every row before anything is stored; the second one hands the
-questions over. What can be read only once (standard input, a pipe) is copied to a temporary
-file first, which needs as much room in the temporary folder.
+The first pass checks every row before a question is stored. The second pass yields the questions.
+A source that can be read only once (standard input, a pipe) is copied to a temporary file first,
+which needs as much space in the temporary folder.
 """
 
 from __future__ import annotations
@@ -39,46 +39,48 @@ _SUFFIXES = {
     ".parquet": FileFormat.PARQUET,
 }
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_HEAD = 4096  # bytes, in which the first one that is not blank is looked for
-_COLUMNS_TOLD = 12
-_NAME_TOLD = 40  # characters
-_TOLD_EVERY = 10_000  # questions
+_HEAD = 4096  # bytes that are searched for the first character that is not blank
+_COLUMNS_SHOWN = 12
+_COLUMN_CHARS = 40  # characters of a column name in a message
+_REPORT_EVERY = 10_000  # questions
+_EMPTY = "the file contains no questions"
+_CHOICES = "choose one with --format csv, tsv, jsonl or parquet"
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionFile:
-    """A file, and how it is to be read."""
+    """A file and its layout."""
 
-    display_name: str  # as the caller named it
-    stem: str  # what a batch made of it is named after
-    path: Path  # the file, or the copy of what can be read only once
+    display_name: str  # the name that the caller gave
+    stem: str  # the start of a derived batch name
+    path: Path  # the file, or a copy of a source that can be read only once
     layout: Layout
-    stamp: tuple[int, ...]  # changes when the file does
+    stamp: tuple[int, ...]  # changes when the file changes
 
     @property
     def copied(self) -> bool:
-        """Whether it can be read only once, so that the path is a copy's."""
+        """Whether the path is a copy of a source that can be read only once."""
         return self.path != Path(self.display_name)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """A source whose every row is known to be good."""
+    """A question file without a faulty row."""
 
     source: QuestionFile
-    digest: str  # of its bytes and of how they are read
+    digest: str  # of the bytes and the layout
     count: int
 
-    def questions(self, behind: int = 0) -> Iterator[Question]:
-        """Read the questions behind a position."""
+    def questions(self, after: int = 0) -> Iterator[Question]:
+        """Read the questions after a position."""
         source = self.source
-        found = formats.questions(source.path, source.display_name, source.layout)
-        for _, question in islice(found, behind, None):
+        rows = formats.questions(source.path, source.display_name, source.layout)
+        for _, question in islice(rows, after, None):
             yield question
 
     @property
     def changed(self) -> bool:
-        """Whether the file is another one than was checked, or gone."""
+        """Whether the file changed, or is gone, since the check."""
         try:
             return _stamp(self.source.path) != self.source.stamp
         except OSError:
@@ -92,45 +94,45 @@ def opened(
     text: str | None = None,
     key: str | None = None,
     file_format: FileFormat | None = None,
-    called: str | None = None,
+    display_name: str | None = None,
 ) -> Iterator[QuestionFile]:
-    """Find the file, its format and its columns; `-` is standard input.
+    """Open a file, or standard input for `-`, and determine its layout.
 
-    `called` is what the caller knows it by, if that is no path.
+    `display_name`: the name in messages, if it differs from the path.
 
     Raises:
-        SourceInvalid: there is no such file, or it lacks a column.
+        SourceInvalid: the file cannot be read, or lacks a column.
     """
-    with _readable(ref) as (named, stem, path):
-        shown = called or named
+    with _readable(ref) as (path_name, stem, path):
+        name = display_name or path_name
         try:
-            form = file_format or _format(path, ref, shown)
-            layout = _layout(path, shown, form, text, key)
-            source = QuestionFile(shown, stem, path, layout, _stamp(path))
+            known_format = file_format or _format(path, ref, name)
+            layout = _layout(path, name, known_format, text, key)
+            source = QuestionFile(name, stem, path, layout, _stamp(path))
         except OSError as error:
-            raise SourceInvalid(shown, reason(error)) from error
+            raise SourceInvalid(name, reason(error)) from error
         yield source
 
 
 def check(source: QuestionFile, on_count: Callable[[int], None] = lambda _: None) -> CheckedFile:
-    """Read every row.
+    """Read and check every row.
 
     Raises:
-        SourceInvalid: with the row of the first fault.
+        SourceInvalid: a row is invalid; the error names the first one.
     """
     digest = _digest(source)
-    found = formats.questions(source.path, source.display_name, source.layout)
+    rows = formats.questions(source.path, source.display_name, source.layout)
     if source.layout.key is not None:
-        found = refuse_duplicates(found, source.display_name)
+        rows = refuse_duplicates(rows, source.display_name)
     count = 0
-    for count, _ in enumerate(found, 1):
-        if count % _TOLD_EVERY == 0:
+    for count, _ in enumerate(rows, 1):
+        if count % _REPORT_EVERY == 0:
             on_count(count)
     checked = CheckedFile(source, digest, count)
     if count == 0:
-        raise SourceInvalid(source.display_name, "there are no questions in it")
+        raise SourceInvalid(source.display_name, _EMPTY)
     if checked.changed:
-        raise SourceInvalid(source.display_name, "it changed while it was read")
+        raise SourceInvalid(source.display_name, "the file changed while it was read")
     return checked
 
 
@@ -147,9 +149,10 @@ def _digest(source: QuestionFile) -> str:
 
 @contextmanager
 def _readable(ref: str) -> Iterator[tuple[str, str, Path]]:
+    """Yield the name, the stem and the path of a file that can be read twice."""
     if ref == STDIN:
         if sys.stdin is None:
-            raise SourceInvalid("standard input", "it is closed")
+            raise SourceInvalid("standard input", "the stream is closed")
         with _copy(sys.stdin.buffer, "standard input") as path:
             yield "standard input", "stdin", path
         return
@@ -167,25 +170,24 @@ def _readable(ref: str) -> Iterator[tuple[str, str, Path]]:
 
 
 @contextmanager
-def _copy(stream: BinaryIO, shown: str) -> Iterator[Path]:
+def _copy(stream: BinaryIO, display_name: str) -> Iterator[Path]:
     with tempfile.NamedTemporaryFile(prefix="answermill-") as copy:
         try:
             shutil.copyfileobj(stream, copy, 1 << 20)
             copy.flush()
         except OSError as error:
-            problem = f"can't be copied to {copy.name}: {reason(error)}"
-            raise SourceInvalid(shown, problem) from error
+            problem = f"cannot be copied to {copy.name}: {reason(error)}"
+            raise SourceInvalid(display_name, problem) from error
         yield Path(copy.name)
 
 
-def _format(path: Path, ref: str, shown: str) -> FileFormat:
+def _format(path: Path, ref: str, display_name: str) -> FileFormat:
     if path == Path(ref):
-        found = _SUFFIXES.get(path.suffix.lower())
-        if found is None:
-            suffix = f"the suffix {path.suffix}" if path.suffix else "no suffix"
-            problem = f"{suffix} tells no format; give --format csv, tsv, jsonl or parquet"
-            raise SourceInvalid(shown, problem)
-        return found
+        by_suffix = _SUFFIXES.get(path.suffix.lower())
+        if by_suffix is None:
+            suffix = f"the suffix {path.suffix}" if path.suffix else "a name without a suffix"
+            raise SourceInvalid(display_name, f"{suffix} does not name a format; {_CHOICES}")
+        return by_suffix
     with path.open("rb") as file:
         head = file.read(_HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"PAR1"):
@@ -193,44 +195,51 @@ def _format(path: Path, ref: str, shown: str) -> FileFormat:
     return FileFormat.JSONL if head.startswith((b"{", b"[")) else FileFormat.CSV
 
 
-def _layout(path: Path, shown: str, form: FileFormat, text: str | None, key: str | None) -> Layout:
+def _layout(
+    path: Path, display_name: str, file_format: FileFormat, text: str | None, key: str | None
+) -> Layout:
     with path.open("rb") as file:
         head = file.read(2)
     if not head:
-        raise SourceInvalid(shown, "it is empty")
+        raise SourceInvalid(display_name, "the file is empty")
     if head in _UTF16:
-        problem = "it is UTF-16; convert it by `iconv -f UTF-16 -t UTF-8`"
-        raise SourceInvalid(shown, problem, row=1)
-    names = formats.columns(path, shown, form)
+        problem = "the file is UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`"
+        raise SourceInvalid(display_name, problem, row=1)
+    names = formats.columns(path, display_name, file_format)
     if not names:
-        raise SourceInvalid(shown, "there are no questions in it")
+        raise SourceInvalid(display_name, _EMPTY)
     key = key or (formats.KEY if formats.KEY in names else None)
     language = formats.LANGUAGE if formats.LANGUAGE in names else None
-    layout = Layout(form, text or DEFAULT_TEXT, key, language)
-    for name in filter(None, (layout.text, layout.key)):
-        _require(name, names, shown)
+    layout = Layout(file_format, text or DEFAULT_TEXT, key, language)
+    _check_column(layout.text, "text", names, display_name)
+    if layout.key:
+        _check_column(layout.key, "key", names, display_name)
     return layout
 
 
-def _require(name: str, names: list[str], shown: str) -> None:
+def _check_column(name: str, option: str, names: list[str], display_name: str) -> None:
     if names.count(name) == 1:
         return
     if name in names:
-        raise SourceInvalid(shown, f"there are several columns {name!r}")
-    near = difflib.get_close_matches(name, names, n=1) or [
+        problem = f"several columns have the name {name!r}; rename all but one"
+        raise SourceInvalid(display_name, problem)
+    similar = difflib.get_close_matches(name, names, n=1) or [
         other for other in names if other.strip().lower() == name.lower()
     ]
-    hint = f"; did you mean {near[0]!r}?" if near else "; name the right one by --text or --key"
-    listed = ", ".join(_brief(other) for other in names[:_COLUMNS_TOLD])
-    listed += ", …" if len(names) > _COLUMNS_TOLD else ""
-    raise SourceInvalid(shown, f"there is no column {name!r} but {listed}{hint}")
+    column = "question" if option == "text" else "key"
+    hint = f"Choose the {column} column with --{option} COLUMN."
+    if similar:
+        hint = f"Did you mean {similar[0]!r}? {hint}"
+    listed = ", ".join(_shortened(other) for other in names[:_COLUMNS_SHOWN])
+    listed += ", …" if len(names) > _COLUMNS_SHOWN else ""
+    raise SourceInvalid(display_name, f"no column named {name!r} (columns: {listed}). {hint}")
 
 
-def _brief(name: str) -> str:
-    shown = "".join(c if c.isprintable() else " " for c in name)
-    return shown if len(shown) <= _NAME_TOLD else f"{shown[:_NAME_TOLD]}…"
+def _shortened(name: str) -> str:
+    printable = "".join(c if c.isprintable() else " " for c in name)
+    return printable if len(printable) <= _COLUMN_CHARS else f"{printable[:_COLUMN_CHARS]}…"
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    found = os.stat(path)  # noqa: PTH116 - as cheap as it gets
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    status = os.stat(path)  # noqa: PTH116 - called for every slice, and faster than Path.stat
+    return status.st_ino, status.st_size, status.st_mtime_ns

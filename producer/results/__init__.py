@@ -1,1 +1,1 @@
-"""CAPTION producer/results."""
+"""Results of a batch, read page by page and exported."""

@@ -1,4 +1,4 @@
-"""Results as a stream of bytes, for whoever sends them on piece by piece."""
+"""Exported results as a stream of bytes, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from producer.results.pages import Page
 
 
 def stream_bytes(pages: Iterable[Page], export_format: ExportFormat) -> Iterator[bytes]:
-    """Write the pages; yield what was written, page by page, in bounded memory."""
+    """Yield the bytes of the pages, page by page."""
     sink = _Sink()
     with writer(sink, export_format, out) as write:
         for page in pages:
@@ -22,22 +22,25 @@ def stream_bytes(pages: Iterable[Page], export_format: ExportFormat) -> Iterator
 
 
 class _Sink(io.BytesIO):
-    """A stream that hands on what is written to it, and still knows where it is."""
+    """A buffer that is drained repeatedly and keeps its position.
+
+    The position counts drained bytes too, because Parquet stores offsets.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._before = 0  # bytes handed on
+        self._drained = 0  # bytes
 
     def tell(self) -> int:
-        return self._before + super().tell()
+        return self._drained + super().tell()
 
-    def write(self, data: Any) -> int:  # noqa: ANN401 - whatever has bytes
+    def write(self, data: Any) -> int:  # noqa: ANN401 - any buffer of bytes
         return super().write(data)
 
     def drain(self) -> bytes:
-        """Return what was written since the last time."""
-        held = self.getvalue()
-        self._before += len(held)
+        """Return the bytes that were written since the last call."""
+        data = self.getvalue()
+        self._drained += len(data)
         self.seek(0)
         self.truncate()
-        return held
+        return data

@@ -1,8 +1,8 @@
-"""Results written as CSV, JSON lines, Parquet or a table, page by page, to a stream or a file.
+"""Export of results as CSV, JSON lines, Parquet or a table, page by page.
 
-The columns are a contract: they keep their names and their order, and new ones come last.
-CSV is UTF-8 without a byte order mark, its lines end in a line feed, and what is not there
-is an empty field. A file appears under its name only when it is whole.
+The columns are a contract: they keep their names and their order, and new columns come last. CSV is
+UTF-8 without a byte order mark, its lines end in a line feed, and a missing value is an empty
+field. A file appears under its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ COLUMNS = (
     "desk_at",
 )
 
-_WIDEST_KEY = 20  # columns of a terminal
-_ROW_GROUP = 10_000  # rows of Parquet held in memory
+_MAX_KEY_WIDTH = 20  # columns of a terminal
+_ROW_GROUP = 10_000  # rows; higher: a smaller Parquet file, more memory
 _values = attrgetter(*COLUMNS)
 
 
-class _Cut(TypedDict):
+class _Overflow(TypedDict):
     no_wrap: bool
     overflow: OverflowMethod
 
@@ -62,7 +62,7 @@ Write = Callable[[Page], None]
 
 
 class ExportFormat(StrEnum):
-    """How results are written."""
+    """The format of exported results."""
 
     TABLE = "table"
     CSV = "csv"
@@ -73,7 +73,7 @@ class ExportFormat(StrEnum):
 def export(
     pages: Iterable[Page], stream: BinaryIO, export_format: ExportFormat, console: Console
 ) -> int | None:
-    """Write the pages; return the last cursor, None when there was no result."""
+    """Write the pages and return the last cursor, None without a result."""
     last = None
     with writer(stream, export_format, console) as write:
         for page in pages:
@@ -85,14 +85,17 @@ def export(
 
 
 def document(row: sa.Row[Any]) -> dict[str, Any]:
-    """Return a result as JSON lines write it."""
+    """Return a result as an object of JSON lines."""
     return dict(zip(COLUMNS, _plain(_values(row)), strict=True))
 
 
 def writer(
     stream: BinaryIO, export_format: ExportFormat, console: Console
 ) -> AbstractContextManager[Write]:
-    """Return what writes pages to the stream; the console is the table's."""
+    """Return a context with a function that writes pages to the stream.
+
+    A table is printed on the console instead.
+    """
     if export_format is ExportFormat.TABLE:
         return _table(console)
     writers = {
@@ -104,9 +107,9 @@ def writer(
 
 
 class _Lines:
-    """Where csv.writer writes: UTF-8, each row ended by a line feed.
+    """A target of csv.writer that encodes UTF-8 and ends rows in a line feed.
 
-    The writer itself must end rows by CR LF, or it would leave a CR in a text unquoted.
+    The writer must end rows in CR LF itself, because it would not quote a CR in a text otherwise.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -150,7 +153,29 @@ def _plain(values: tuple[Any, ...]) -> Iterator[Any]:
 @contextmanager
 def _parquet(stream: BinaryIO) -> Iterator[Write]:
     pa, parquet = parquet_library()
-    special = {
+    schema = _parquet_schema(pa)
+    rows: list[tuple[Any, ...]] = []
+    with parquet.ParquetWriter(stream, schema) as writer:
+
+        def write_group() -> None:
+            columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * len(COLUMNS)
+            arrays = [
+                pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)
+            ]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            rows.clear()
+
+        def write(page: Page) -> None:
+            rows.extend(_values(row) for row in page)
+            if len(rows) >= _ROW_GROUP:
+                write_group()
+
+        yield write
+        write_group()
+
+
+def _parquet_schema(pa: Any) -> Any:  # noqa: ANN401 - the module pyarrow, and its Schema
+    types = {
         "confidence": pa.float64(),
         "answered_at": pa.timestamp("us", tz="UTC"),
         "desk_at": pa.timestamp("us", tz="UTC"),
@@ -160,25 +185,7 @@ def _parquet(stream: BinaryIO) -> Iterator[Write]:
             pa.struct({"entry_id": pa.string(), "matched": pa.string(), "score": pa.float64()})
         ),
     }
-    schema = pa.schema([(name, special.get(name, pa.string())) for name in COLUMNS])
-    held: list[tuple[Any, ...]] = []
-    with parquet.ParquetWriter(stream, schema) as writer:
-
-        def write_group() -> None:
-            columns = [list(column) for column in zip(*held, strict=True)] or [[]] * len(COLUMNS)
-            arrays = [
-                pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)
-            ]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-            held.clear()
-
-        def write(page: Page) -> None:
-            held.extend(_values(row) for row in page)
-            if len(held) >= _ROW_GROUP:
-                write_group()
-
-        yield write
-        write_group()
+    return pa.schema([(name, types.get(name, pa.string())) for name in COLUMNS])
 
 
 @contextmanager
@@ -189,7 +196,7 @@ def _table(console: Console) -> Iterator[Write]:
         nonlocal key_width
         first = not key_width
         if first:
-            key_width = min(max(cell_len(one_line(row.key)) for row in page), _WIDEST_KEY)
+            key_width = min(max(cell_len(one_line(row.key)) for row in page), _MAX_KEY_WIDTH)
         table = _table_of(page, max(key_width, len("key")), console.width)
         table.show_header = first
         console.print(table, soft_wrap=False)
@@ -199,7 +206,7 @@ def _table(console: Console) -> Iterator[Write]:
 
 def _table_of(page: Page, key_width: int, width: int) -> Table:
     table = Table(box=None, width=width, pad_edge=False)
-    cut: _Cut = {"no_wrap": True, "overflow": "ellipsis"}
+    cut: _Overflow = {"no_wrap": True, "overflow": "ellipsis"}
     table.add_column("key", width=key_width, **cut)
     table.add_column("question", ratio=6, **cut)
     table.add_column("status", width=len("handed_off"))
@@ -207,20 +214,20 @@ def _table_of(page: Page, key_width: int, width: int) -> Table:
     table.add_column("conf", width=4, justify="right")
     for row in page:
         confidence = "" if row.confidence is None else f"{row.confidence:.2f}"
-        said = row.answer or row.reason or row.error or ""
-        texts = one_line(row.key), one_line(row.question), row.status, one_line(said)
+        answer = row.answer or row.reason or row.error or ""
+        texts = one_line(row.key), one_line(row.question), row.status, one_line(answer)
         table.add_row(*texts, confidence)
     return table
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the path's place when the block ends well.
+    """Open a file that replaces the path when the block ends without an error.
 
-    What is no regular file, such as a pipe, is written to directly.
+    A path that is not a regular file, such as a pipe, is written directly.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file cannot be written.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():

@@ -1,4 +1,8 @@
-"""Use case: the results of a batch, page by page, each exactly once."""
+"""Use case: read the results of a batch page by page.
+
+Each result is read exactly once. Pages are in the order of the cursor. A finished batch is read to
+its end, even if PostgreSQL makes its last rows visible late.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,11 @@ from core.domain.result import Status
 from db.queries import batches, results
 from db.session import reading
 
-PAGE = 1_000  # results held in memory
+PAGE = 1_000  # results; higher: fewer queries, more memory
 _POLL_SECONDS = 0.25
-# How long the end of a finished batch may be held back by somebody's long transaction.
-_PATIENCE_SECONDS = 10.0
+# How long to wait for the last rows of a finished batch. A long transaction of another session
+# delays them.
+_VISIBILITY_SECONDS = 10.0
 
 Page = Sequence[sa.Row[Any]]
 
@@ -28,14 +33,14 @@ def pages(
     status: Status | None = None,
     follow: bool = False,
 ) -> Iterator[Page]:
-    """Read the results behind a cursor, in its order; no page is empty.
+    """Yield the results after a cursor in pages, none of them empty.
 
-    With `follow`, wait for more until the batch is finished. Without, stop at what is there;
-    of a finished batch that is everything, even where PostgreSQL shows the last rows late.
+    With `follow`, wait for more results until the batch is finished. Without it, stop after the
+    results that are stored now.
     """
-    patience = time.monotonic() + _PATIENCE_SECONDS
+    wait_until = time.monotonic() + _VISIBILITY_SECONDS
     while True:
-        # One snapshot: a batch that is finished in it has all of its results in it.
+        # One snapshot: if the batch is finished in it, the snapshot has all of its results.
         with reading(engine) as conn:
             finished = batches.find(conn, str(batch_id)).finished_at is not None
             page = results.page(conn, batch_id, after=since, limit=PAGE, status=status)
@@ -44,8 +49,8 @@ def pages(
             yield page
             since = page[-1].cursor
             continue
-        waits = follow or (finished and time.monotonic() < patience)
-        if ended or not waits:
+        may_wait = follow or (finished and time.monotonic() < wait_until)
+        if ended or not may_wait:
             return
         time.sleep(_POLL_SECONDS)
 
@@ -59,12 +64,12 @@ def page_of(
     limit: int,
     confidence: tuple[float | None, float | None] = (None, None),
 ) -> tuple[Page, bool]:
-    """Read at most so many results behind a cursor; tell whether there will be no more.
+    """Return up to `limit` results after a cursor, and whether they are last.
 
-    `confidence`: the least and the most that they may have.
+    `confidence`: the least and the greatest confidence of the results.
 
     Raises:
-        BatchUnknown: there is no such batch.
+        BatchUnknown: no batch has this id or name.
     """
     with reading(engine) as conn:
         batch = batches.find(conn, ref)

@@ -1,1 +1,1 @@
-"""CAPTION producer/submission."""
+"""Use cases that store questions and send their jobs."""

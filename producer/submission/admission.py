@@ -1,8 +1,8 @@
-"""Room for more questions: how many may wait, and when to try again once too many do.
+"""Admission control: a limit on waiting questions, with a retry time.
 
-The limits are of questions that no worker has begun, in each lane and in all. They are
-measured every few seconds rather than for each slice, so that several producers at once may
-overshoot by what they store meanwhile.
+The limits count questions that no worker has claimed, in each lane and in all lanes. A producer
+measures them every few seconds, not for each slice. Several producers at once can therefore exceed
+a limit by what they store between two measurements.
 """
 
 from __future__ import annotations
@@ -22,48 +22,49 @@ from core.settings.settings import Settings
 from db.queries import backlog
 from db.session import reading
 
-_WINDOW = timedelta(seconds=30)  # of which the drain rate is
-_UNKNOWN_SECONDS = 60  # to retry in, when nothing drains
-_LONGEST_SECONDS = 3_600
-_MEASURED_EVERY = 5.0  # seconds
+# Higher: a steadier drain rate, and a slower reaction to workers that start or stop.
+_DRAIN_WINDOW = timedelta(seconds=30)
+_DEFAULT_RETRY_SECONDS = 60  # while no question is finished, so that no rate is known
+_MAX_RETRY_SECONDS = 3_600
+_MEASURE_SECONDS = 5.0  # higher: fewer queries, and a larger excess over the limit
 
 
 class WhenFull(StrEnum):
-    """What to do when too many questions wait."""
+    """The reaction of a submission to a full backlog."""
 
-    WAIT = "wait"  # go on as workers make room
-    STOP = "stop"  # say when to retry
+    WAIT = "wait"  # continue as workers free capacity
+    STOP = "stop"  # raise BacklogFull with the time to retry after
 
 
 class AdmissionControl:
-    """The room that one producer has in one lane."""
+    """The capacity that one producer has in one lane."""
 
     def __init__(
         self, engine: sa.Engine, settings: Settings, lane: Lane, clock: Callable[[], datetime]
     ) -> None:
         self._engine, self._clock = engine, clock
-        own = {
+        lane_limits = {
             Lane.BULK: settings.max_waiting_bulk,
             Lane.INTERACTIVE: settings.max_waiting_interactive,
         }
-        # Each limit and the lanes that count towards it; the last one's are all that matter.
-        self._limits: list[tuple[int, tuple[Lane, ...]]] = [(own[lane], (lane,))]
+        # Each limit with the lanes that it counts; the last one counts all lanes that matter.
+        self._limits: list[tuple[int, tuple[Lane, ...]]] = [(lane_limits[lane], (lane,))]
         if settings.max_waiting is not None:
             self._limits.append((settings.max_waiting, tuple(Lane)))
-        self._left = 0
-        self._measured = float("-inf")
+        self._capacity = 0
+        self._measured_at = float("-inf")
 
     @property
     def limit(self) -> int:
-        """Return how many questions may wait when nothing else does."""
+        """Return how many questions may wait in an empty system."""
         return min(limit for limit, _ in self._limits)
 
     def check_capacity(self, count: int) -> None:
-        """Refuse so many questions unless there is room for all of them now.
+        """Raise unless `count` questions fit now.
 
         Raises:
-            BatchTooLarge: there never is.
-            BacklogFull: there is not now.
+            BatchTooLarge: they exceed the limit even in an empty system.
+            BacklogFull: they do not fit now.
         """
         if count > self.limit:
             raise BatchTooLarge(count, self.limit)
@@ -77,45 +78,48 @@ class AdmissionControl:
         when_full: WhenFull = WhenFull.STOP,
         on_full: Callable[[BacklogFull], None] = lambda _: None,
     ) -> None:
-        """Have room for so many questions, no more than `most`, which are about to be stored.
+        """Reserve capacity for `count` questions before storing them.
 
         Args:
-            count: how many.
-            when_full: whether to wait for room.
-            on_full: told once, when it begins to wait.
+            count: at most `limit`.
+            when_full: whether to wait for capacity.
+            on_full: called once, when the wait begins.
 
         Raises:
-            BacklogFull: there is no room, and it is not to wait.
+            BacklogFull: the questions do not fit, and `when_full` is STOP.
         """
-        fresh = time.monotonic() - self._measured < _MEASURED_EVERY
-        full = None if fresh and count <= self._left else self._measure(count)
+        recent = time.monotonic() - self._measured_at < _MEASURE_SECONDS
+        full = None if recent and count <= self._capacity else self._measure(count)
         if full is not None and when_full is WhenFull.STOP:
             raise full
         if full is not None:
             on_full(full)
         while full is not None:
-            time.sleep(min(full.retry_seconds, _MEASURED_EVERY) * random.uniform(0.5, 1))  # noqa: S311 - jitter
+            time.sleep(min(full.retry_seconds, _MEASURE_SECONDS) * random.uniform(0.5, 1))  # noqa: S311 - jitter
             full = self._measure(count)
-        self._left -= count
+        self._capacity -= count
 
     def _measure(self, count: int) -> BacklogFull | None:
-        """Look how much room there is; return what is wrong if it is less than so many."""
-        since = self._clock() - _WINDOW
+        """Measure the capacity, and return the error if `count` exceeds it."""
+        since = self._clock() - _DRAIN_WINDOW
         with reading(self._engine) as conn:
             waiting = backlog.waiting(conn, self._limits[-1][1])
-            left = {
+            capacities = {
                 limit - sum(waiting[lane] for lane in lanes): (limit, lanes)
                 for limit, lanes in self._limits
             }
-            self._left, self._measured = min(left), time.monotonic()
-            if self._left >= count:
+            self._capacity, self._measured_at = min(capacities), time.monotonic()
+            if self._capacity >= count:
                 return None
-            limit, lanes = left[self._left]
-            rate = backlog.drained(conn, lanes, since) / _WINDOW.total_seconds()
+            limit, lanes = capacities[self._capacity]
+            rate = backlog.drained(conn, lanes, since) / _DRAIN_WINDOW.total_seconds()
         lane = None if len(lanes) > 1 else lanes[0].value
-        return BacklogFull(lane, limit - self._left, limit, _retry_in(count - self._left, rate))
+        retry_seconds = _drain_seconds(count - self._capacity, rate)
+        return BacklogFull(lane, limit - self._capacity, limit, retry_seconds)
 
 
-def _retry_in(excess: int, rate: float) -> int:
-    """Return in how many seconds so many questions have drained."""
-    return min(_LONGEST_SECONDS, math.ceil(excess / rate)) if rate else _UNKNOWN_SECONDS
+def _drain_seconds(excess: int, rate: float) -> int:
+    """Return the seconds until `excess` questions are finished."""
+    if not rate:
+        return _DEFAULT_RETRY_SECONDS
+    return min(_MAX_RETRY_SECONDS, math.ceil(excess / rate))

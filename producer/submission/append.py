@@ -1,13 +1,12 @@
-"""Use case: open a batch, add questions to it time after time, seal it when all are in.
+"""Use case: open a batch, append questions to it, and seal it.
 
-Workers answer what is added at once; the batch can't end before it is sealed.
+Workers answer appended questions at once. A batch cannot end before it is sealed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -15,19 +14,16 @@ from sqlalchemy.exc import IntegrityError
 from broker.client import check
 from core.domain.batch import Batch, BatchState, Lane, Question
 from core.errors import BatchClosed, CountDiffers, SourceChanged, SourceInvalid
-from core.settings.settings import Settings
 from db.clock import DatabaseClock
 from db.queries import batches
 from db.session import reading, transaction
+from producer.connections import ProducerContext
 from producer.monitoring import spans
 from producer.submission.admission import AdmissionControl
 from producer.submission.dispatch import JobDispatcher
 from producer.submission.insert import insert_questions
 
-if TYPE_CHECKING:
-    from celery import Celery
-
-_OPENED = "opened"  # the idempotency key of what was made of no file
+_OPENED = "opened"  # the idempotency key of every batch that was not created from a file
 
 
 def open_batch(
@@ -39,12 +35,12 @@ def open_batch(
     deadline: timedelta | None = None,
     webhook: str | None = None,
 ) -> Batch:
-    """Return a new batch that takes questions, or the one that was opened under this name.
+    """Return a new open batch, or the batch that was opened under this name.
 
-    The caller has looked at the webhook's address.
+    The caller must have validated the webhook's URL.
 
     Raises:
-        SourceChanged: a batch made of a file has the name.
+        SourceChanged: a batch that was created from a file has the name.
     """
     now = DatabaseClock(engine)()
     try:
@@ -61,90 +57,76 @@ def open_batch(
             )
     except IntegrityError:
         with reading(engine) as conn:
-            found = batches.find(conn, name)
-    if not batches.is_made_of(found, _OPENED):
-        raise SourceChanged(name, found.id)
-    return found
+            batch = batches.find(conn, name)
+    if not batches.is_made_of(batch, _OPENED):
+        raise SourceChanged(name, batch.id)
+    return batch
 
 
 def append(
-    engine: sa.Engine,
-    app: Celery,
-    settings: Settings,
-    ref: str,
-    asked: Sequence[Question],
-    *,
-    after: int | None = None,
+    context: ProducerContext, ref: str, questions: Sequence[Question], *, after: int | None = None
 ) -> Batch:
-    """Add all of these questions, or none; return the batch as it is then.
+    """Append all of these questions, or none, and return the batch.
 
     Args:
-        engine: the database.
-        app: a client of Redis.
-        settings: how large jobs are.
+        context: the settings, the database and Redis.
         ref: the batch's id or name.
-        asked: their positions count from 1 here and go on behind the batch's last there;
-            a key that is empty becomes the position.
-        after: how many questions the batch is thought to have; None: however many.
+        questions: with positions that count from 1 and are added to the batch's last position.
+            An empty key is replaced by the position.
+        after: the number of questions that the caller expects in the batch; None: any number.
 
     Raises:
-        BatchUnknown: there is no such batch.
-        BatchClosed: it takes no more questions.
-        CountDiffers: it has another number of questions than `after`.
-        SourceInvalid: it has one of the keys already.
-        ServiceUnavailable: the database or Redis can't be reached.
+        BatchUnknown: no batch has this id or name.
+        BatchClosed: the batch is not open.
+        CountDiffers: the batch has another number of questions than `after`.
+        SourceInvalid: a key occurs twice.
+        ServiceUnavailable: the database or Redis cannot be reached.
         BacklogFull: too many questions wait already.
-        BatchTooLarge: so many may never wait.
+        BatchTooLarge: the questions exceed the limit even in an empty system.
     """
-    check(app, settings)
+    engine, settings = context.engine, context.settings
+    check(context.client, settings)
     clock = DatabaseClock(engine)
-    with reading(engine) as conn:
-        batch = batches.find(conn, ref)
-    if batch.state is not BatchState.OPEN:
-        raise BatchClosed(batch.id, batch.state, "added to")
-    if after is not None and batch.question_count != after:
-        raise CountDiffers(batch.id, batch.question_count, after)
-    AdmissionControl(engine, settings, batch.lane, clock).check_capacity(len(asked))
-    sender = JobDispatcher(app, settings)
-    now = clock()
-    _store(engine, settings, batch, asked, sender=sender, now=now)
-    spans.record_submission(engine, settings, batch, start=now, end=clock(), questions=len(asked))
+    batch = _find_open(engine, ref, after)
+    AdmissionControl(engine, settings, batch.lane, clock).check_capacity(len(questions))
+    start = clock()
+    dispatcher = JobDispatcher(context.client, settings)
+    sent = dispatcher.free_slots(batch.lane) > 0
+    numbered = [_numbered(question, batch.question_count) for question in questions]
+    try:
+        with transaction(engine) as conn:
+            messages = insert_questions(conn, settings, batch, numbered, sent=sent, now=start)
+    except IntegrityError as error:
+        problem = "two questions have the same key, or the batch has one of the keys already"
+        raise SourceInvalid("the questions", problem) from error
+    if sent:
+        dispatcher.send(messages)
+    spans.record_submission(context, batch, start=start, end=clock(), questions=len(questions))
     with reading(engine) as conn:
         return batches.find(conn, str(batch.id))
 
 
-def _store(
-    engine: sa.Engine,
-    settings: Settings,
-    batch: Batch,
-    asked: Sequence[Question],
-    *,
-    sender: JobDispatcher,
-    now: datetime,
-) -> None:
-    placed = [_positioned(question, batch.question_count) for question in asked]
-    sent = sender.room(batch.lane) > 0
-    try:
-        with transaction(engine) as conn:
-            messages = insert_questions(conn, settings, batch, placed, sent=sent, now=now)
-    except IntegrityError as error:
-        problem = "a key comes twice, or is in the batch already"
-        raise SourceInvalid("the questions", problem) from error
-    if sent:
-        sender.send(messages)
+def _find_open(engine: sa.Engine, ref: str, expected_count: int | None) -> Batch:
+    with reading(engine) as conn:
+        batch = batches.find(conn, ref)
+    if batch.state is not BatchState.OPEN:
+        raise BatchClosed(batch.id, batch.state, "added to")
+    if expected_count is not None and batch.question_count != expected_count:
+        raise CountDiffers(batch.id, batch.question_count, expected_count)
+    return batch
 
 
-def _positioned(question: Question, before: int) -> Question:
-    position = before + question.position
+def _numbered(question: Question, count: int) -> Question:
+    position = count + question.position
     return question._replace(position=position, key=question.key or str(position))
 
 
 def seal(engine: sa.Engine, ref: str) -> Batch:
-    """Say that all questions are in; once more does no harm.
+    """Close a batch for further questions. A sealed batch stays sealed.
 
     Raises:
-        BatchUnknown: there is no such batch.
-        BatchClosed: it was cancelled or has expired.
+        BatchUnknown: no batch has this id or name.
+        BatchClosed: the batch was cancelled or has expired.
     """
     now = DatabaseClock(engine)()
     with transaction(engine) as conn:

@@ -1,4 +1,7 @@
-"""Use case: ask one question, a batch of its own on the interactive lane, and wait for it."""
+"""Use case: ask one question and wait for its answer.
+
+The question is a batch of its own on the interactive lane.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -15,10 +18,10 @@ from sqlalchemy.exc import IntegrityError
 from broker.client import check
 from core.domain.batch import Batch, Lane, Question
 from core.errors import BatchUnknown, SourceChanged, SourceInvalid
-from core.settings.settings import Settings
 from db.clock import DatabaseClock
 from db.queries import batches, results
 from db.session import reading, transaction
+from producer.connections import ProducerContext
 from producer.monitoring import spans
 from producer.question_files.validation import question_fault
 from producer.submission.admission import AdmissionControl
@@ -26,10 +29,7 @@ from producer.submission.dispatch import JobDispatcher
 from producer.submission.insert import insert_questions
 from producer.submission.redaction import redact
 
-if TYPE_CHECKING:
-    from celery import Celery
-
-_TOLD = (
+_RESULT_FIELDS = (
     "status",
     "answer",
     "entry_id",
@@ -42,43 +42,39 @@ _TOLD = (
     "url",
     "runners_up",
 )
-PREFIX = "ask-"  # of the names of batches that are one question
-_SHORTEST_POLL, _LONGEST_POLL, _SLOWER = 0.01, 0.1, 1.3  # seconds, seconds, factor
+PREFIX = "ask-"  # of the name of every batch that is one question
+_MIN_POLL_SECONDS, _MAX_POLL_SECONDS, _POLL_GROWTH = 0.01, 0.1, 1.3
 
 
 @dataclass(frozen=True, slots=True)
 class SingleQuestion:
-    """The batch of one question, and its result if there is one yet."""
+    """The batch of one question, and its result if there is one."""
 
     batch: Batch
     result: sa.Row[Any] | None
 
     def document(self) -> dict[str, Any]:
-        """Return what `ask --json` prints; `status` is null until there is a result."""
-        found = None if self.result is None else self.result._mapping  # noqa: SLF001 - Row's public mapping
-        values = {name: None if found is None else found[name] for name in _TOLD}
+        """Return the document of `ask --json`, with null without a result."""
+        result = None if self.result is None else self.result._mapping  # noqa: SLF001 - Row's public mapping
+        values = {name: None if result is None else result[name] for name in _RESULT_FIELDS}
         return {"batch": self.batch.id, "name": self.batch.name, **values}
 
 
-def ask(
-    engine: sa.Engine, app: Celery, settings: Settings, text: str, *, wait: timedelta
-) -> SingleQuestion:
-    """Submit the question; return as soon as it is final, or when the time is up.
+def ask(context: ProducerContext, text: str, *, wait: timedelta) -> SingleQuestion:
+    """Submit the question, and return when it is final or the time is up.
 
     Raises:
-        SourceInvalid: it is blank or can't be stored.
-        ServiceUnavailable: the database or Redis can't be reached.
+        SourceInvalid: the question is blank or cannot be stored.
+        ServiceUnavailable: the database or Redis cannot be reached.
         BacklogFull: too many questions wait already.
     """
     until = time.monotonic() + wait.total_seconds()
-    batch = submit_question(engine, app, settings, text)
-    return SingleQuestion(batch, _wait(engine, batch, until))
+    batch = submit_question(context, text)
+    return SingleQuestion(batch, _wait(context.engine, batch, until))
 
 
 def submit_question(
-    engine: sa.Engine,
-    app: Celery,
-    settings: Settings,
+    context: ProducerContext,
     text: str,
     *,
     source: str = "ask",
@@ -87,55 +83,69 @@ def submit_question(
 ) -> Batch:
     """Submit the question without waiting.
 
-    Two calls with the same `token` submit once.
+    Two calls with one `token` submit once.
 
     Raises:
-        SourceInvalid: it is blank or can't be stored.
-        SourceChanged: the token came with another question before.
-        ServiceUnavailable: the database or Redis can't be reached.
+        SourceInvalid: the question is blank or cannot be stored.
+        SourceChanged: an earlier call used the token for another question.
+        ServiceUnavailable: the database or Redis cannot be reached.
         BacklogFull: too many questions wait already.
     """
-    problem = "it is blank" if not text.strip() else question_fault(text)
+    engine, settings = context.engine, context.settings
+    problem = "the text is blank" if not text.strip() else question_fault(text)
     if problem:
         raise SourceInvalid("the question", problem)
-    check(app, settings)
+    check(context.client, settings)
     name = PREFIX + (token or uuid.uuid4().hex)
-    # By a digest of what was taken out, whoever guesses it could be sure.
+    # The digest of an unredacted text would confirm a guess of the redacted part.
     digest = hashlib.sha256(redact(text, settings.redacted).encode()).hexdigest()
-    if token is not None and (before := _again(engine, name, digest)) is not None:
-        return before
+    if token is not None and (earlier := _find_earlier(engine, name, digest)) is not None:
+        return earlier
     clock = clock or DatabaseClock(engine)
     AdmissionControl(engine, settings, Lane.INTERACTIVE, clock).reserve(1)
-    now, sender = clock(), JobDispatcher(app, settings)
+    start = clock()
     try:
-        batch = _submit(
-            engine,
-            settings,
-            sender,
-            text,
-            name=name,
-            source=source,
-            idempotency_key=digest,
-            now=now,
-        )
-    except IntegrityError:  # the token's second time, at the same time
-        found = _again(engine, name, digest)
-        if found is None:
+        batch = _store(context, text, name=name, source=source, digest=digest, now=start)
+    except IntegrityError:  # a concurrent call with the same token was faster
+        earlier = _find_earlier(engine, name, digest)
+        if earlier is None:
             raise
-        return found
-    spans.record_submission(engine, settings, batch, start=now, end=clock(), questions=1)
+        return earlier
+    spans.record_submission(context, batch, start=start, end=clock(), questions=1)
     return batch
 
 
-def _again(engine: sa.Engine, name: str, digest: str) -> Batch | None:
+def _find_earlier(engine: sa.Engine, name: str, digest: str) -> Batch | None:
     with reading(engine) as conn:
-        found = batches.named(conn, name)
-    if found is not None and not batches.is_made_of(found, digest):
-        raise SourceChanged(name, found.id)
-    return found
+        batch = batches.named(conn, name)
+    if batch is not None and not batches.is_made_of(batch, digest):
+        raise SourceChanged(name, batch.id)
+    return batch
 
 
-def answered(engine: sa.Engine, name: str) -> SingleQuestion:
+def _store(
+    context: ProducerContext, text: str, *, name: str, source: str, digest: str, now: datetime
+) -> Batch:
+    dispatcher = JobDispatcher(context.client, context.settings)
+    sent = dispatcher.free_slots(Lane.INTERACTIVE) > 0
+    questions = [Question(position=1, key="1", text=text)]
+    with transaction(context.engine) as conn:
+        batch = batches.create(
+            conn,
+            name=name,
+            idempotency_key=digest,
+            lane=Lane.INTERACTIVE,
+            source=source,
+            now=now,
+        )
+        messages = insert_questions(conn, context.settings, batch, questions, sent=sent, now=now)
+        batches.seal(conn, batch, now)
+    if sent:
+        dispatcher.send(messages)
+    return batch
+
+
+def find_question(engine: sa.Engine, name: str) -> SingleQuestion:
     """Look up a question by the name of its batch.
 
     Raises:
@@ -147,57 +157,28 @@ def answered(engine: sa.Engine, name: str) -> SingleQuestion:
         batch = batches.find(conn, name)
         if (batch.lane, batch.question_count) != (Lane.INTERACTIVE, 1):
             raise BatchUnknown(name)
-        return SingleQuestion(batch, results.one(conn, batch.id, 1))
+        return SingleQuestion(batch, results.of_question(conn, batch.id, 1))
 
 
-def looked_up(engine: sa.Engine, name: str) -> tuple[SingleQuestion, str]:
-    """Look up a question by the name of its batch; return its text as well.
+def find_question_and_text(engine: sa.Engine, name: str) -> tuple[SingleQuestion, str]:
+    """Look up a question and its text by the name of its batch.
 
     Raises:
         BatchUnknown: no question was asked under that name.
     """
-    found = answered(engine, name)
+    question = find_question(engine, name)
     with reading(engine) as conn:
-        ((_, _, text),) = results.texts(conn, found.batch.id, limit=1)
-    return found, text
-
-
-def _submit(
-    engine: sa.Engine,
-    settings: Settings,
-    sender: JobDispatcher,
-    text: str,
-    *,
-    name: str,
-    source: str,
-    idempotency_key: str,
-    now: datetime,
-) -> Batch:
-    sent = sender.room(Lane.INTERACTIVE) > 0
-    question = Question(position=1, key="1", text=text)
-    with transaction(engine) as conn:
-        batch = batches.create(
-            conn,
-            name=name,
-            idempotency_key=idempotency_key,
-            lane=Lane.INTERACTIVE,
-            source=source,
-            now=now,
-        )
-        messages = insert_questions(conn, settings, batch, [question], sent=sent, now=now)
-        batches.seal(conn, batch, now)
-    if sent:
-        sender.send(messages)
-    return batch
+        ((_, _, text),) = results.texts(conn, question.batch.id, limit=1)
+    return question, text
 
 
 def _wait(engine: sa.Engine, batch: Batch, until: float) -> sa.Row[Any] | None:
-    poll = _SHORTEST_POLL
+    poll_seconds = _MIN_POLL_SECONDS
     while True:
         with reading(engine) as conn:
-            found = results.one(conn, batch.id, 1)
-        left = until - time.monotonic()
-        if found is not None or left <= 0:
-            return found
-        time.sleep(min(poll, left))
-        poll = min(poll * _SLOWER, _LONGEST_POLL)
+            result = results.of_question(conn, batch.id, 1)
+        remaining = until - time.monotonic()
+        if result is not None or remaining <= 0:
+            return result
+        time.sleep(min(poll_seconds, remaining))
+        poll_seconds = min(poll_seconds * _POLL_GROWTH, _MAX_POLL_SECONDS)

@@ -1,4 +1,7 @@
-"""CAPTION producer.submission.batch_name."""
+"""Names of batches: chosen by the caller, or derived from the file.
+
+A derived name ends in the start of the file's digest, so the same file gets the same name again.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +9,34 @@ from core.errors import NameInvalid
 from producer.question_files.question_file import CheckedFile
 
 LONGEST_NAME = 200  # characters
+_DIGEST_CHARS = 8  # characters of the digest in a derived name
 
 
-_DIGEST_SHOWN = 8  # characters of the digest in a batch's name
-
-
-def name_of(source: CheckedFile, wanted: str | None = None) -> str:
-    """Return the batch's name: the wanted one, or the file's with the digest's beginning.
+def name_of(file: CheckedFile, requested: str | None = None) -> str:
+    """Return the requested name, or one derived from the file.
 
     Raises:
-        NameInvalid: no batch can have the wanted one.
+        NameInvalid: a batch cannot have the requested name.
     """
-    if wanted is None:
-        stem = "".join(c for c in source.source.stem if c.isprintable())
-        return f"{stem[: LONGEST_NAME // 2]}-{source.digest[:_DIGEST_SHOWN]}"
-    return checked_name(wanted)
+    if requested is None:
+        stem = "".join(filter(str.isprintable, file.source.stem))
+        return f"{stem[: LONGEST_NAME // 2]}-{file.digest[:_DIGEST_CHARS]}"
+    return checked_name(requested)
 
 
-def checked_name(wanted: str) -> str:
-    """Return the name as it is.
+def checked_name(requested: str) -> str:
+    """Return the requested name unchanged.
 
     Raises:
-        NameInvalid: no batch can have it.
+        NameInvalid: a batch cannot have this name.
     """
-    if not wanted.strip():
-        raise NameInvalid(wanted, "it is blank")
-    if len(wanted) > LONGEST_NAME:
-        raise NameInvalid(wanted, f"it has {len(wanted)} characters, more than {LONGEST_NAME}")
-    if wanted.isdecimal():
-        raise NameInvalid(wanted, "it would be taken for a batch's id")
-    if not wanted.isprintable():
-        raise NameInvalid(wanted, "it has characters that can't be shown")
-    return wanted
+    if not requested.strip():
+        raise NameInvalid(requested, "the name is blank")
+    if len(requested) > LONGEST_NAME:
+        problem = f"the name has {len(requested)} characters, more than {LONGEST_NAME}"
+        raise NameInvalid(requested, problem)
+    if requested.isdecimal():
+        raise NameInvalid(requested, "a number is read as the id of a batch")
+    if not requested.isprintable():
+        raise NameInvalid(requested, "the name contains characters that cannot be printed")
+    return requested

@@ -1,4 +1,7 @@
-"""CAPTION producer.submission.dispatch."""
+"""Dispatch of jobs to Redis, up to the high-water mark of each lane.
+
+Jobs that are not sent stay queued in the database, and the sweep of a worker sends them later.
+"""
 
 from __future__ import annotations
 
@@ -16,36 +19,40 @@ if TYPE_CHECKING:
 
 
 class JobDispatcher:
-    """Sends jobs while Redis has room for them; what it doesn't send, a worker's sweep does.
+    """A sender of jobs that stops, without an error, when Redis fails.
 
-    Redis going away stops nothing: `on_away` is told once, and nothing is sent any more.
+    At the first failure it calls `on_unavailable`. After that, it sends nothing.
     """
 
     def __init__(
-        self, app: Celery, settings: Settings, on_away: Callable[[], None] = lambda: None
+        self,
+        client: Celery,
+        settings: Settings,
+        on_unavailable: Callable[[], None] = lambda: None,
     ) -> None:
-        self._app, self._settings, self._on_away = app, settings, on_away
-        self._away = False
+        self._client, self._settings = client, settings
+        self._on_unavailable = on_unavailable
+        self._available = True
 
-    def room(self, lane: Lane) -> int:
-        """Return how many more jobs may wait in the lane."""
-        if self._away:
+    def free_slots(self, lane: Lane) -> int:
+        """Return how many more jobs of the lane may wait in Redis."""
+        if not self._available:
             return 0
         try:
-            waiting = lanes.waiting(self._app, lane, self._settings)
+            waiting = lanes.waiting(self._client, lane, self._settings)
         except BrokerUnavailable:
-            self._leave()
+            self._stop()
             return 0
         return max(0, self._settings.high_water - waiting)
 
     def send(self, messages: Sequence[AnswerJob]) -> None:
-        """Send jobs that are committed."""
+        """Send the messages of committed jobs."""
         try:
-            lanes.send(self._app, messages, self._settings)
+            lanes.send(self._client, messages, self._settings)
         except BrokerUnavailable:
-            self._leave()
+            self._stop()
 
-    def _leave(self) -> None:
-        if not self._away:
-            self._on_away()
-        self._away = True
+    def _stop(self) -> None:
+        if self._available:
+            self._on_unavailable()
+        self._available = False

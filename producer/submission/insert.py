@@ -1,6 +1,6 @@
-"""The one door by which questions come into the database.
+"""Insertion of questions into the database.
 
-What is taken out of them is taken out here, whichever way they came.
+Every producer calls this function, so that none bypasses redaction.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ def insert_questions(
     sent: bool,
     now: datetime,
 ) -> list[AnswerJob]:
-    """Add the next questions of an open batch, redacted if that is set; return their messages.
+    """Insert the next questions of an open batch, and return their messages.
 
     Args:
         conn: the transaction.
-        settings: how large jobs are, and what is taken out.
-        batch: an open one.
-        questions: its next ones.
-        sent: the caller is about to send the messages, once this is committed.
+        settings: the size of jobs and the kinds of text to redact.
+        batch: an open batch.
+        questions: its next questions.
+        sent: whether the caller sends the messages after its commit.
         now: the time.
 
     Raises:
-        BatchClosed: the batch is not open, or another submission of it is ahead of this one.
+        BatchClosed: the batch is not open, or another submission of it inserted these questions.
     """
-    take_out = redactor(settings.redacted)
-    taken = questions if take_out is None else [take_out(question) for question in questions]
-    return question_rows.append(conn, batch, taken, job_size=settings.job_size, sent=sent, now=now)
+    redact = redactor(settings.redacted)
+    redacted = questions if redact is None else [redact(question) for question in questions]
+    return question_rows.append(
+        conn, batch, redacted, job_size=settings.job_size, sent=sent, now=now
+    )

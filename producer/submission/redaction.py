@@ -1,12 +1,12 @@
-"""Takes e-mail addresses, phone and card numbers out of questions before they are stored.
+"""Redaction of e-mail addresses, phone numbers and card numbers.
 
-Covers the forms of English and Chinese texts, full-width characters included. A rule of
-thumb, no proof: what is written in words stays, so does a number in another country's form
-without its +, and ten digits in a row, which may be anything. What stands in its place names
-the kind: `[email]`, `[phone]`, `[card]`. Keys of questions stay as they are, since callers
-look their results up by them.
+It runs before questions are stored. The patterns match the forms of English and Chinese texts,
+full-width characters included. A marker names the kind of the removed text: `[email]`, `[phone]` or
+`[card]`. Every pattern reads each character a bounded number of times, for any text.
 
-Every pattern reads each character a bounded number of times, whatever the text.
+Not covered: numbers written in words, phone numbers of other countries without a leading +, and ten
+digits in a row, which may be any number. Keys stay unchanged, because callers look up results by
+them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from core.settings.value_parsers import RedactionKind
 _CARD_DIGITS, _CARD_GROUPS = range(13, 20), 7
 _CARD = re.compile(r"[3-6]|2[2-7]|81|9558")
 _CARD_STARTS = "2345689"
-_MARKS = {kind: f"[{kind}]" for kind in RedactionKind}
+_MARKERS = {kind: f"[{kind}]" for kind in RedactionKind}
 
-# Full width, a few dashes and a few spaces as ASCII; each character has one for one.
+# Full-width characters, dashes and spaces in ASCII, one character for each, so offsets stay valid.
 _NARROW = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}
 _NARROW |= dict.fromkeys((0x00A0, 0x2009, 0x202F, 0x3000), ord(" "))
 _NARROW |= dict.fromkeys((*range(0x2010, 0x2015), 0x2212), ord("-"))
@@ -32,47 +32,50 @@ _NARROW |= dict.fromkeys((*range(0x2010, 0x2015), 0x2212), ord("-"))
 _LOCAL, _LABEL = r"[A-Za-z0-9À-ɏ._%+'-]", r"[A-Za-z0-9À-ɏ-]"
 _EMAIL = re.compile(rf"(?<!{_LOCAL}){_LOCAL}++@{_LABEL}++(?:\.{_LABEL}++)+")
 
-# Groups of digits, each with one space or hyphen before the next: a card number, or several.
+# Groups of digits with one space or hyphen between them: one card number or several.
 _GROUPS = re.compile(r"(?<![0-9])[0-9]++(?:[ -][0-9]++)*+")
 _GROUP = re.compile(r"[0-9]+")
-_MOBILE = re.compile(r"86[ -]?1[3-9]")  # thirteen digits as well
+_MOBILE = re.compile(r"86[ -]?1[3-9]")  # a mobile number in China has 13 digits, as a card may
 
-_S = r"[ .-]?"  # between groups of a phone number
+_S = r"[ .-]?"  # separator of the groups of a phone number
 _PHONE = re.compile(
     r"(?<![A-Za-z0-9_+])(?:"
-    r"(?:\+|00)[1-9](?:[ .()-]{0,3}[0-9]){6,14}"  # of any country
-    rf"|(?:86{_S})?1[3-9]\d{_S}\d{{4}}{_S}\d{{4}}"  # a mobile in China
-    rf"|(?:\(0\d{{2,3}}\)|0\d{{2,3}}){_S}\d{{3,4}}{_S}\d{{4}}"  # a landline there
-    rf"|[48]00{_S}\d{{3}}{_S}\d{{4}}|[48]00{_S}\d{{4}}{_S}\d{{3}}"  # a service number there
+    r"(?:\+|00)[1-9](?:[ .()-]{0,3}[0-9]){6,14}"  # any country
+    rf"|(?:86{_S})?1[3-9]\d{_S}\d{{4}}{_S}\d{{4}}"  # mobile, China
+    rf"|(?:\(0\d{{2,3}}\)|0\d{{2,3}}){_S}\d{{3,4}}{_S}\d{{4}}"  # landline, China
+    rf"|[48]00{_S}\d{{3}}{_S}\d{{4}}|[48]00{_S}\d{{4}}{_S}\d{{3}}"  # service number, China
     r"|(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[ .-])[2-9]\d{2}[ .-]\d{4}"  # North America
-    rf"|(?:\(0\d{{2,4}}\)|0\d{{2,4}}){_S}\d{{3,4}}{_S}\d{{3,4}}"  # the United Kingdom
+    rf"|(?:\(0\d{{2,4}}\)|0\d{{2,4}}){_S}\d{{3,4}}{_S}\d{{3,4}}"  # United Kingdom
     r")(?![0-9])",
     re.ASCII,
 )
 
 
 def redactor(kinds: Iterable[RedactionKind]) -> Callable[[Question], Question] | None:
-    """Return what takes these kinds out of a question; None: there is nothing to take out."""
-    wanted = frozenset(kinds)
-    if not wanted:
+    """Return a function that redacts these kinds in a question.
+
+    Return None if there are no kinds.
+    """
+    chosen = frozenset(kinds)
+    if not chosen:
         return None
 
     def redacted(question: Question) -> Question:
-        metadata = question.metadata and redact_all(question.metadata, wanted)
-        return question._replace(text=redact(question.text, wanted), metadata=metadata)
+        metadata = question.metadata and redact_all(question.metadata, chosen)
+        return question._replace(text=redact(question.text, chosen), metadata=metadata)
 
     return redacted
 
 
 def redact(text: str, kinds: frozenset[RedactionKind]) -> str:
-    """Return the text without what is of these kinds."""
-    # What is taken out may leave something behind that only now stands for itself.
-    while (told := _once(text, kinds)) != text:
-        text = told
+    """Return the text with markers in place of these kinds."""
+    # A marker can end a number, so that a number next to it matches only in the next pass.
+    while (redacted := _redact_once(text, kinds)) != text:
+        text = redacted
     return text
 
 
-def _once(text: str, kinds: frozenset[RedactionKind]) -> str:
+def _redact_once(text: str, kinds: frozenset[RedactionKind]) -> str:
     if RedactionKind.EMAIL in kinds:
         text = _without(text, _EMAIL, RedactionKind.EMAIL)
     if RedactionKind.CARD in kinds:
@@ -82,14 +85,14 @@ def _once(text: str, kinds: frozenset[RedactionKind]) -> str:
     return text
 
 
-def redact_all(value: Any, kinds: frozenset[RedactionKind]) -> Any:  # noqa: ANN401 - whatever JSON holds
-    """Return what JSON holds with every text in it redacted; names stay."""
+def redact_all(value: Any, kinds: frozenset[RedactionKind]) -> Any:  # noqa: ANN401 - any JSON value
+    """Redact every string of a JSON value, but not the names of members."""
     if isinstance(value, str):
         return redact(value, kinds)
     if isinstance(value, list):
-        return [redact_all(one, kinds) for one in value]
+        return [redact_all(item, kinds) for item in value]
     if isinstance(value, dict):
-        return {name: redact_all(one, kinds) for name, one in value.items()}
+        return {name: redact_all(item, kinds) for name, item in value.items()}
     return value
 
 
@@ -98,25 +101,26 @@ def _narrow(text: str) -> str:
 
 
 def _without(text: str, pattern: re.Pattern[str], kind: RedactionKind) -> str:
-    return _cut(text, [found.span() for found in pattern.finditer(_narrow(text))], _MARKS[kind])
+    spans = [match.span() for match in pattern.finditer(_narrow(text))]
+    return _replace(text, spans, _MARKERS[kind])
 
 
 def _without_cards(text: str) -> str:
     spans = [span for run in _GROUPS.finditer(_narrow(text)) for span in _cards(run)]
-    return _cut(text, spans, _MARKS[RedactionKind.CARD])
+    return _replace(text, spans, _MARKERS[RedactionKind.CARD])
 
 
-def _cut(text: str, spans: list[tuple[int, int]], mark: str) -> str:
+def _replace(text: str, spans: list[tuple[int, int]], marker: str) -> str:
     parts, end = [], 0
     for first, last in spans:
-        parts += [text[end:first], mark]
+        parts += [text[end:first], marker]
         end = last
     return "".join([*parts, text[end:]])
 
 
 def _cards(run: re.Match[str]) -> list[tuple[int, int]]:
-    """Find card numbers that are made of whole groups of the run."""
-    groups = [(found.start(), found.end()) for found in _GROUP.finditer(run.string, *run.span())]
+    """Return the spans of card numbers made of whole groups of the run."""
+    groups = [match.span() for match in _GROUP.finditer(run.string, *run.span())]
     spans: list[tuple[int, int]] = []
     first = 0
     while first < len(groups):
@@ -128,23 +132,30 @@ def _cards(run: re.Match[str]) -> list[tuple[int, int]]:
 
 
 def _card_end(text: str, groups: list[tuple[int, int]], first: int) -> int | None:
-    """Return the last group of the longest card number that begins with this group."""
-    digits, found = "", None
-    at = groups[first][0]
-    if text[at] not in _CARD_STARTS or text[at - 1 : at] == "+" or _MOBILE.match(text, at):
+    """Return the last group of the longest card number from this group on."""
+    digits, end_group = "", None
+    start = groups[first][0]
+    if (
+        text[start] not in _CARD_STARTS
+        or text[start - 1 : start] == "+"
+        or _MOBILE.match(text, start)
+    ):
         return None
     for last in range(first, min(first + _CARD_GROUPS, len(groups))):
-        start, end = groups[last]
-        if len(digits) + end - start > _CARD_DIGITS[-1]:
+        group_start, group_end = groups[last]
+        if len(digits) + group_end - group_start > _CARD_DIGITS[-1]:
             break
-        digits += text[start:end]
+        digits += text[group_start:group_end]
         if len(digits) in _CARD_DIGITS and _CARD.match(digits) and luhn(digits):
-            found = last
-    return found
+            end_group = last
+    return end_group
 
 
 def luhn(digits: str) -> bool:
-    """Tell whether the last digit is the check digit of those before (ISO/IEC 7812-1, annex B)."""
+    """Return whether the last digit is the check digit.
+
+    Source: ISO/IEC 7812-1, annex B.
+    """
     doubled = (2 * int(digit) for digit in digits[-2::-2])
-    total = sum(map(int, digits[-1::-2])) + sum(n - 9 if n > 9 else n for n in doubled)  # noqa: PLR2004 - one digit
+    total = sum(map(int, digits[-1::-2])) + sum(d - 9 if d > 9 else d for d in doubled)  # noqa: PLR2004 - one digit
     return total % 10 == 0 and digits.strip("0") != ""

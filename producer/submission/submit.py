@@ -1,53 +1,76 @@
-"""Use case: store a file's questions slice by slice, each committed before its jobs are sent.
+"""Use case: store the questions of a file and send their jobs.
 
-Killed anywhere and run again, it goes on behind what is committed: nothing is lost, nothing
-doubled. What a batch was made of is known by its digest, so the same file under the same
-name is the same submission, and another file under that name is refused.
+Each slice is committed before its jobs are sent. If a submission is interrupted, the same call
+continues after the last committed slice: no question is lost or stored twice.
+
+A batch keeps the digest of its file. The same file under the same name is the same submission;
+another file under that name is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from broker.client import check
-from core.domain.batch import Batch, BatchState, Lane, Question
-from core.errors import BacklogFull, SourceChanged, SourceInvalid
-from core.settings.settings import Settings
+from core.domain.batch import Batch, BatchState, Lane
+from core.errors import BacklogFull, SourceChanged
 from db.clock import DatabaseClock
 from db.queries import batches
 from db.session import reading, transaction
+from producer.connections import ProducerContext
 from producer.monitoring import spans
 from producer.question_files.question_file import CheckedFile
 from producer.submission.admission import AdmissionControl, WhenFull
 from producer.submission.batch_name import name_of
 from producer.submission.dispatch import JobDispatcher
 from producer.submission.insert import insert_questions
-from producer.submission.prefetch import prefetch
+from producer.submission.slices import unstored_slices
 from producer.webhooks.signed_post import target_of
 
-if TYPE_CHECKING:
-    from celery import Celery
 
-_SLICE_CHARS = 1 << 20  # ends a slice of long questions early: memory stays bounded
+@dataclass(frozen=True, slots=True)
+class SubmitRequest:
+    """A file to submit, and the properties of a batch that it creates.
+
+    All fields but `file`, `name` and `when_full` have an effect on a new batch only.
+    """
+
+    file: CheckedFile
+    name: str | None = None  # None: derived from the file
+    lane: Lane = Lane.BULK
+    deadline: timedelta | datetime | None = None
+    model: str | None = None
+    origin: str | None = None  # shown as the batch's source; None: the file name
+    webhook: str | None = None  # URL
+    when_full: WhenFull = WhenFull.WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitCallbacks:
+    """Functions that a submission calls as it makes progress."""
+
+    on_progress: Callable[[int], None] = lambda _: None  # with the number of stored questions
+    on_redis_unavailable: Callable[[], None] = lambda: None  # once
+    on_full: Callable[[BacklogFull], None] = lambda _: None  # when a wait for capacity begins
 
 
 @dataclass(frozen=True, slots=True)
 class SubmitResult:
-    """What became of a submission."""
+    """The batch of a submission."""
 
-    batch: Batch  # as it was found or made
+    batch: Batch  # as it was found or created
     questions: int
-    resumed: bool  # carried on with one that was interrupted
-    already: bool  # there was nothing left to do
+    resumed: bool  # an interrupted submission was continued
+    already: bool  # all questions were stored already
 
     def document(self) -> dict[str, Any]:
-        """Return what `submit --json` prints."""
+        """Return the document that `submit --json` prints."""
         return {
             "batch": self.batch.id,
             "name": self.batch.name,
@@ -57,174 +80,107 @@ class SubmitResult:
         }
 
 
-def submit(
-    engine: sa.Engine,
-    app: Celery,
-    settings: Settings,
-    source: CheckedFile,
-    *,
-    name: str | None = None,
-    lane: Lane = Lane.BULK,
-    deadline: timedelta | datetime | None = None,
-    model: str | None = None,
-    origin: str | None = None,
-    webhook: str | None = None,
-    when_full: WhenFull = WhenFull.WAIT,
-    on_progress: Callable[[int], None] = lambda _: None,
-    on_away: Callable[[], None] = lambda: None,
-    on_full: Callable[[BacklogFull], None] = lambda _: None,
-) -> SubmitResult:
-    """Store and send what is not stored yet.
+_NO_CALLBACKS = SubmitCallbacks()
 
-    Lane, deadline, model, origin and webhook are a new batch's. `origin` is told as its source;
-    unless given, the file's name.
-    `on_progress` is told how many questions are stored; `on_away` once, when Redis goes away;
-    `on_full` when it begins to wait for room.
+
+def submit(
+    context: ProducerContext, request: SubmitRequest, callbacks: SubmitCallbacks = _NO_CALLBACKS
+) -> SubmitResult:
+    """Store and send the questions that are not stored yet.
 
     Raises:
-        ServiceUnavailable: the database, or Redis at the start, can't be reached.
-        BacklogFull: too many questions wait, and it is not to wait. Nothing was stored, unless
-            others filled the system meanwhile: then slices, which the same call goes on behind.
-        UserError: the name or the webhook can't be had, or another process submits the same.
+        ServiceUnavailable: the database, or Redis at the start, cannot be reached.
+        BacklogFull: the questions do not fit, and `when_full` is STOP. Nothing was stored, unless
+            other producers filled the backlog meanwhile: the same call then continues.
+        UserError: the name or the webhook is invalid, or another process submits the same file.
     """
-    if webhook is not None:
-        target_of(webhook, private=settings.webhook_private)
-    named = name_of(source, name)
-    check(app, settings)
-    clock = DatabaseClock(engine)
-    left, lane = _left_to_store(engine, source, named, lane)
-    room = AdmissionControl(engine, settings, lane, clock)
-    if left and when_full is WhenFull.STOP:
-        room.check_capacity(left)
-    due = clock() + deadline if isinstance(deadline, timedelta) else deadline
-    told = {"deadline": due, "model": model, "webhook": webhook}
-    batch, made = _find_or_create(
-        engine, source, named, lane=lane, origin=origin, now=clock(), **told
-    )
+    settings, file = context.settings, request.file
+    if request.webhook is not None:
+        target_of(request.webhook, private=settings.webhook_private)
+    name = name_of(file, request.name)
+    check(context.client, settings)
+    clock = DatabaseClock(context.engine)
+    unstored, lane = _unstored(context.engine, request, name)
+    admission = AdmissionControl(context.engine, settings, lane, clock)
+    if unstored and request.when_full is WhenFull.STOP:
+        admission.check_capacity(unstored)
+    batch, created = _find_or_create(context.engine, request, name, lane, clock())
     if batch.state is not BatchState.OPEN:
         return SubmitResult(batch, batch.question_count, resumed=False, already=True)
-    sender = JobDispatcher(app, settings, on_away)
-
-    def make_room(count: int) -> None:
-        room.reserve(count, when_full, on_full)
-
-    size = min(room.limit, settings.slice_jobs * settings.job_size)
-    began = clock()
-    _store(
-        engine,
-        settings,
-        source,
-        batch,
-        size=size,
-        make_room=make_room,
-        sender=sender,
-        clock=clock,
-        on_progress=on_progress,
-    )
-    spans.record_submission(engine, settings, batch, start=began, end=clock(), questions=left)
-    return SubmitResult(batch, source.count, resumed=not made, already=False)
+    start = clock()
+    _store(context, request, callbacks, batch=batch, admission=admission, clock=clock)
+    spans.record_submission(context, batch, start=start, end=clock(), questions=unstored)
+    return SubmitResult(batch, file.count, resumed=not created, already=False)
 
 
-def _left_to_store(
-    engine: sa.Engine, source: CheckedFile, name: str, lane: Lane
-) -> tuple[int, Lane]:
-    """Return how many questions are not stored, and the lane in which they will wait."""
+def _unstored(engine: sa.Engine, request: SubmitRequest, name: str) -> tuple[int, Lane]:
+    """Return how many questions are not stored, and their lane."""
+    file = request.file
     with reading(engine) as conn:
-        found = batches.named(conn, name)
-    if found is None or not batches.is_made_of(found, source.digest):
-        return source.count, lane
-    open_ = found.state is BatchState.OPEN
-    return source.count - found.question_count if open_ else 0, found.lane
+        batch = batches.named(conn, name)
+    if batch is None or not batches.is_made_of(batch, file.digest):
+        return file.count, request.lane
+    is_open = batch.state is BatchState.OPEN
+    return file.count - batch.question_count if is_open else 0, batch.lane
 
 
 def _find_or_create(
-    engine: sa.Engine,
-    source: CheckedFile,
-    name: str,
-    *,
-    lane: Lane,
-    origin: str | None,
-    now: datetime,
-    **more: Any,  # noqa: ANN401 - what else a batch is made of
+    engine: sa.Engine, request: SubmitRequest, name: str, lane: Lane, now: datetime
 ) -> tuple[Batch, bool]:
+    """Return the batch, and whether it was created."""
     try:
         with transaction(engine) as conn:
-            found = batches.named(conn, name)
-            if found is None:
-                told = origin or source.source.display_name
-                shown = "".join(c if c.isprintable() else "?" for c in told)
-                made = batches.create(
-                    conn,
-                    name=name,
-                    idempotency_key=source.digest,
-                    lane=lane,
-                    source=shown,
-                    now=now,
-                    **more,
-                )
-                return made, True
+            batch = batches.named(conn, name)
+            if batch is None:
+                return _create(conn, request, name, lane, now), True
     except IntegrityError:
-        # Another process took the name in between, perhaps for the same file.
+        # Another process took the name after the lookup, perhaps for the same file.
         with reading(engine) as conn:
-            found = batches.find(conn, name)
-    if not batches.is_made_of(found, source.digest):
-        raise SourceChanged(name, found.id)
-    return found, False
+            batch = batches.find(conn, name)
+    if not batches.is_made_of(batch, request.file.digest):
+        raise SourceChanged(name, batch.id)
+    return batch, False
+
+
+def _create(
+    conn: sa.Connection, request: SubmitRequest, name: str, lane: Lane, now: datetime
+) -> Batch:
+    origin = request.origin or request.file.source.display_name
+    deadline = request.deadline
+    return batches.create(
+        conn,
+        name=name,
+        idempotency_key=request.file.digest,
+        lane=lane,
+        source="".join(c if c.isprintable() else "?" for c in origin),
+        now=now,
+        deadline=now + deadline if isinstance(deadline, timedelta) else deadline,
+        model=request.model,
+        webhook=request.webhook,
+    )
 
 
 def _store(
-    engine: sa.Engine,
-    settings: Settings,
-    source: CheckedFile,
-    batch: Batch,
+    context: ProducerContext,
+    request: SubmitRequest,
+    callbacks: SubmitCallbacks,
     *,
-    size: int,
-    make_room: Callable[[int], None],
-    sender: JobDispatcher,
+    batch: Batch,
+    admission: AdmissionControl,
     clock: DatabaseClock,
-    on_progress: Callable[[int], None],
 ) -> None:
-    on_progress(batch.question_count)
-    for questions in _unchanged(source, batch, size):
-        make_room(len(questions))
-        sent, now = sender.room(batch.lane) > 0, clock()
-        with transaction(engine) as conn:
+    settings = context.settings
+    dispatcher = JobDispatcher(context.client, settings, callbacks.on_redis_unavailable)
+    size = min(admission.limit, settings.slice_jobs * settings.job_size)
+    callbacks.on_progress(batch.question_count)
+    for questions in unstored_slices(request.file, batch, size):
+        admission.reserve(len(questions), request.when_full, callbacks.on_full)
+        sent, now = dispatcher.free_slots(batch.lane) > 0, clock()
+        with transaction(context.engine) as conn:
             messages = insert_questions(conn, settings, batch, questions, sent=sent, now=now)
-        on_progress(questions[-1].position)
+        callbacks.on_progress(questions[-1].position)
         if sent:
-            sender.send(messages)
+            dispatcher.send(messages)
     now = clock()
-    with transaction(engine) as conn:
+    with transaction(context.engine) as conn:
         batches.seal(conn, batch, now)
-
-
-def _unchanged(source: CheckedFile, batch: Batch, size: int) -> Iterator[list[Question]]:
-    hint = f"`answermill cancel {batch.id}` drops what is stored"
-    change = SourceInvalid(source.source.display_name, f"it changed while it was read; {hint}")
-    last = batch.question_count
-    try:
-        for questions in prefetch(_slices(source.questions(behind=last), size)):
-            if source.changed:
-                break
-            last = questions[-1].position
-            yield questions
-    except (SourceInvalid, LookupError, RuntimeError, ValueError) as error:
-        # Every row was read before without a fault.
-        if source.changed:
-            raise change from error
-        raise
-    if last != source.count:
-        raise change
-
-
-def _slices(questions: Iterator[Question], size: int) -> Iterator[list[Question]]:
-    held: list[Question] = []
-    characters = 0
-    for question in questions:
-        held.append(question)
-        characters += len(question.text)
-        if len(held) == size or characters >= _SLICE_CHARS:
-            yield held
-            held, characters = [], 0
-    if held:
-        yield held

@@ -1,1 +1,1 @@
-"""The HTTP front: a producer that queues questions and never answers by itself."""
+"""The HTTP front: a producer with an API and web pages."""

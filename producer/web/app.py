@@ -1,4 +1,9 @@
-"""The Flask app: its routes, their OpenAPI document, and what every response carries."""
+"""The Flask app: routes, their OpenAPI document and the security headers.
+
+`create_app` takes an open `RequestContext` and connects to nothing itself.
+
+Not covered: the server that runs the app (`server`).
+"""
 
 from __future__ import annotations
 
@@ -19,15 +24,25 @@ from broker.client import check
 from core.errors import ExtraMissing
 from db.session import reading
 from producer.web import problems
-from producer.web.api import batches, handoffs, questions, results, schemas, webhook_deliveries
+from producer.web.api import batches, handoffs, questions, results, webhook_deliveries
+from producer.web.api.schemas import QuestionsBody
 from producer.web.auth import authorization, sessions
 from producer.web.auth.authorization import SCHEME, requires_scope
 from producer.web.context import RequestContext, current_context
 from producer.web.openai import batches as openai_batches
-from producer.web.openai import files
+from producer.web.openai import files as openai_files
 from producer.web.pages import page
 
-LARGEST_BODY = 8 << 20  # bytes of what is no upload: it is held in memory
+MAX_BODY_BYTES = 8 << 20  # of a request that is not an upload: it is held in memory
+_API_MODULES = (
+    questions,
+    batches,
+    webhook_deliveries,
+    results,
+    handoffs,
+    openai_files,
+    openai_batches,
+)
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -36,23 +51,24 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _TLS_ONLY = "max-age=31536000"
-_NO_PAGE = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-# Of the document's own pages, which are a library's: it styles inline, and its scripts are named.
-_DOCUMENT = (
-    f"{_NO_PAGE}; connect-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline';"
+_API_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+# The pages of the OpenAPI document come from a library. They use inline styles, and their inline
+# scripts are allowed by digest.
+_DOCUMENT_POLICY = (
+    f"{_API_POLICY}; connect-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline';"
     " script-src 'self'"
 )
 _SCRIPT = re.compile(r"<script[^>]*>(.*?)</script>", re.DOTALL)
 
 
-class Health(BaseModel):
-    """The database and Redis serve."""
+class HealthResponse(BaseModel):
+    """The database and Redis are available."""
 
     status: str
 
 
-def create_app(surroundings: RequestContext) -> OpenAPI:
-    """Build the app around an open database and a client of Redis."""
+def create_app(context: RequestContext) -> OpenAPI:
+    """Return the app that serves requests with this context."""
     app = OpenAPI(
         __name__,
         info=Info(title="Answermill", version=metadata.version("answermill")),
@@ -62,66 +78,71 @@ def create_app(surroundings: RequestContext) -> OpenAPI:
         static_folder=None,
         doc_prefix="/v1/docs",
     )
-    app.config.update(MAX_CONTENT_LENGTH=LARGEST_BODY, PROPAGATE_EXCEPTIONS=False)
-    app.url_map.merge_slashes = False  # it would redirect
+    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY_BYTES, PROPAGATE_EXCEPTIONS=False)
+    app.url_map.merge_slashes = False  # merging answers with a redirect
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
-    app.extensions["answermill"] = surroundings
+    app.extensions["answermill"] = context
     problems.install(app)
-    sessions.install(app, surroundings.settings)
+    sessions.install(app, context.settings)
     authorization.install(app)
-    app.after_request(_harden)
-    for api in (
-        m.api
-        for m in (questions, batches, webhook_deliveries, results, handoffs, files, openai_batches)
-    ):
-        app.register_api(api)
-    app.register_blueprint(page)
-    if surroundings.settings.oidc_issuer is not None:
-        _let_sign_in(app, surroundings)
-    # Of what a view reads by itself.
-    for shape in (schemas.NewQuestions,):
-        schema = get_model_schema(shape)
-        parts = {shape.__name__: schema, **schema.pop("$defs", {})}
-        app.components_schemas.update({name: Schema(**part) for name, part in parts.items()})
-    app.get(
-        "/v1/health",
-        summary="Whether the database and Redis serve",
-        responses={"200": Health, **problems.responses(405, 422, 500, 503)},
-    )(health)
+    app.after_request(_add_security_headers)
+    _add_routes(app, context)
     return app
 
 
-def _let_sign_in(app: OpenAPI, surroundings: RequestContext) -> None:
+def _add_routes(app: OpenAPI, context: RequestContext) -> None:
+    for module in _API_MODULES:
+        app.register_api(module.api)
+    app.register_blueprint(page)
+    if context.settings.oidc_issuer is not None:
+        _add_oidc(app, context)
+    _add_schema(app, QuestionsBody)
+    app.get(
+        "/v1/health",
+        summary="Check the database and Redis",
+        responses={"200": HealthResponse, **problems.responses(405, 422, 500, 503)},
+    )(health)
+
+
+def _add_oidc(app: OpenAPI, context: RequestContext) -> None:
     try:
-        from producer.web.pages import oidc  # few have an issuer, and it takes long to import
+        from producer.web.pages import oidc  # optional and slow to import
     except ModuleNotFoundError as error:
         raise ExtraMissing("authlib", "oidc") from error
-    oidc.install(app, surroundings.settings)
+    oidc.install(app, context.settings)
+
+
+def _add_schema(app: OpenAPI, model: type[BaseModel]) -> None:
+    # The library knows only the models that are parameters of views.
+    schema = get_model_schema(model)
+    schemas = {model.__name__: schema, **schema.pop("$defs", {})}
+    app.components_schemas.update({name: Schema(**part) for name, part in schemas.items()})
 
 
 @requires_scope(None)
 def health() -> dict[str, str]:
-    """Tell whether requests that need them would succeed."""
-    s = current_context()
-    check(s.client, s.settings)
-    with reading(s.engine) as conn:
+    """Return 200 if the database and Redis are available, else 503."""
+    context = current_context()
+    check(context.client, context.settings)
+    with reading(context.engine) as conn:
         conn.execute(sa.select(1))
     return {"status": "ok"}
 
 
-def _harden(response: Response) -> Response:
+def _add_security_headers(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     if current_context().settings.web_cert is not None:
         response.headers["Strict-Transport-Security"] = _TLS_ONLY
-    policy = _document_policy(response) if request.blueprint in authorization.PUBLIC else _NO_PAGE
+    is_document = request.blueprint in authorization.PUBLIC
+    policy = _document_policy(response) if is_document else _API_POLICY
     response.headers.setdefault("Content-Security-Policy", policy)
     return response
 
 
 def _document_policy(response: Response) -> str:
     if response.mimetype != "text/html":
-        return _NO_PAGE
+        return _API_POLICY
     scripts = filter(None, _SCRIPT.findall(response.get_data(as_text=True)))
-    digests = (base64.b64encode(hashlib.sha256(one.encode()).digest()) for one in scripts)
-    return " ".join([_DOCUMENT, *(f"'sha256-{digest.decode()}'" for digest in digests)])
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()) for script in scripts)
+    return " ".join([_DOCUMENT_POLICY, *(f"'sha256-{digest.decode()}'" for digest in digests)])

@@ -1,4 +1,4 @@
-"""The command `web`."""
+"""The command `answermill web`, which serves the HTTP front."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ app = typer.Typer(pretty_exceptions_enable=False)
 @app.command()
 def web(
     *,
-    host: Annotated[str, typer.Option(help="The address to serve.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Its port.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port to listen on.")] = None,
 ) -> None:
-    """Serve the HTTP API until stopped; `answermill keys create` opens it to somebody."""
+    """Serve the HTTP API and the web pages until stopped.
+
+    Create API keys with `answermill keys create`.
+    """
     try:
         from producer.web.server import serve
     except ModuleNotFoundError as error:

@@ -1,6 +1,6 @@
-"""How many requests a key may make: counted in Redis, so that all processes count together.
+"""Rate limits per API key, counted in Redis by all processes.
 
-With Redis away nothing is refused here: what needs Redis says so itself.
+If Redis is unavailable, no request is refused here. Requests that need Redis fail on their own.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from broker import tls_options
 from core.domain.api_key import ApiKey
 from core.settings.settings import Settings
 
-_SECONDS = 1.0  # for Redis to answer in
+_TIMEOUT_SECONDS = 1.0  # to connect to Redis and for each reply
 
 
 class RateLimits:
-    """Counts requests; nothing is connected to before the first one."""
+    """A request counter per API key that connects at the first request."""
 
     def __init__(self, settings: Settings) -> None:
         self._item = RateLimitItemPerMinute(settings.web_rate)
         storage = RedisStorage(
             settings.broker.replace("redis+socket://", "redis+unix://", 1),
             key_prefix="answermill:rate",
-            socket_timeout=_SECONDS,
-            socket_connect_timeout=_SECONDS,
+            socket_timeout=_TIMEOUT_SECONDS,
+            socket_connect_timeout=_TIMEOUT_SECONDS,
             **(tls_options.redis_options(settings) or {}),
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
 
     def wait_seconds(self, key: ApiKey) -> int:
-        """Count a request; return after how many seconds it may come again, 0: it is taken."""
-        name = key.name  # all secrets of a name count together
+        """Count a request and return the seconds to wait, 0 if allowed."""
+        name = key.name  # all secrets of a name share one limit
         try:
             if self._limiter.hit(self._item, name):
                 return 0

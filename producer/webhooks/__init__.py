@@ -1,1 +1,1 @@
-"""CAPTION producer/webhooks."""
+"""Webhooks that report the ends of batches: delivery and signed requests."""

@@ -1,4 +1,8 @@
-"""Use case: tell the ends of batches to those who want to know, as rows of `deliveries` say."""
+"""Use case: deliver webhooks that report the ends of batches.
+
+The table `deliveries` has a row for each webhook. A failed delivery is tried again later, always as
+the same message.
+"""
 
 from __future__ import annotations
 
@@ -31,55 +35,56 @@ from producer.webhooks.signed_post import post, signatures
 
 log = structlog.get_logger()
 
-_AT_ONCE = 8  # messages: a receiver that is slow holds up few others
-_PAUSE_SECONDS = 2.0
+_CONCURRENCY = 8  # webhooks; higher: a slow receiver delays fewer others, more threads
+_POLL_SECONDS = 2.0  # higher: fewer queries, later webhooks
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookContext:
-    """What messages are sent with."""
+    """Dependencies of a delivery."""
 
     engine: sa.Engine
     settings: Settings
     clock: Callable[[], datetime]
-    context: ssl.SSLContext | None = None  # None: the system's CAs
+    tls_context: ssl.SSLContext | None = None  # None: the CAs of the system
 
 
-def deliver_due(sender: WebhookContext) -> int:
-    """Try once what is to be tried now; return how many messages that was.
+def deliver_due(context: WebhookContext) -> int:
+    """Try each due webhook once; return how many were due.
 
     Raises:
-        DatabaseUnavailable: it can't be reached; what was not noted is sent again.
+        DatabaseUnavailable: the database cannot be reached. An attempt whose outcome was not stored
+            is made again.
     """
-    now = sender.clock()
-    with transaction(sender.engine) as conn:
-        due = webhook_deliveries.claim_due(conn, now, _AT_ONCE)
+    now = context.clock()
+    with transaction(context.engine) as conn:
+        due = webhook_deliveries.claim_due(conn, now, _CONCURRENCY)
     if due:
         with ThreadPoolExecutor(len(due), thread_name_prefix="webhook") as pool:
-            list(pool.map(partial(_deliver, sender), *zip(*due, strict=True)))
+            list(pool.map(partial(_deliver, context), *zip(*due, strict=True)))
     return len(due)
 
 
-def _deliver(sender: WebhookContext, delivery: Delivery, url: str) -> None:
-    body = _body(sender.engine, delivery, sender.clock())
-    status, error = _send(sender, delivery, url, body)
+def _deliver(context: WebhookContext, delivery: Delivery, url: str) -> None:
+    body = _body(context.engine, delivery, context.clock())
+    status, error = _send(context, delivery, url, body)
     facts = {"delivery": delivery.id, "batch": delivery.batch_id, "attempt": delivery.attempts}
-    now = sender.clock()
-    with transaction(sender.engine) as conn:
+    now = context.clock()
+    with transaction(context.engine) as conn:
         if status is not None and error is None:
             webhook_deliveries.mark_delivered(conn, delivery.id, status, now)
             log.info("webhook delivered", status=status, **facts)
             return
-        told, final = str(error), status == HTTPStatus.GONE
-        webhook_deliveries.mark_failed(conn, delivery, status=status, error=told, final=final)
-    log.warning("webhook not delivered", error=told, **facts)
+        problem, final = str(error), status == HTTPStatus.GONE
+        webhook_deliveries.mark_failed(conn, delivery, status=status, error=problem, final=final)
+    log.warning("webhook not delivered", error=problem, **facts)
 
 
 def _send(
-    sender: WebhookContext, delivery: Delivery, url: str, body: bytes
+    context: WebhookContext, delivery: Delivery, url: str, body: bytes
 ) -> tuple[int | None, str | None]:
-    """Send it; return the response's status, and what went wrong."""
-    settings, timestamp = sender.settings, int(time.time())
+    """Send the webhook; return the status of the response, and the fault."""
+    settings, timestamp = context.settings, int(time.time())
     signed = signatures(settings.signing_keys, delivery.message_id, timestamp, body)
     headers = {
         "Content-Type": "application/json",
@@ -89,24 +94,26 @@ def _send(
         "webhook-signature": signed,
     }
     try:
-        status = post(url, body, headers, private=settings.webhook_private, context=sender.context)
+        status = post(
+            url, body, headers, private=settings.webhook_private, context=context.tls_context
+        )
     except WebhookInvalid as error:
         return None, error.problem
     except TimeoutError:
-        return None, "it did not answer in time"
-    except OSError as error:  # its own text may name the address
+        return None, "the receiver did not respond in time"
+    except OSError as error:  # its text may contain the address
         return None, tls.fault_of(error) or (error.strerror or type(error).__name__).lower()
     except http.client.HTTPException as error:
-        return None, f"it did not answer as HTTP has it: {type(error).__name__}"
+        return None, f"the response is not HTTP: {type(error).__name__}"
     ok = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
-    return status, None if ok else f"it answered {status}"
+    return status, None if ok else f"the receiver responded with status {status}"
 
 
 def _body(engine: sa.Engine, delivery: Delivery, now: datetime) -> bytes:
     with reading(engine) as conn:
         batch = batches.find(conn, str(delivery.batch_id))
         counts = batches.progress(conn, batch.id, now).by_status
-    told: dict[str, Any] = {
+    message: dict[str, Any] = {
         "type": delivery.event,
         "timestamp": delivery.created_at.isoformat(),
         "data": {
@@ -116,15 +123,17 @@ def _body(engine: sa.Engine, delivery: Delivery, now: datetime) -> bytes:
             **{status.value: count for status, count in counts.items()},
         },
     }
-    return json.dumps(told, separators=(",", ":")).encode()
+    return json.dumps(message, separators=(",", ":")).encode()
 
 
 def replay(engine: sa.Engine, ref: str, delivery_id: int, by: str | None = None) -> Delivery:
-    """Let a batch's message be sent again; noted in `audit` as done by somebody, if one is given.
+    """Queue a webhook of a batch to be sent again.
+
+    `by`: the user to record in the audit log; None: record nothing.
 
     Raises:
-        BatchUnknown: there is no such batch.
-        DeliveryUnknown: it has no such message.
+        BatchUnknown: no batch has this id or name.
+        DeliveryUnknown: the batch has no delivery with this number.
     """
     now = DatabaseClock(engine)()
     with transaction(engine) as conn:
@@ -136,35 +145,35 @@ def replay(engine: sa.Engine, ref: str, delivery_id: int, by: str | None = None)
 
 
 def listed(engine: sa.Engine, ref: str) -> list[Delivery]:
-    """Return a batch's messages, the oldest first.
+    """Return the deliveries of a batch, oldest first.
 
     Raises:
-        BatchUnknown: there is no such batch.
+        BatchUnknown: no batch has this id or name.
     """
     with reading(engine) as conn:
         return webhook_deliveries.of_batch(conn, batches.find(conn, ref).id)
 
 
 class WebhookDeliveryLoop:
-    """Delivers in a thread of its own until the process ends."""
+    """A thread that delivers webhooks until the process ends."""
 
-    def __init__(self, sender: WebhookContext) -> None:
-        self._sender = sender
+    def __init__(self, context: WebhookContext) -> None:
+        self._context = context
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
 
     def start(self) -> None:
-        """Begin; called in the process that serves, after any fork."""
+        """Start the thread; call it after any fork, in the serving process."""
         self._thread.start()
 
     def _run(self) -> None:
         while True:
             try:
-                sent = deliver_due(self._sender)
+                sent = deliver_due(self._context)
             except ServiceUnavailable as error:
-                log.warning("webhooks put off", error=str(error))
+                log.warning("webhooks postponed", reason=str(error))
                 sent = 0
-            except Exception as error:  # noqa: BLE001 - the next one may be well
-                log.error("webhooks failed", error=type(error).__name__)  # noqa: TRY400 - may quote
+            except Exception as error:  # noqa: BLE001 - the next delivery may succeed
+                log.error("webhooks failed", error=type(error).__name__)  # noqa: TRY400 - the traceback may contain texts
                 sent = 0
-            if sent < _AT_ONCE:
-                time.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            if sent < _CONCURRENCY:
+                time.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - jitter

@@ -1,14 +1,12 @@
-"""One message to an address that a caller gave: signed, and never sent inside our network.
+"""A signed POST to a caller's URL, never to an address inside a private network.
 
-The form is that of Standard Webhooks
-(https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md):
-headers `webhook-id`, `webhook-timestamp` and `webhook-signature`, the last one an HMAC-SHA256
-over `ID.TIMESTAMP.BODY` for each secret in force.
+The headers `webhook-id`, `webhook-timestamp` and `webhook-signature` (HMAC-SHA256 over
+`ID.TIMESTAMP.BODY` for each active secret) are those of Standard Webhooks:
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 
-A host's name is resolved once, every address that it has is looked at, and the connection
-goes to the one that was looked at: no name can mean something else a moment later. No
-redirect is followed and no proxy is used. What the receiver says is not read but for its
-status.
+The host name is resolved once, every address is checked, and the connection uses a checked address.
+A second resolution can therefore not return another address. Redirects are not followed, proxies
+are not used, and only the status of the response is read.
 """
 
 from __future__ import annotations
@@ -30,8 +28,8 @@ from core import tls
 from core.errors import WebhookInvalid
 
 LONGEST_URL = 2_000  # characters
-_SECONDS = 10.0  # without a byte
-_LONGEST_SECONDS = 20.0  # however slowly bytes come
+_IDLE_SECONDS = 10.0  # without a byte from the receiver
+_TOTAL_SECONDS = 20.0  # for the whole request, even if bytes arrive
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 Address = IPv4Address | IPv6Address
@@ -39,7 +37,7 @@ Address = IPv4Address | IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class WebhookTarget:
-    """Where a message goes."""
+    """The parts of a webhook's URL."""
 
     host: str
     port: int
@@ -48,33 +46,35 @@ class WebhookTarget:
 
 
 def target_of(url: str, *, private: bool) -> WebhookTarget:
-    """Read an address.
+    """Parse and check the URL of a webhook.
 
     Args:
-        url: the caller's.
-        private: whether it may be inside our network, and without TLS.
+        url: the caller's URL.
+        private: whether to allow private addresses, and HTTP without TLS.
 
     Raises:
-        WebhookInvalid: no message can, or may, go there.
+        WebhookInvalid: the URL is invalid or not allowed.
     """
     if len(url) > LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
-        raise WebhookInvalid(f"not a URL of at most {LONGEST_URL:,} ASCII characters")
+        raise WebhookInvalid(
+            f"the URL must have at most {LONGEST_URL:,} printable ASCII characters"
+        )
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise WebhookInvalid("not a URL") from error
+        raise WebhookInvalid("the text is not a URL") from error
     if parts.scheme not in ({"https", "http"} if private else {"https"}) or not host:
-        raise WebhookInvalid("not a URL that begins with https://HOST")
+        raise WebhookInvalid("the URL must begin with https://HOST")
     if parts.username is not None or parts.password is not None:
-        raise WebhookInvalid("there is a user name or a password in it")
+        raise WebhookInvalid("the URL contains a user name or a password; remove it")
     encrypted = parts.scheme == "https"
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    found = WebhookTarget(host, port or (443 if encrypted else 80), path, encrypted)
+    target = WebhookTarget(host, port or (443 if encrypted else 80), path, encrypted)
     literal = _literal(host)
     if literal is not None and not private and not is_public(literal):
-        raise WebhookInvalid("it is an address inside a network")
-    return found
+        raise WebhookInvalid("the URL has an address inside a private network")
+    return target
 
 
 def _literal(host: str) -> Address | None:
@@ -85,9 +85,9 @@ def _literal(host: str) -> Address | None:
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether everybody on the internet means the same by an address.
+    """Return whether an address is reachable on the public internet.
 
-    What an IPv6 address carries of IPv4 counts as well.
+    An IPv4 address inside an IPv6 address is checked too.
     """
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
@@ -101,17 +101,17 @@ def is_public(address: Address) -> bool:
 
 
 def address_of(target: WebhookTarget, *, private: bool) -> str:
-    """Resolve the host's name, once.
+    """Resolve the host name once; return its first address.
 
     Raises:
-        WebhookInvalid: it has an address inside a network.
-        OSError: it can't be resolved.
+        WebhookInvalid: an address of the host is inside a private network.
+        OSError: the name cannot be resolved.
     """
-    found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    addresses = [str(one[4][0]).partition("%")[0] for one in found]
+    resolved = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    addresses = [str(item[4][0]).partition("%")[0] for item in resolved]
     for address in addresses:
         if not private and not is_public(ipaddress.ip_address(address)):
-            raise WebhookInvalid("its name stands for an address inside a network")
+            raise WebhookInvalid("the host name resolves to an address inside a private network")
     return addresses[0]
 
 
@@ -122,15 +122,15 @@ def signatures(keys: Sequence[bytes], message_id: str, timestamp: int, body: byt
     return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
 
 
-class _Pinned(http.client.HTTPConnection):
-    """A connection to the address that was looked at, in the host's name."""
+class _PinnedConnection(http.client.HTTPConnection):
+    """A connection to the checked address that names the host."""
 
     def __init__(self, target: WebhookTarget, address: str, context: ssl.SSLContext) -> None:
-        super().__init__(target.host, target.port, timeout=_SECONDS)
+        super().__init__(target.host, target.port, timeout=_IDLE_SECONDS)
         self._target, self._address, self._context = target, address, context
 
     def connect(self) -> None:
-        """Connect; with TLS the certificate must be the host's."""
+        """Connect; with TLS, require a certificate of the host."""
         plain = socket.create_connection((self._address, self.port), self.timeout)
         if not self._target.encrypted:
             self.sock = plain
@@ -150,30 +150,30 @@ def post(
     private: bool,
     context: ssl.SSLContext | None = None,
 ) -> int:
-    """Send a message; return the status of the response, whatever it is.
+    """Send a message; return the status of the response.
 
     Raises:
-        WebhookInvalid: it may not go there.
-        OSError, http.client.HTTPException: there was no response.
+        WebhookInvalid: the URL is invalid or not allowed.
+        OSError, http.client.HTTPException: no valid response arrived.
     """
     target = target_of(url, private=private)
     context = context or tls.client_context(ca=None, cert=None, key=None, setting="WEBHOOK")
-    connection = _Pinned(target, address_of(target, private=private), context)
+    connection = _PinnedConnection(target, address_of(target, private=private), context)
     try:
         connection.connect()
-        patience = threading.Timer(_LONGEST_SECONDS, _cut, [connection.sock])
-        patience.daemon = True
-        patience.start()
+        timer = threading.Timer(_TOTAL_SECONDS, _shut_down, [connection.sock])
+        timer.daemon = True
+        timer.start()
         try:
             connection.request("POST", target.path, body, headers)
             return connection.getresponse().status
         finally:
-            patience.cancel()
+            timer.cancel()
     finally:
         connection.close()
 
 
-def _cut(sock: socket.socket) -> None:
+def _shut_down(sock: socket.socket) -> None:
     try:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError:

@@ -101,7 +101,7 @@ def rotate_key(
         fault = "not set; `answermill db encryption-key` makes a key"
         raise SettingsInvalid([f"ANSWERMILL_ENCRYPTION_KEYS: {fault}"])
     with opened(settings) as engine, bar(err) as show:
-        told = encryption.Cipher(settings.keys, opens_only=decrypt)
+        told = encryption.Cipher(settings.keys, decrypt_only=decrypt)
         encrypted_columns.set_cipher(engine, told)
         rows = key_rotation.reencrypt_all(engine, on_progress=show)
     how = f"encrypted with the key {told.current}" if told.current else "decrypted"

@@ -24,9 +24,9 @@ from db.schema import prepare
 from db.session import reading
 from producer.batches.status import BatchStatus, batch_status
 from producer.cli.display import progress_of
-from producer.connections import both, database
+from producer.connections import database, producer_context
 from producer.question_files.question_file import check, opened
-from producer.submission.submit import submit
+from producer.submission.submit import SubmitRequest, submit
 from stack.local.supervisor import LocalStack, running
 
 MODEL = "demo"
@@ -88,16 +88,16 @@ def _answer(
     settings: Settings, stack: LocalStack, questions: Path, stop: threading.Event
 ) -> BatchStatus | None:
     name = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
-    with both(settings) as (engine, client):
+    with producer_context(settings) as context:
         with opened(str(questions)) as source:
-            done = submit(engine, client, settings, check(source), name=name)
+            done = submit(context, SubmitRequest(check(source), name=name))
         out.print(f"   {done.questions} questions are accepted: batch {done.batch.id}.")
         out.print("3. The worker loads the model and answers.")
-        clock = DatabaseClock(engine)
+        clock = DatabaseClock(context.engine)
         with progress_of(err) as show:
             while not stop.wait(_WATCH_SECONDS):
                 stack.watch(err.print)
-                found = batch_status(engine, str(done.batch.id), clock)
+                found = batch_status(context.engine, str(done.batch.id), clock)
                 show(found)
                 if found.finished:
                     return found

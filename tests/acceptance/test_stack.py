@@ -117,7 +117,7 @@ def test_a_second_up_on_the_same_home_is_refused(environment):
         check=False,
     )
     assert second.returncode == 2
-    assert "running already" in second.stderr
+    assert "already runs" in second.stderr
     assert len(second.stderr.splitlines()) == 1
 
 

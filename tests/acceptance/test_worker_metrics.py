@@ -53,7 +53,7 @@ def test_the_counts_of_a_worker_outlive_its_children_and_hold_no_text(mill, port
     text = scrape(port)
     assert total(text, "answermill_questions_total", model_version="shop@1") == 60
     assert total(text, "answermill_confidence_count") == 60
-    for stage in ("claim", "tokenise", "pass", "decide", "store"):
+    for stage in ("claim", "tokenize", "pass", "decide", "store"):
         assert total(text, "answermill_stage_seconds_count", stage=stage) > 0
     assert total(text, "answermill_events_total", event="job done") >= 1
 

@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Playwright."""
+"""Debian's Chromium, controlled by Playwright."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-_QUIET = [
+_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
@@ -19,12 +19,12 @@ _QUIET = [
 
 
 @contextmanager
-def launched() -> Iterator[Browser]:
-    """Run a browser."""
+def run_browser() -> Iterator[Browser]:
+    """Start a browser; close it at the end."""
     program = shutil.which("chromium")
-    assert program, "there is no chromium here: apt-get install chromium"
+    assert program, "chromium was not found. Install it with: apt-get install chromium"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=_QUIET)
+        browser = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
         try:
             yield browser
         finally:
@@ -32,7 +32,7 @@ def launched() -> Iterator[Browser]:
 
 
 def sign_in(page: Page, address: str, secret: str) -> None:
-    """Sign in as people do."""
+    """Sign in through the form."""
     page.goto(f"{address}/sign-in")
     page.fill("#key", secret)
     page.keyboard.press("Enter")

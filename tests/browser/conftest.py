@@ -1,4 +1,4 @@
-"""Chromium, and the page with what people would see in it: once for all tests."""
+"""Fixtures: Chromium and the pages with sample data, once for all tests."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser import chromium
-from tests.browser.world import World, add_batch, add_model, mixed, world
+from tests.browser.sample_site import Site, add_batch, add_model, sample_mix, serve_site
 
 Visit = Callable[..., Page]
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium."""
-    with chromium.launched() as browser:
+    """Start Chromium."""
+    with chromium.run_browser() as browser:
         yield browser
 
 
 @pytest.fixture(scope="session")
-def here() -> Iterator[World]:
-    """The page over a model, a batch that is done and one that is in work."""
-    with world() as found:
-        add_model(found.engine)
-        add_batch(found.engine, "night", mixed("en", 45, 15))
-        add_batch(found.engine, "chats", mixed("zh", 30, 10), final=20)
-        yield found
+def site() -> Iterator[Site]:
+    """Serve the pages with a model, a finished batch and a running batch."""
+    with serve_site() as site:
+        add_model(site.engine)
+        add_batch(site.engine, "night", sample_mix("en", 45, 15))
+        add_batch(site.engine, "chats", sample_mix("zh", 30, 10), final=20)
+        yield site
 
 
 @pytest.fixture
-def visit(browser: Browser, here: World) -> Iterator[Visit]:
-    """Open a path in a browser of one's own; whatever its console complains of fails the test."""
+def visit(browser: Browser, site: Site) -> Iterator[Visit]:
+    """Open a path in a new page. Any console warning or error fails the test."""
     complaints: list[str] = []
     pages: list[Page] = []
 
-    def visit(path: str, secret: str | None = here.admin, **how: object) -> Page:
-        page = browser.new_page(**{"viewport": {"width": 1100, "height": 760}, **how})
+    def visit(path: str, secret: str | None = site.admin, **options: object) -> Page:
+        page = browser.new_page(**{"viewport": {"width": 1100, "height": 760}, **options})
         pages.append(page)
         page.on(
             "console",
-            lambda said: (
-                complaints.append(said.text) if said.type in {"error", "warning"} else None
+            lambda message: (
+                complaints.append(message.text) if message.type in {"error", "warning"} else None
             ),
         )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         if secret is not None:
-            chromium.sign_in(page, here.address, secret)
-        page.goto(here.address + path)
+            chromium.sign_in(page, site.address, secret)
+        page.goto(site.address + path)
         return page
 
     yield visit

@@ -120,7 +120,7 @@ class Producer:
         try:
             self._command(["cancel", str(batch.id)])
         except subprocess.CalledProcessError as error:
-            if "can't be cancelled" in error.stderr:  # it has ended
+            if "cannot be cancelled" in error.stderr:  # it has ended
                 return
             raise
         batch.cancelled_at, batch.running_then = self._running(batch)

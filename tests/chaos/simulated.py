@@ -46,7 +46,7 @@ def answer_of(text: str) -> str:
 
 
 class Simulated:
-    """The model, as `worker.inference.protocol.Model` wants one."""
+    """The model, as `worker.inference.protocol.AnsweringModel` wants one."""
 
     budget = PassBudget(tokens=256, questions=4)
 
@@ -127,12 +127,12 @@ def main() -> int:
     from worker.process import parent
 
     poison.limit_memory()
-    parent._KILL_AFTER = KILL_AFTER
-    _trap_behind(claims, "claim", "claim")
+    parent.KILL_AFTER_SECONDS = KILL_AFTER
+    _trap_behind(claims, "claim_job", "claim")
     _trap_behind(claims, "claim_next", "claim")
     _trap_behind(jobs, "finish_all", "before-commit")
     _trap_before(batches, "close_finished", "after-commit")
-    _trap_behind(JobRunner, "answer", "before-ack")
+    _trap_behind(JobRunner, "run_message", "before-ack")
     return parent.run(load(), list(Lane), lambda _settings, version: Simulated(version))
 
 

@@ -54,9 +54,9 @@ def test_a_broken_model_stops_the_work_and_a_good_one_resumes_it(world):
     batch = str(world.told("submit", str(path))["batch"])
     logs = sorted(world.folder.glob("worker-*.log"))
 
-    wait_for(lambda: all("work stopped" in log.read_text() for log in logs))
+    wait_for(lambda: all("circuit breaker opened" in log.read_text() for log in logs))
     status, told = wait_for(lambda: (found := health(world))[0] != 0 and found)
-    assert "takes no work" in told, (status, told)
+    assert "claims no jobs" in told, (status, told)
     time.sleep(3)  # tries of one job each, further and further apart
     stopped = world.told("status", batch)
     assert (stopped["failed"], stopped["answered"]) == (0, 0)
@@ -66,5 +66,5 @@ def test_a_broken_model_stops_the_work_and_a_good_one_resumes_it(world):
     wait_for(lambda: world.told("status", batch)["state"] == "done")
     ended = world.told("status", batch)
     assert (ended["failed"], ended["answered"]) == (0, QUESTIONS)
-    wait_for(lambda: any("work resumed" in log.read_text() for log in logs))
+    wait_for(lambda: any("circuit breaker closed" in log.read_text() for log in logs))
     wait_for(lambda: health(world)[0] == 0)

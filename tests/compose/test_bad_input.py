@@ -97,7 +97,7 @@ def test_a_worker_waits_for_a_redis_that_is_away(mill, other):
     words = ["run", "-d", "--no-deps", "worker"]
     container = other.compose(*words).stdout.split()[-1]
     try:
-        mill.wait_for_log(container, "Redis is waited for")
+        mill.wait_for_log(container, "Redis connection postponed")
         mill.wait_for_log(container, "Connection refused")
         state = json.loads(command("docker", "inspect", container).stdout)[0]["State"]
         assert state["Running"]

@@ -1,13 +1,13 @@
-"""Cancel, finish, retry, sweep, claim, prune and promote, each within each other.
+"""Two operations on a batch, one started between two statements of the other.
 
-Whatever happens between any two statements of the one: every question ends in one result, or its
-batch is gone whole; what a poller saw stays; one version is in production.
+Every interleaving must keep these properties: each question gets exactly one result, or its batch
+is deleted completely; a poller misses no row.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import timedelta
 from enum import Enum, auto
 from itertools import count
@@ -17,36 +17,26 @@ import sqlalchemy as sa
 
 from core.domain.batch import BatchState, Lane
 from core.domain.job import JobState
-from core.domain.model_version import VersionState
 from core.domain.result import Status
-from core.errors import (
-    BatchClosed,
-    BatchUnknown,
-    LeaseLost,
-    ModelUnknown,
-    PromotionRefused,
-    SourceChanged,
-)
+from core.errors import BatchClosed, BatchUnknown, LeaseLost, SourceChanged
 from db import tables
-from db.queries import batches, claims, jobs, model_versions, results, retries
+from db.queries import batches, claims, jobs, results, retries
 from db.session import reading, transaction
 from producer.batches.cancel import cancel
 from producer.submission.append import open_batch
 from stack.retention.prune import prune
 from tests import factories
-from tests.factories import LEASE, NOW, later, result, running_job, stored_batch
+from tests.factories import LEASE, later, result, running_job, stored_batch
 from tests.integration.interleaving import Interleaving
 from worker.recovery.sweep import Sweep
 
-ALLOWED = (LeaseLost, BatchClosed, BatchUnknown, SourceChanged, ModelUnknown, PromotionRefused)
+ALLOWED = (LeaseLost, BatchClosed, BatchUnknown, SourceChanged)
 _names = count()
-
-
 RULES = {"owner": "race", "lease": LEASE, "now": later(1)}
 
 
 class Lanes:
-    """Redis, with room for everything."""
+    """A Redis that never fills up."""
 
     def waiting(self, _lane):
         return 0
@@ -56,19 +46,19 @@ class Lanes:
 
 
 class Stage(Enum):
-    """How far the batch has come."""
+    """The progress of the batch before the operations."""
 
-    IN_WORK = auto()
+    RUNNING = auto()
     ENDING = auto()
     FINISHED = auto()
 
 
 class Scene:
-    """A batch of three jobs of two questions, and what is done to it.
+    """A batch of three jobs of two questions, and the operations on it.
 
-    The first job is done, one of its questions failed; the second is in work, at its second
-    attempt; the third waits. When it is ending, the third is done; when it has finished, all
-    three are, and the batch with them.
+    The first job is done, and one of its questions failed. The second job runs its second
+    attempt. The third job is queued, or done if the batch is ending. If the batch has finished,
+    all three jobs are done.
     """
 
     def __init__(self, engine: sa.Engine, stage: Stage) -> None:
@@ -78,23 +68,23 @@ class Scene:
         ends = factories.results_of(first)[:1]
         factories.finish(engine, first, [*ends, result(first.last_position, Status.FAILED)])
         factories.fail(engine, running_job(engine, self.batch))
-        self.held = running_job(engine, self.batch)
-        if stage is not Stage.IN_WORK:
+        self.running = running_job(engine, self.batch)
+        if stage is not Stage.RUNNING:
             factories.finish(engine, running_job(engine, self.batch))
         if stage is Stage.FINISHED:
             self.finish(engine)
         self.seen = self._poll(0)
-        self.runs_again = False
+        self.is_retried = False
 
     def cancel(self, engine):
         cancel(engine, str(self.batch.id))
-        with transaction(engine) as conn:  # nothing starts any more
-            assert claims.claim_next(conn, Lane.BULK, room=99, limit=9, **RULES) == []
+        with transaction(engine) as conn:  # no job starts any more
+            assert claims.claim_next(conn, Lane.BULK, max_questions=99, limit=9, **RULES) == []
 
     def finish(self, engine):
-        answers = factories.results_of(self.held)
+        answers = factories.results_of(self.running)
         with transaction(engine) as conn:
-            jobs.finish(conn, self.held, answers, now=later(2))
+            jobs.finish(conn, self.running, answers, now=later(2))
         self.close(engine)
 
     def close(self, engine):
@@ -105,18 +95,18 @@ class Scene:
         again = {"limit": 50, "now": later(4)}
         with transaction(engine) as conn:
             queued = retries.retry(conn, self.batch, [Status.FAILED], **again)
-        self.runs_again = bool(queued)  # committed: a prune may not take it any more
+        self.is_retried = bool(queued)  # committed, so a prune must keep the batch
 
     def sweep(self, engine):
         Sweep(engine, lambda: later(100), Lanes(), 3, 100).run()
 
     def claim(self, engine):
         with transaction(engine) as conn:
-            taken = claims.claim_next(conn, Lane.BULK, room=99, limit=9, **RULES)
-        for job in taken:
+            claimed = claims.claim_next(conn, Lane.BULK, max_questions=99, limit=9, **RULES)
+        for job in claimed:
             with transaction(engine) as conn:
-                asked = results.of_jobs(conn, [job])[0]
-                jobs.finish(conn, job, [result(p) for p, _, _ in asked], now=later(5))
+                questions = results.of_jobs(conn, [job])[0]
+                jobs.finish(conn, job, [result(p) for p, _, _ in questions], now=later(5))
 
     def prune(self, engine):
         prune(engine, timedelta(days=1), step=3, pause=lambda _: None)
@@ -125,17 +115,17 @@ class Scene:
         open_batch(engine, name=self.batch.name, source="race")
 
     def follow(self, engine):
-        cursor, found = 0, []
+        cursor, positions = 0, []
         while True:
             with reading(engine) as conn:
                 finished = batches.find(conn, str(self.batch.id)).finished_at is not None
                 page = results.page(conn, self.batch.id, after=cursor, limit=2)
-            found += [row.position for row in page]
+            positions += [row.position for row in page]
             if not page:
                 break
             cursor = page[-1].cursor
         if finished:
-            assert sorted(found) == list(range(1, 7)), "a follower missed some, unsaid"
+            assert sorted(positions) == list(range(1, 7)), "a poller silently missed rows"
 
     def _poll(self, after):
         with reading(self.engine) as conn:
@@ -143,68 +133,67 @@ class Scene:
         return [(row.cursor, row.position) for row in rows]
 
     def settle(self):
-        """Let workers end what is left."""
+        """Finish all remaining jobs."""
         for _ in range(9):
             self.sweep(self.engine)
             waiting = factories.queued_ids(self.engine, self.batch)
             for number in waiting:
                 job = factories.claimed(self.engine, number, now=later(101))
                 with reading(self.engine) as conn:
-                    asked = results.of_jobs(conn, [job])[0]
-                factories.finish(self.engine, job, [result(p) for p, _, _ in asked])
+                    questions = results.of_jobs(conn, [job])[0]
+                factories.finish(self.engine, job, [result(p) for p, _, _ in questions])
             self.close(self.engine)
             if not waiting:
                 return
-        raise AssertionError("it does not come to an end")
+        raise AssertionError("the batch does not finish")
 
     def check(self):
-        """Account for every question."""
+        """Check that every question has its result, or that the batch is deleted."""
         self.settle()
         with reading(self.engine) as conn:
             row = conn.execute(
                 sa.select(tables.batches).where(tables.batches.c.id == self.batch.id)
             ).first()
-        found = self._rows()
+        rows = self._rows()
         if row is None or row.state == BatchState.PRUNED:
-            assert not self.runs_again, "what was to run again is gone"
-            assert found[tables.questions] == found[tables.result_rows] == []
-            assert all(job.state in (JobState.DONE, JobState.DEAD) for job in found[tables.jobs])
+            assert not self.is_retried, "a retried batch was deleted"
+            assert rows[tables.questions] == rows[tables.result_rows] == []
+            assert all(job.state in (JobState.DONE, JobState.DEAD) for job in rows[tables.jobs])
             return
         assert row.finished_at is not None
         assert row.state in (BatchState.DONE, BatchState.CANCELLED)
-        assert [one.position for one in found[tables.questions]] == list(range(1, 7))
-        assert [one.position for one in found[tables.result_rows]] == list(range(1, 7))
-        self._check_jobs(found[tables.jobs])
+        for table in (tables.questions, tables.result_rows):
+            assert [question.position for question in rows[table]] == list(range(1, 7))
+        self._check_jobs(rows[tables.jobs])
         self._check_poller()
 
     def _rows(self):
-        found = {}
+        rows = {}
         with reading(self.engine) as conn:
             for table in (tables.questions, tables.result_rows, tables.jobs):
                 order = table.c.id if table is tables.jobs else table.c.position
                 query = sa.select(table).where(table.c.batch_id == self.batch.id).order_by(order)
-                found[table] = conn.execute(query).all()
-        return found
+                rows[table] = conn.execute(query).all()
+        return rows
 
-    def _check_jobs(self, found):
-        whole = [job for job in found if job.state != JobState.SPLIT]
+    def _check_jobs(self, rows):
+        whole = [job for job in rows if job.state != JobState.SPLIT]
         assert not [job for job in whole if job.state in (JobState.QUEUED, JobState.RUNNING)]
         covered = [p for job in whole for p in range(job.first_position, job.last_position + 1)]
         assert sorted(covered) == list(range(1, 7))
         counted = Counter()
-        for job in found:
-            counted.update({s.value: getattr(job, s.value) for s in Status})
+        for job in rows:
+            counted.update({status.value: getattr(job, status.value) for status in Status})
         with reading(self.engine) as conn:
             assert dict(counted) == results.counts(conn, self.batch.id, 1, 6)
 
     def _check_poller(self):
-        behind = max((cursor for cursor, _ in self.seen), default=0)
-        now = self._poll(0)
-        kept = [one for one in now if one[0] <= behind]
-        assert set(kept) <= set(self.seen), "a row came up behind the poller"
+        last = max((cursor for cursor, _ in self.seen), default=0)
+        before_last = {row for row in self._poll(0) if row[0] <= last}
+        assert before_last <= set(self.seen), "a row appeared at or before the poller's cursor"
 
 
-IN_WORK = [
+RUNNING = [
     ("cancel", "finish"),
     ("finish", "cancel"),
     ("cancel", "claim"),
@@ -239,9 +228,9 @@ def _play(settings, engine, first, second, stage):
         assert point > 1
 
 
-@pytest.mark.parametrize(("first", "second"), IN_WORK, ids=map(", ".join, IN_WORK))
-def test_a_batch_in_work_comes_to_one_end(first, second, settings, engine):
-    _play(settings, engine, first, second, Stage.IN_WORK)
+@pytest.mark.parametrize(("first", "second"), RUNNING, ids=map(", ".join, RUNNING))
+def test_a_running_batch_ends_once(first, second, settings, engine):
+    _play(settings, engine, first, second, Stage.RUNNING)
 
 
 @pytest.mark.parametrize(("first", "second"), ENDING, ids=map(", ".join, ENDING))
@@ -252,57 +241,3 @@ def test_a_batch_that_ends_ends_with_all_its_questions(first, second, settings, 
 @pytest.mark.parametrize(("first", "second"), FINISHED, ids=map(", ".join, FINISHED))
 def test_a_finished_batch_stays_whole_or_goes_whole(first, second, settings, engine):
     _play(settings, engine, first, second, Stage.FINISHED)
-
-
-@pytest.fixture
-def shop(engine):
-    """Versions 1 to 3 of a model; 2 is in production, 1 was before."""
-    found = [factories.built_version(engine, digest=f"d{n}") for n in (1, 2, 3)]
-    for version in found[:2]:
-        with transaction(engine) as conn:
-            model_versions.promote(conn, version, by="test", now=NOW)
-    return found
-
-
-def _moves(shop):
-    first, _, third = shop
-    by = {"by": "race", "now": later(1)}
-
-    def moved(move):
-        def run(engine):
-            with transaction(engine) as conn:
-                move(conn)
-
-        return run
-
-    return {
-        "promote": moved(lambda conn: model_versions.promote(conn, third, **by)),
-        "promote another": moved(lambda conn: model_versions.promote(conn, first, **by)),
-        "roll back": moved(lambda conn: model_versions.roll_back(conn, "shop", **by)),
-        "canary": moved(lambda conn: model_versions.begin_canary(conn, third, 0.1, **by)),
-        "withdraw": moved(lambda conn: model_versions.withdraw_canary(conn, "shop", **by)),
-    }
-
-
-@pytest.mark.parametrize("second", ["promote another", "roll back", "canary"])
-@pytest.mark.parametrize("first", ["promote", "canary"])
-def test_one_version_is_in_production(first, second, shop, settings, engine):
-    moves = _moves(shop)
-    with closing(Interleaving(settings, ALLOWED)) as both:
-        for point in count(1):
-            inside = both.run(moves[first], moves[second], point)
-            with reading(engine) as conn:
-                found = Counter(version.state for version in model_versions.listed(conn, "shop"))
-                last = conn.execute(
-                    sa.select(tables.promotions).order_by(tables.promotions.c.id.desc())
-                ).first()
-                held = model_versions.active_by_state(conn, "shop")
-            assert found[VersionState.PRODUCTION] == 1
-            assert found[VersionState.CANARY] <= 1
-            if last.kind in ("promoted", "rolled_back"):
-                assert held[VersionState.PRODUCTION].version == last.version
-            with suppress(*ALLOWED):
-                moves["withdraw"](engine)
-            if not inside:
-                break
-        assert point > 1

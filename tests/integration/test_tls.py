@@ -37,8 +37,8 @@ def ca(tmp_path):
 KEY = ApiKey(1, "site", 1, frozenset(), NOW, None, None)
 FAULTS = {
     "expired": "its certificate has expired",
-    "another host": "its certificate is another host's: ",
-    "another CA": "its certificate is from no CA that is trusted here: ",
+    "another host": "its certificate is for another host: ",
+    "another CA": "its certificate is from a CA that is not trusted here: ",
 }
 
 
@@ -238,10 +238,10 @@ def test_what_is_no_certificate_is_told_in_one_line(ca, sqlite_url, redis_url, r
         status, lines = run("web", **urls | files)
         assert (status, len(lines)) == (2, 1), lines
         assert lines[0].startswith(f"answermill: ANSWERMILL_{setting}: ")
-    with pytest.raises(SettingsInvalid, match=r"ANSWERMILL_WEB_CERT: .*gone.pem can't be read"):
+    with pytest.raises(SettingsInvalid, match=r"ANSWERMILL_WEB_CERT: .*gone.pem cannot be read"):
         load.load(web_cert=tmp_path / "gone.pem")
 
 
 def test_checking_certificates_cannot_be_turned_off():
-    with pytest.raises(SettingsInvalid, match="can't be turned off"):
+    with pytest.raises(SettingsInvalid, match="cannot be turned off"):
         load.load(broker_url="rediss://redis/0?ssl_cert_reqs=none")

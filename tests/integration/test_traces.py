@@ -14,6 +14,7 @@ from core.domain.batch import Lane
 from core.domain.result import Answer, Status
 from core.tracing.setup import open_tracer
 from db.clock import DatabaseClock
+from producer.connections import ProducerContext
 from producer.monitoring import spans as tracing
 from producer.submission import ask
 from tests.factories import LEASE, job_rows
@@ -74,7 +75,7 @@ def test_a_batch_is_one_trace_from_submission_to_stored_results(
     collector, engine, settings_with_redis
 ):
     settings = settings_with_redis.model_copy(update={"traces_url": url(collector)})
-    batch = ask.submit_question(engine, open_broker(settings), settings, MARKER)
+    batch = ask.submit_question(ProducerContext(settings, engine, open_broker(settings)), MARKER)
     (job,) = job_rows(engine, batch)
     clock = DatabaseClock(engine)
     traces = open_tracer(settings, "answermill-worker", tracing.identity(engine))
@@ -105,7 +106,7 @@ def test_two_batches_are_two_traces(collector, engine, settings_with_redis):
     traces = open_tracer(settings, "test", "sqlite:1:2")
     now = DatabaseClock(engine)()
     for batch in (1, 2):
-        traces.part(f"part of {batch}", batch, now, now)
+        traces.record_part(f"part of {batch}", batch, now, now)
     traces.flush()
     assert len({span.trace_id for span in told(collector).values()}) == 2
 

@@ -275,9 +275,9 @@ def test_a_manifest_is_read_or_refused(manifest, tmp_path):
     name=st.sampled_from([field.name for field in fields(Manifest)] + ["other"]), value=MANIFESTS
 )
 def test_a_sealed_manifest_is_read_or_refused(name, value, tmp_path):
-    (tmp_path / MANIFEST).write_bytes(bundle._sealed(MANIFEST_CONTENT))
+    (tmp_path / MANIFEST).write_bytes(bundle.manifest_bytes(MANIFEST_CONTENT))
     assert asdict(read_manifest(tmp_path)) == MANIFEST_CONTENT
-    (tmp_path / MANIFEST).write_bytes(bundle._sealed(MANIFEST_CONTENT | {name: value}))
+    (tmp_path / MANIFEST).write_bytes(bundle.manifest_bytes(MANIFEST_CONTENT | {name: value}))
     try:
         found = read_manifest(tmp_path)
     except BundleInvalid as error:

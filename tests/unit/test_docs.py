@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,12 +43,17 @@ def test_every_log_event_is_told_and_no_other():
     assert set(logged_events()) == told
 
 
-def test_the_readmes_tree_has_a_caption_for_every_file():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    tree = readme.partition("## What is where")[2]
-    for path in SOURCES:
-        if path.name != "__init__.py" and "versions" not in path.parts:
-            assert re.search(rf"^ +{re.escape(path.name)} +\S", tree, re.MULTILINE), path
+def test_the_code_map_is_made_from_the_docstrings_as_they_are():
+    command = [sys.executable, ".ci/code_map.py", "--check"]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_code_map_names_real_paths_and_every_file_outside_the_packages():
+    page = (ROOT / "docs/contributing/code-map.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    for file in ("Makefile", ".ci/run", *(f"deploy/{name}" for name in ("Dockerfile", "roll"))):
+        assert file in named
 
 
 def test_every_relative_link_leads_somewhere():

@@ -1,1 +1,1 @@
-"""CAPTION worker/inference."""
+"""Texts to answers with any model: passes, cache, memory limits, swaps."""

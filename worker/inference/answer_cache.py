@@ -1,10 +1,10 @@
-"""An answer cache: what a question got from a model version, it gets again without arithmetic.
+"""A cache of answers by model version and text.
 
-An answer depends on nothing but the version and the text that `worker.inference.passes` hands over, so
-results are the same with the cache and without it. The key is a hash of both: no question's
-text is kept, and no answer crosses over to another version. What is asked least lately goes
-first. One cache belongs to one process and is used by one thread at a time; what another
-process has answered isn't known here (docs/how-to/tune.md says why).
+An answer depends only on the version and on the text that `worker.inference.passes` hands
+over, so results are the same with the cache and without it. The key is a hash of both: no
+text is kept, and no answer of one version serves another. The answers that were not used for
+longest are removed first. One cache belongs to one process, and one thread at a time uses it.
+Not covered: a cache shared by several processes (docs/how-to/tune.md gives the reason).
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
     from worker.inference.protocol import AnsweringModel
 
-_KEY_BYTES = 16  # two of a hundred million texts share a key once in 10^22
+_KEY_BYTES = 16  # two of a hundred million texts share a key with a probability of 10^-22
 
 
 class AnswerCache:
-    """Answers by model version and text, so many at most."""
+    """A bounded number of answers by model version and text."""
 
     def __init__(self, entries: int) -> None:
-        """Hold nothing yet.
+        """Begin empty.
 
         Args:
-            entries: how many answers are kept; 0: none.
+            entries: the maximum number of answers; 0: no answer is kept.
         """
         self._entries = entries
         self._answers: OrderedDict[bytes, Answer] = OrderedDict()
@@ -43,16 +43,16 @@ class AnswerCache:
         return len(self._answers)
 
     def find(self, version: str, text: str) -> Answer | None:
-        """Return what the version has answered to the text, if that is still known."""
+        """Return the version's cached answer to the text, or None."""
         key = _key(version, text)
-        found = self._answers.get(key)
-        if found is None:
+        answer = self._answers.get(key)
+        if answer is None:
             return None
         self._answers.move_to_end(key)
-        return replace(found, via=AnswerSource.CACHE)
+        return replace(answer, via=AnswerSource.CACHE)
 
     def keep(self, version: str, text: str, answer: Answer) -> None:
-        """Keep an answer, and let the ones go that were asked for least lately."""
+        """Store an answer, and remove the least recently used ones."""
         key = _key(version, text)
         self._answers[key] = answer
         self._answers.move_to_end(key)
@@ -61,31 +61,31 @@ class AnswerCache:
 
 
 def _key(version: str, text: str) -> bytes:
-    # The version's length parts the two: no other pair makes the same bytes.
-    whole = f"{len(version)}:{version}{text}".encode()
-    return hashlib.blake2b(whole, digest_size=_KEY_BYTES).digest()
+    # The version's length separates the two: no other pair gives the same bytes.
+    pair = f"{len(version)}:{version}{text}".encode()
+    return hashlib.blake2b(pair, digest_size=_KEY_BYTES).digest()
 
 
 class CachedModel(ModelWrapper):
-    """A model that remembers its answers."""
+    """A model with an answer cache."""
 
     def __init__(self, model: AnsweringModel, cache: AnswerCache) -> None:
         super().__init__(model)
         self._cache = cache
 
     def answer_without_encoder(self, texts: Sequence[str]) -> list[Answer | None]:
-        """Return the answers that need no pass, None for the other texts."""
+        """Return the answers that need no pass, and None for the other texts."""
         answers = [self._cache.find(self.version, text) for text in texts]
-        unknown = [place for place, answer in enumerate(answers) if answer is None]
-        new = self._model.answer_without_encoder([texts[place] for place in unknown])
-        for place, answer in zip(unknown, new, strict=True):
+        missing = [index for index, answer in enumerate(answers) if answer is None]
+        new = self._model.answer_without_encoder([texts[index] for index in missing])
+        for index, answer in zip(missing, new, strict=True):
             if answer is not None:
-                answers[place] = answer
-                self._cache.keep(self.version, texts[place], answer)
+                answers[index] = answer
+                self._cache.keep(self.version, texts[index], answer)
         return answers
 
     def decide(self, texts: Sequence[str], embeddings: NDArray[np.float32]) -> list[Answer]:
-        """Return an answer for each text and its embedding, and remember it."""
+        """Return an answer for each text and its embedding, and cache it."""
         answers = self._model.decide(texts, embeddings)
         for text, answer in zip(texts, answers, strict=True):
             self._cache.keep(self.version, text, answer)

@@ -1,8 +1,9 @@
-"""How large passes are best: measured when a version is loaded, with it, where it will work.
+"""Measure which pass size is fastest for a loaded version on this machine.
 
-Answers do not depend on it, so a turn that a neighbour spoils costs speed and nothing else.
-Not covered: which engine and which precision. A version has one of each; `model convert`
-makes a version with another, and the gate compares their speed.
+The measurement runs when a version is loaded. Answers do not depend on the pass size, so a
+measurement that another process disturbs costs only speed.
+Not covered: the choice of runtime and precision. Each version has one; `model convert` makes
+a version with another one, and the gate compares their speed.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from dataclasses import dataclass
 
 from worker.inference.protocol import PassBudget
 
-_ROUNDS = 3  # more: surer, and later to take work
-_SECONDS = 1.0  # for all of it; then no further round begins
-_CLEARLY = 1.05  # times as fast as the first another budget must be
+_ROUNDS = 3  # higher: more reliable, slower start
+_SECONDS = 1.0  # after which no further round begins; higher: more reliable, slower start
+_MIN_SPEEDUP = 1.05  # over the first budget, for another one to be chosen
 
 Answering = Callable[[PassBudget, Sequence[str]], object]
 
 
 @dataclass(frozen=True)
 class PassSizeResult:
-    """The budget to take, and what was measured."""
+    """The chosen budget, and the measured rates."""
 
     budget: PassBudget
     rates: dict[int, float]  # questions/s by the questions of a pass
@@ -35,35 +36,37 @@ def measure(
     texts: Sequence[str],
     clock: Callable[[], float] = time.perf_counter,
 ) -> PassSizeResult:
-    """Answer texts with each budget in turns; take the first budget unless one is faster.
+    """Answer texts with each budget in turn, and choose the fastest one.
+
+    The first budget is chosen unless another one is clearly faster.
 
     Args:
         answer: answers texts in passes of a budget.
-        budgets: to choose from.
-        texts: what is asked: no two equal, and enough to fill the largest pass (`sample`).
-        clock: tells the time in seconds.
+        budgets: the candidates.
+        texts: different texts, enough to fill the largest pass (`sample`).
+        clock: the time in seconds.
     """
     seconds: list[list[float]] = [[] for _ in budgets]
-    begun = clock()
+    measuring_since = clock()
     for number in range(_ROUNDS if len(budgets) > 1 else 1):
-        if number and clock() - begun > _SECONDS:
+        if number and clock() - measuring_since > _SECONDS:
             break
         for budget, turns in zip(budgets, seconds, strict=True):
-            started = clock()
+            started_at = clock()
             answer(budget, texts)
-            turns.append(clock() - started)
+            turns.append(clock() - started_at)
     rates = [len(texts) / statistics.median(turns) for turns in seconds]
-    best = max(range(len(rates)), key=rates.__getitem__)
-    chosen = best if rates[best] > _CLEARLY * rates[0] else 0
-    told = zip(budgets, rates, strict=True)
-    return PassSizeResult(
-        budgets[chosen], {budget.questions: round(rate, 1) for budget, rate in told}
-    )
+    fastest = max(range(len(rates)), key=rates.__getitem__)
+    chosen = fastest if rates[fastest] > _MIN_SPEEDUP * rates[0] else 0
+    rate_of = {
+        budget.questions: round(rate, 1) for budget, rate in zip(budgets, rates, strict=True)
+    }
+    return PassSizeResult(budgets[chosen], rate_of)
 
 
 def sample(texts: Sequence[str], budgets: Sequence[PassBudget]) -> list[str]:
-    """Return texts, evenly spread, as many as fill the largest pass, or all of them."""
+    """Return evenly spaced texts that fill the largest pass, or all texts."""
     different = list(dict.fromkeys(texts))
-    wanted = max(budget.questions for budget in budgets)
-    step = max(1, len(different) // wanted)
-    return different[::step][:wanted]
+    count = max(budget.questions for budget in budgets)
+    step = max(1, len(different) // count)
+    return different[::step][:count]

@@ -1,8 +1,8 @@
-"""Forming passes, and answering texts with them.
+"""Form passes, and answer texts with them.
 
-A pass costs its longest question times its count, so questions of like length go together. One
-that there is no memory for is halved.
-Pure: the model is an argument, and nothing here knows how it computes.
+The cost of a pass is its longest question times its number of questions, so questions of
+similar length share a pass. A pass that runs out of memory is split into halves.
+Not covered: the computation: the model is an argument.
 """
 
 from __future__ import annotations
@@ -22,77 +22,84 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_DECIDED = 128  # questions that are decided together at least; more: progress is told later
+_DECIDE_TOGETHER = 128
 
 
 def form_passes(lengths: Sequence[int], budget: PassBudget) -> list[list[int]]:
-    """Put the indices of all lengths, in tokens, into passes.
+    """Return passes, as lists of indices into `lengths` (in tokens).
 
-    The longest come first, so that memory peaks at the beginning. One longer than the
-    whole budget gets a pass of its own.
+    The longest texts come first, so that memory peaks at the beginning. A text longer than the
+    whole budget gets its own pass.
     """
     return list(_passes(lengths, lambda: budget))
 
 
 def _passes(lengths: Sequence[int], budget: Callable[[], PassBudget]) -> Iterator[list[int]]:
-    """Form passes one by one, each by the budget of its moment."""
+    """Form passes lazily, with the current budget of each moment."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     start = 0
     while start < len(order):
-        now, longest = budget(), lengths[order[start]]
-        room = max(1, min(now.questions, now.tokens // max(1, longest)))
-        yield order[start : start + room]
-        start += room
+        current, longest = budget(), lengths[order[start]]
+        size = max(1, min(current.questions, current.tokens // max(1, longest)))
+        yield order[start : start + size]
+        start += size
 
 
 def answer_texts(
-    model: AnsweringModel, texts: Sequence[str], on_pass: Callable[[int], None] | None = None
+    model: AnsweringModel,
+    texts: Sequence[str],
+    on_pass: Callable[[int], None] | None = None,
+    *,
+    decide_together: int = _DECIDE_TOGETHER,
 ) -> list[Answer]:
-    """Answer texts, none of them blank, in the order given; equal ones are computed once.
+    """Answer texts in the given order, and compute equal texts once.
 
     Args:
-        model: what answers.
-        texts: the questions.
-        on_pass: hears now and then, and at the end, how many of the texts are answered.
+        model: answers.
+        texts: the questions; none of them is blank.
+        on_pass: receives the number of answered texts, several times and at the end.
+        decide_together: minimum number of texts that are decided together. Higher: fewer, faster
+            decisions; later calls of `on_pass`.
     """
-    places: dict[str, list[int]] = {}
-    for place, text in enumerate(texts):
-        places.setdefault(normalize_whitespace(text), []).append(place)
+    positions: dict[str, list[int]] = {}
+    for position, text in enumerate(texts):
+        positions.setdefault(normalize_whitespace(text), []).append(position)
     answers: dict[int, Answer] = {}
 
-    def settle(found: Iterable[tuple[str, Answer]]) -> None:
-        for text, answer in found:
-            answers.update(dict.fromkeys(places[text], answer))
+    def add(answered: Iterable[tuple[str, Answer]]) -> None:
+        for text, answer in answered:
+            answers.update(dict.fromkeys(positions[text], answer))
         if on_pass:
             on_pass(len(answers))
 
-    unique = list(places)
-    known = zip(unique, model.answer_without_encoder(unique), strict=True)
-    at_once = {text: answer for text, answer in known if answer is not None}
-    if at_once:
-        settle(at_once.items())
-    for found in _answer_passes(model, [text for text in unique if text not in at_once]):
-        settle(found)
-    return [answers[place] for place in range(len(texts))]
+    unique = list(positions)
+    without_encoder = zip(unique, model.answer_without_encoder(unique), strict=True)
+    known = {text: answer for text, answer in without_encoder if answer is not None}
+    if known:
+        add(known.items())
+    unknown = [text for text in unique if text not in known]
+    for answered in _answer_passes(model, unknown, decide_together):
+        add(answered)
+    return [answers[position] for position in range(len(texts))]
 
 
 def answer_in_passes(model: AnsweringModel, texts: Sequence[str]) -> None:
-    """Answer different texts, each in a pass, though it might need none: to time the passes."""
+    """Answer different texts in passes, to measure the passes."""
     for _ in _answer_passes(model, texts):
         pass
 
 
 def _answer_passes(
-    model: AnsweringModel, texts: Sequence[str]
+    model: AnsweringModel, texts: Sequence[str], decide_together: int = _DECIDE_TOGETHER
 ) -> Iterator[list[tuple[str, Answer]]]:
-    import numpy as np  # not where it is only known what a model is: a worker's parent
+    import numpy as np  # a worker's parent imports this module, and must not import numpy
 
     tokens = model.tokenize(texts) if texts else []
-    asked: list[str] = []
+    undecided: list[str] = []
     encoded: list[NDArray[np.float32]] = []
 
-    def decided() -> list[tuple[str, Answer]]:
-        texts, embeddings = asked, np.concatenate(encoded)
+    def decide() -> list[tuple[str, Answer]]:
+        texts, embeddings = undecided, np.concatenate(encoded)
         answers = _split_on_out_of_memory(
             lambda i, j: model.decide(texts[i:j], embeddings[i:j]), 0, len(texts)
         )
@@ -101,25 +108,25 @@ def _answer_passes(
     for members in _passes([len(ids) for ids in tokens], lambda: model.budget):
         chosen = [tokens[i] for i in members]
         encoded += _split_on_out_of_memory(lambda i, j: [model.encode(chosen[i:j])], 0, len(chosen))  # noqa: B023 - called at once
-        asked += [texts[i] for i in members]
-        # Small passes are decided together: what knows no pass likes many questions.
-        if len(asked) >= _DECIDED:
-            yield decided()
-            asked, encoded = [], []
-    if asked:
-        yield decided()
+        undecided += [texts[i] for i in members]
+        # Small passes are decided together, because deciding is faster with many questions.
+        if len(undecided) >= decide_together:
+            yield decide()
+            undecided, encoded = [], []
+    if undecided:
+        yield decide()
 
 
 def _split_on_out_of_memory(
     compute: Callable[[int, int], list[_T]], first: int, last: int
 ) -> list[_T]:
-    """Compute a range at once, or half by half if there is no memory for it, and so on."""
+    """Compute a range at once, or in halves, recursively, if memory runs out."""
     try:
         return compute(first, last)
     except (MemoryError, RuntimeError) as error:
         if last - first == 1 or not is_out_of_memory(error):
             raise
-    # Behind the handler: until it ends, the error holds what was in memory.
+    # Outside the handler, because the error keeps the data of the failed pass in memory.
     middle = (first + last) // 2
     return _split_on_out_of_memory(compute, first, middle) + _split_on_out_of_memory(
         compute, middle, last

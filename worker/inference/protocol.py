@@ -1,4 +1,7 @@
-"""CAPTION worker.inference.protocol."""
+"""The protocol of a loaded model version, and a base for wrappers.
+
+Not covered: an implementation: `worker.model.loaded_model`.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PassBudget:
-    """How much goes into one pass."""
+    """The maximum size of one pass."""
 
-    tokens: int  # padded ones: longest question times count. More: more memory
-    questions: int  # more: questions of less like length are padded to one
+    tokens: int  # padded: longest question times questions; higher: more memory
+    questions: int  # higher: questions of less similar length share a pass, so more padding
 
 
 class AnsweringModel(Protocol):
@@ -26,51 +29,51 @@ class AnsweringModel(Protocol):
 
     @property
     def version(self) -> str:
-        """What results name it by."""
+        """The name of the version, as stored with results."""
 
     @property
     def budget(self) -> PassBudget:
-        """What it computes fastest."""
+        """The pass size that is fastest to compute."""
 
     def answer_without_encoder(self, texts: Sequence[str]) -> list[Answer | None]:
-        """Return the answers that need no pass, None for the other texts."""
+        """Return the answers that need no pass, and None for the other texts."""
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the tokens of each text, the longest texts cut."""
+        """Return the tokens of each text, with the longest texts cut."""
 
     def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Run one pass: (questions, dimensions)."""
+        """Run one pass, and return embeddings: (questions, dimensions)."""
 
     def decide(self, texts: Sequence[str], embeddings: NDArray[np.float32]) -> list[Answer]:
         """Return an answer for each text and its embedding."""
 
 
 class ModelWrapper:
-    """A model around another one: does as that one does, but for what a kind of it does more."""
+    """A base class that delegates every method to another model."""
 
     def __init__(self, model: AnsweringModel) -> None:
         self._model = model
 
     @property
     def version(self) -> str:
-        """What results name it by."""
+        """The name of the version, as stored with results."""
         return self._model.version
 
     @property
     def budget(self) -> PassBudget:
-        """What it computes fastest."""
+        """The pass size that is fastest to compute."""
         return self._model.budget
 
     def answer_without_encoder(self, texts: Sequence[str]) -> list[Answer | None]:
-        """Return the answers that need no pass, None for the other texts."""
+        """Return the answers that need no pass, and None for the other texts."""
         return self._model.answer_without_encoder(texts)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the tokens of each text, the longest texts cut."""
+        """Return the tokens of each text, with the longest texts cut."""
         return self._model.tokenize(texts)
 
     def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Run one pass: (questions, dimensions)."""
+        """Run one pass, and return embeddings: (questions, dimensions)."""
         return self._model.encode(tokens)
 
     def decide(self, texts: Sequence[str], embeddings: NDArray[np.float32]) -> list[Answer]:

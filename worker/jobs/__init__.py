@@ -1,1 +1,1 @@
-"""CAPTION worker/jobs."""
+"""One job, from its claim to its stored results."""

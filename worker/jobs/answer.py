@@ -1,4 +1,9 @@
-"""CAPTION worker.jobs.answer."""
+"""Answer the questions of claimed jobs with the active models.
+
+Jobs of the same version are answered together. If the model raises on several jobs, each of
+them is answered again alone, so that only the failing job has a failed attempt.
+Not covered: storing the outcomes: `worker.jobs.store`.
+"""
 
 from __future__ import annotations
 
@@ -12,58 +17,62 @@ from worker.inference.protocol import AnsweringModel
 from worker.inference.questions import ProgressCallback, answer_questions
 from worker.jobs.context import AnsweredJob, ClaimedJobs, FailedJob, JobContext, Outcome
 
-# A question that no model has a reason to fail on; a number makes it one never answered before.
+# A question on which a working model does not fail. The number keeps it out of the answer cache.
 _PROBE_QUESTION = "Hello? {}"
 
 
 def answer_jobs(
-    desk: JobContext, models: ActiveModels, work: ClaimedJobs, progress: ProgressCallback
+    context: JobContext, models: ActiveModels, jobs: ClaimedJobs, progress: ProgressCallback
 ) -> list[Outcome]:
-    """Answer what was claimed; whatever the model raises becomes the outcome of its job.
+    """Answer claimed jobs, and turn errors of the model into outcomes.
 
     Args:
-        desk: the rules.
-        models: of which each job has one, the same at every attempt.
-        work: the claimed jobs.
-        progress: hears how many questions are answered, for each model anew.
+        context: the limits of the replica.
+        models: the active models; a job gets the same one in every attempt.
+        jobs: the claimed jobs.
+        progress: receives the number of answered questions, counted for each model.
     """
-    told: list[Outcome] = []
-    version_of = {claimed.job.id: models.for_job(claimed.job.id) for claimed in work}
-    by_version = sorted(work, key=lambda claimed: version_of[claimed.job.id].version)
-    for _, same in groupby(by_version, key=lambda claimed: version_of[claimed.job.id].version):
-        together = list(same)
-        model = version_of[together[0].job.id]
-        told += _answer_together(desk, model, together, progress)
-    return told
+    outcomes: list[Outcome] = []
+    model_of = {claimed.job.id: models.for_job(claimed.job.id) for claimed in jobs}
+    by_version = sorted(jobs, key=lambda claimed: model_of[claimed.job.id].version)
+    for _, group in groupby(by_version, key=lambda claimed: model_of[claimed.job.id].version):
+        same_version = list(group)
+        model = model_of[same_version[0].job.id]
+        outcomes += _answer_together(context, model, same_version, progress)
+    return outcomes
 
 
 def _answer_together(
-    desk: JobContext, model: AnsweringModel, work: ClaimedJobs, progress: ProgressCallback
+    context: JobContext, model: AnsweringModel, jobs: ClaimedJobs, progress: ProgressCallback
 ) -> list[Outcome]:
-    started = time.perf_counter()
-    texts = [text for claimed in work for _, _, text in claimed.questions]
+    started_at = time.perf_counter()
+    texts = [text for claimed in jobs for _, _, text in claimed.questions]
     try:
-        answers = iter(answer_questions(model, texts, desk.question_chars, progress))
-    except Exception as error:  # noqa: BLE001 - whatever a model raises counts against the job
-        failed = FailedJob(work[0], type(error).__name__, str(error))
+        answers = iter(answer_questions(model, texts, context.question_chars, progress))
+    except Exception as error:  # noqa: BLE001 - any error of a model counts against the job
+        failed = FailedJob(jobs[0], type(error).__name__, str(error))
     else:
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started_at
         return [
             AnsweredJob(
-                claimed, [next(answers) for _ in claimed.questions], model.version, started, seconds
+                claimed,
+                [next(answers) for _ in claimed.questions],
+                model.version,
+                started_at,
+                seconds,
             )
-            for claimed in work
+            for claimed in jobs
         ]
-    if len(work) == 1:
+    if len(jobs) == 1:
         return [replace(failed, model_is_broken=not _model_answers_probe(model))]
-    alone = (_answer_together(desk, model, [claimed], progress) for claimed in work)
+    alone = (_answer_together(context, model, [claimed], progress) for claimed in jobs)
     return [outcome for outcomes in alone for outcome in outcomes]
 
 
 def _model_answers_probe(model: AnsweringModel) -> bool:
-    """Tell whether a model that has just raised answers anything."""
+    """Return whether a model that has just raised answers the probe question."""
     try:
         answer_texts(model, [_PROBE_QUESTION.format(time.monotonic_ns())])
-    except Exception:  # noqa: BLE001 - whatever a model raises
+    except Exception:  # noqa: BLE001 - any error means that the model is broken
         return False
     return True

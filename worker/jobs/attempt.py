@@ -1,6 +1,8 @@
-"""An attempt at claimed jobs: the models in force answer; vitals and breaker heed how it goes.
+"""An attempt at claimed jobs, which updates heartbeat and breaker.
 
-Jobs that are answered together count once: one fault of the model fails them all.
+Jobs that are answered together count as one attempt for the breaker, because one fault of the
+model fails all of them.
+Not covered: counting attempts in SQL: `worker.jobs.store`.
 """
 
 from __future__ import annotations
@@ -17,27 +19,27 @@ from worker.recovery.circuit_breaker import CircuitBreaker
 
 @dataclass(frozen=True, slots=True)
 class AttemptRunner:
-    """What a replica answers with, and who watches it."""
+    """The models of a replica, and the monitors of its attempts."""
 
     context: JobContext
     models: ModelWatcher
     heartbeat: Heartbeat
     breaker: CircuitBreaker
-    slot: int  # which of the worker's replicas it is
+    slot: int  # number of the replica within the worker, from 0
 
-    def run(self, work: ClaimedJobs, progress: ProgressCallback) -> list[Outcome]:
-        """Answer claimed jobs with the models in force, and heed how that ended."""
+    def run(self, jobs: ClaimedJobs, progress: ProgressCallback) -> list[Outcome]:
+        """Answer claimed jobs, and count the attempt as succeeded or failed."""
 
-        def heard(done: int, size: int) -> None:
+        def report(done: int, size: int) -> None:
             self.heartbeat.progress()
             progress(done, size)
 
         with (
             self.models.locked() as models,
-            self.heartbeat.working_on(work[0].job.id),
+            self.heartbeat.working_on(jobs[0].job.id),
             self.breaker.attempt(self.slot),
         ):
-            outcomes = answer.answer_jobs(self.context, models, work, heard)
+            outcomes = answer.answer_jobs(self.context, models, jobs, report)
         if any(isinstance(outcome, AnsweredJob) for outcome in outcomes):
             self.breaker.succeeded()
         else:

@@ -1,14 +1,11 @@
-"""The use case: claim jobs, answer their questions, store their results.
+"""The context of a replica's jobs, and the states of a claimed job.
 
-Jobs that are small are topped up: claimed, read, answered and stored together with others
-of their lane. Each keeps its own lease and its own fence, and fails by itself: when the
-model raises on several, each is answered alone.
-
-Knows neither Celery nor torch: the models are arguments. A fault of the database is
-waited out and burns no attempt. A fault of the model counts against the job, unless the
-model fails on a harmless question, too: then the job goes back unharmed. When a lease is
-lost on the way, nothing of that job is written and nothing is raised.
-What is done meanwhile, and in which order, is told by `worker.jobs.runner`.
+A claimed job is answered, which gives an `AnsweredJob` or a `FailedJob`, and then stored. If
+the database is unavailable, the job waits, which uses up no attempt. If the model raises, the
+attempt counts against the job, unless the model also fails on a probe question: then the job
+is queued again. If a lease is lost, nothing of its job is written and nothing is raised.
+Knows neither Celery nor torch: the models are arguments.
+Not covered: the order of the steps: `worker.jobs.runner`.
 """
 
 from __future__ import annotations
@@ -35,64 +32,69 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
+def _log_postponed(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("database access postponed", reason=str(error))
+
+
 retry_while_database_unavailable = tenacity.Retrying(
     retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
     wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
-    before_sleep=lambda _: log.warning("database away, waiting"),
+    before_sleep=_log_postponed,
     reraise=True,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """What a worker process answers with and under which rules."""
+    """Dependencies and limits shared by every job of one replica."""
 
     engine: sa.Engine
-    clock: Callable[[], datetime]
+    clock: Callable[[], datetime]  # the database's time
     leases: LeaseRenewer
-    owner: str
+    owner: str  # written into the rows of claimed jobs
     lease: timedelta
-    attempts: int  # of a single question, before it is given up
-    question_chars: int
-    claim_limit: int = 128  # questions up to which jobs are claimed together
+    attempts: int  # failed attempts of a single question until it is given up
+    question_chars: int  # longer questions are handed off unread
+    claim_limit: int = 128  # questions that are claimed together; higher: fewer transactions
     metrics: WorkerMetrics = field(default_factory=WorkerMetrics)
     traces: Tracer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """A claimed job with its unanswered questions: position, key and text each."""
+    """A claimed job with its unanswered questions."""
 
     job: Job
-    questions: list[tuple[int, str, str]]
-    claimed_at: float = field(default_factory=time.perf_counter, compare=False)  # when, here
+    questions: list[tuple[int, str, str]]  # position, key, text
+    claimed_at: float = field(default_factory=time.perf_counter, compare=False)
 
 
-ClaimedJobs = list[ClaimedJob]  # what is answered together; never empty
+ClaimedJobs = list[ClaimedJob]  # answered together; never empty
 
 
 @dataclass(frozen=True, slots=True)
 class AnsweredJob:
-    """A job with an answer to each of its questions, to be stored."""
+    """A job with an answer to each of its questions, ready to be stored."""
 
     claimed: ClaimedJob
     answers: list[Answer]
     model_version: str
-    began: float  # when the model did, by time.perf_counter
-    seconds: float  # that it took for all that it was answered with
+    started_at: float  # of the model's work, by time.perf_counter
+    seconds: float  # of the model's work on all jobs that were answered together
 
 
 @dataclass(frozen=True, slots=True)
 class FailedJob:
-    """A job whose attempt died.
+    """A job whose attempt failed.
 
-    The exception itself is not kept: its traceback holds what the model had in memory.
+    The exception is not kept, because its traceback holds the model's data in memory.
     """
 
     claimed: ClaimedJob
     error: str  # the exception's class
-    message: str  # may quote a question: it goes into SQL, never into the log
-    model_is_broken: bool = False  # the model answers nothing at all
+    message: str  # stored in SQL but never logged, because it may quote a question
+    model_is_broken: bool = False  # the model answers no question at all
 
 
 Outcome = AnsweredJob | FailedJob

@@ -1,15 +1,12 @@
-"""What one message sets off: its job, and the lane's next ones along with it.
+"""Run the job of one Celery message, then the next jobs of its lane.
 
-While the model computes a job, one thread claims and reads the next one of the lane, and
-another writes the last one: the model waits for neither. The message of a job that was taken
-along takes the next one instead, or finds nothing to do.
-
-Interactive jobs come first: before each bulk job a worker that serves both lanes looks for
-interactive ones, so that a question waits for the one job in progress at most. A job that
-failed before travels alone, since it may take the process with it. Once the worker drains,
-what was claimed ahead is given back at once.
-
-Covers one process, in which one task runs at a time.
+While the model computes a job, one thread prefetches the next job of the lane and another
+stores the last outcomes. If another message has already claimed the job of this message, the
+next job of the lane runs instead. Interactive jobs go first: before each bulk job, a worker
+of both lanes looks for them, so an interactive question waits for at most one running job. A
+job that failed before runs alone, because it may end the process. When a worker stops, its
+prefetched job is given back at once.
+Not covered: several tasks at a time in one process.
 """
 
 from __future__ import annotations
@@ -22,6 +19,7 @@ from dataclasses import replace
 from core.domain.batch import Lane
 from worker.inference.questions import ProgressCallback
 from worker.jobs import claim
+from worker.jobs.claim_window import ClaimWindow
 from worker.jobs.context import (
     AnsweredJob,
     ClaimedJobs,
@@ -31,151 +29,123 @@ from worker.jobs.context import (
 )
 from worker.jobs.pipeline import JobPrefetcher, ResultWriter, renew_leases
 
-# So many times the questions of one job are claimed together at most, however fast the model.
-_MOST = 8
-
-# After so many seconds without an interactive question none is expected.
-_CALM_SECONDS = 60.0
-
 
 class JobRunner:
-    """Answers jobs one after the other, claiming ahead and writing behind."""
+    """Runs jobs one after the other, with a prefetcher and a writer."""
 
     def __init__(
         self,
-        desk: JobContext,
+        context: JobContext,
         attempt: Callable[[ClaimedJobs, ProgressCallback], list[Outcome]],
         *,
         lanes: Sequence[Lane] = tuple(Lane),
         seconds: float = 5.0,
-        together_seconds: float = 0.05,
-        calm_seconds: float = 0.7,
-        enough: Callable[[], bool] = lambda: False,
+        window: ClaimWindow | None = None,
+        should_stop_claiming: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Begin with nothing; the threads start with the first job.
+        """Prepare the threads, which start with the first job.
 
         Args:
-            desk: the rules.
-            attempt: answers what was claimed.
-            lanes: those that this worker serves.
-            seconds: after which a message's job takes no more along. More: fewer messages;
-                less of Celery's time limit is left for the last job.
-            together_seconds: jobs that the model answers within this are claimed together, and
-                share a look for interactive ones. More: fewer transactions; an interactive
-                question may wait for so much longer than for the job in progress.
-            calm_seconds: the same where no interactive question has come for a minute, or none
-                is served. More: fuller passes; the first one that comes may wait so long.
-            enough: whether no more may be claimed: the worker drains, or nothing succeeds.
+            context: the dependencies and limits of the replica.
+            attempt: answers claimed jobs.
+            lanes: the lanes of this worker.
+            seconds: time in which a message may claim further jobs. Higher: fewer messages;
+                less of Celery's time limit remains for the last job.
+            window: limits a claim; by default, a window with the context's limit.
+            should_stop_claiming: returns whether the worker stops or its breaker is open.
         """
-        self._desk, self._attempt, self._window = desk, attempt, desk.claim_limit
-        self._urgent = Lane.INTERACTIVE in lanes
-        self._seconds, self._enough = seconds, enough
-        self._together_seconds, self._looked_at = together_seconds, float("-inf")
-        self._calm_seconds, self._urgent_at = calm_seconds, float("-inf")
-        self._reader = ThreadPoolExecutor(1, "ahead")
-        self._writer = ThreadPoolExecutor(1, "behind")
+        self._context, self._attempt = context, attempt
+        self._window = window or ClaimWindow(context.claim_limit)
+        self._serves_interactive = Lane.INTERACTIVE in lanes
+        self._seconds, self._should_stop_claiming = seconds, should_stop_claiming
+        self._reader = ThreadPoolExecutor(1, "prefetch")
+        self._writer = ThreadPoolExecutor(1, "write")
 
     def run_message(
         self, job_id: int, progress: ProgressCallback, lane: Lane | None = None
     ) -> dict[str, object]:
-        """Answer a queued job and what it takes along.
+        """Run a queued job, then the next jobs of its lane.
 
         Args:
             job_id: the message's job.
-            progress: hears how far each job is.
-            lane: the message's; when its job was taken along, the next one of the lane is
-                answered instead.
+            progress: receives the progress of each job.
+            lane: if the job is no longer queued, the next job of this lane runs instead.
 
         Returns:
-            What Flower shows: questions by status, jobs and the rate, or why there was
-            nothing to do.
+            The task's result for Flower: questions by status, jobs and rate, or why none ran.
         """
-        work = retry_while_database_unavailable(self._claim, job_id, lane)
-        if work is None:
-            return {"idle": "the job was not queued any more, nor was another"}
-        renew_leases(self._desk, work)
-        behind = ResultWriter(self._desk, self._writer)
+        jobs = retry_while_database_unavailable(self._claim, job_id, lane)
+        if jobs is None:
+            return {"idle": "no job was queued: neither the message's job nor the next one"}
+        renew_leases(self._context, jobs)
+        writer = ResultWriter(self._context, self._writer)
         try:
-            self._run_jobs(work, behind, progress)
+            self._run_jobs(jobs, writer, progress)
         finally:
-            self._end(behind)
-        return behind.summary()
+            self._finish(writer)
+        return writer.summary()
 
-    def _end(self, behind: ResultWriter) -> None:
+    def _finish(self, writer: ResultWriter) -> None:
         try:
-            behind.finish()
+            writer.finish()
         finally:
-            # Should anything have raised on the way, no job may stay ours for ever.
-            keeper = self._desk.leases
-            keeper.remove(keeper.jobs)
+            # After an error, too, the renewal must stop. Otherwise the job would never be retried.
+            self._context.leases.remove(self._context.leases.jobs)
 
     def _claim(self, job_id: int, lane: Lane | None) -> ClaimedJobs | None:
-        # When nothing succeeds, the one try must not cost small jobs beside it an attempt.
-        desk = replace(self._desk, claim_limit=0) if self._enough() else self._desk
-        work = claim.claim_job(desk, job_id)
-        if work is None and lane is not None:
-            # Else the messages of jobs that were taken along would hold up those of later ones.
-            work = claim.claim_next_jobs(desk, lane)
-        return work
+        # While the breaker is open, the job runs alone, so that no other job fails with it.
+        stop = self._should_stop_claiming()
+        context = replace(self._context, claim_limit=0) if stop else self._context
+        return claim.claim_job_or_next(context, job_id, lane)
 
     def _run_jobs(
-        self, first: ClaimedJobs, behind: ResultWriter, progress: ProgressCallback
+        self, first: ClaimedJobs, writer: ResultWriter, progress: ProgressCallback
     ) -> None:
-        until = time.monotonic() + self._seconds
-        work: ClaimedJobs | None = first
-        while work is not None:
-            alone = any(claimed.job.failures for claimed in work)
-            if not alone:
-                self._run_interactive_jobs(work, until, behind, progress)
-            ahead = JobPrefetcher(self._desk, self._enough)
-            if not alone and self._may_claim(until):
-                ahead.start(self._reader, work[0].job.lane)
+        deadline = time.monotonic() + self._seconds
+        jobs: ClaimedJobs | None = first
+        while jobs is not None:
+            failed_before = any(claimed.job.failures for claimed in jobs)
+            if not failed_before:
+                self._run_interactive_jobs(jobs, deadline, writer, progress)
+            prefetcher = JobPrefetcher(self._context, self._should_stop_claiming)
+            in_time = time.monotonic() < deadline
+            if not failed_before and in_time and not self._should_stop_claiming():
+                prefetcher.start(self._reader, jobs[0].job.lane)
             try:
-                behind.store(self._timed_attempt(work, progress))
+                writer.store(self._timed_attempt(jobs, progress))
             except BaseException:
-                ahead.give_back()
+                prefetcher.give_back()
                 raise
-            work = ahead.result()
+            jobs = prefetcher.result()
 
-    def _timed_attempt(self, work: ClaimedJobs, progress: ProgressCallback) -> list[Outcome]:
-        started = time.perf_counter()
-        outcomes = self._attempt(work, progress)
-        seconds = time.perf_counter() - started
-        fit = 0.0
-        if all(isinstance(outcome, AnsweredJob) for outcome in outcomes):
-            fit = sum(len(one.questions) for one in work) * self._bearable() / seconds
-        window = min(max(self._window, int(fit)), _MOST * self._window)
-        self._desk = replace(self._desk, claim_limit=window)
+    def _timed_attempt(self, jobs: ClaimedJobs, progress: ProgressCallback) -> list[Outcome]:
+        started_at = time.perf_counter()
+        outcomes = self._attempt(jobs, progress)
+        seconds = time.perf_counter() - started_at
+        answered = all(isinstance(outcome, AnsweredJob) for outcome in outcomes)
+        questions = sum(len(claimed.questions) for claimed in jobs) if answered else 0
+        self._window.update(questions, seconds)
+        self._context = replace(self._context, claim_limit=self._window.limit)
         return outcomes
 
-    def _bearable(self) -> float:
-        """Return for how many seconds jobs may be answered together."""
-        calm = time.monotonic() - self._urgent_at > _CALM_SECONDS
-        return self._calm_seconds if calm else self._together_seconds
-
     def _run_interactive_jobs(
-        self, work: ClaimedJobs, until: float, behind: ResultWriter, progress: ProgressCallback
+        self, jobs: ClaimedJobs, deadline: float, writer: ResultWriter, progress: ProgressCallback
     ) -> None:
-        if work[0].job.lane is Lane.INTERACTIVE:
-            self._urgent_at = time.monotonic()
+        if jobs[0].job.lane is Lane.INTERACTIVE:
+            self._window.note_interactive()
             return
-        if not self._urgent:
+        if not self._serves_interactive or self._window.looked_recently():
             return
-        if time.monotonic() - self._looked_at < self._together_seconds:
-            return
-        while not self._enough():
-            self._looked_at = time.monotonic()
-            urgent = retry_while_database_unavailable(
-                claim.claim_next_jobs, self._desk, Lane.INTERACTIVE
+        while not self._should_stop_claiming():
+            self._window.note_look()
+            interactive = retry_while_database_unavailable(
+                claim.claim_next_jobs, self._context, Lane.INTERACTIVE
             )
-            if urgent is None:
+            if interactive is None:
                 return
-            self._urgent_at = time.monotonic()
-            renew_leases(self._desk, urgent)
-            behind.store(self._attempt(urgent, progress))
-            # Before the last bulk job it is looked once, too: a question would wait for two.
-            if time.monotonic() >= until:
+            self._window.note_interactive()
+            renew_leases(self._context, interactive)
+            writer.store(self._attempt(interactive, progress))
+            # Checked after a look, so that a look also precedes the last bulk job of a message.
+            if time.monotonic() >= deadline:
                 return
-
-    def _may_claim(self, until: float) -> bool:
-        return time.monotonic() < until and not self._enough()

@@ -1,4 +1,8 @@
-"""The spans that a worker tells: each stored job with its wait, its passes and its storing."""
+"""Trace spans of a worker, for each stored job and ended batch.
+
+A stored job has a span with three parts: its wait, its passes and its storing.
+Not covered: the spans of a submission: `producer.monitoring.spans`.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def record_stored(
-    traces: Tracer, outcomes: Iterable[AnsweredJob], *, began: float, now: datetime
+    traces: Tracer, outcomes: Iterable[AnsweredJob], *, storing_since: float, now: datetime
 ) -> None:
-    """Tell where the time of these jobs went, the last of which was just stored.
+    """Record the spans of jobs that were just stored.
 
     Args:
-        traces: hears it.
-        outcomes: of the jobs.
-        began: when they began to be stored, by time.perf_counter.
-        now: the time, by the database's clock.
+        traces: exports the spans.
+        outcomes: of the stored jobs.
+        storing_since: the start of the storing, by time.perf_counter.
+        now: the database's time, at which the storing ended.
     """
     here = time.perf_counter()
 
@@ -30,21 +34,21 @@ def record_stored(
         return now - timedelta(seconds=here - moment)
 
     for outcome in outcomes:
-        job, taken = outcome.claimed.job, at(outcome.claimed.claimed_at)
-        queued = job.created_at or taken
-        facts: dict[str, str | int] = {"job": job.id, "attempt": job.attempt}
-        facts |= {"questions": len(outcome.answers), "model_version": outcome.model_version}
-        whole = traces.part("job", job.batch_id, queued, now, facts)
-        passes = at(outcome.began), at(outcome.began + outcome.seconds)
+        job, claimed_at = outcome.claimed.job, at(outcome.claimed.claimed_at)
+        queued_at = job.created_at or claimed_at
+        attributes: dict[str, str | int] = {"job": job.id, "attempt": job.attempt}
+        attributes |= {"questions": len(outcome.answers), "model_version": outcome.model_version}
+        job_span = traces.record_part("job", job.batch_id, queued_at, now, attributes)
+        passes = at(outcome.started_at), at(outcome.started_at + outcome.seconds)
         for name, times in (
-            ("wait", (queued, taken)),
+            ("wait", (queued_at, claimed_at)),
             ("passes", passes),
-            ("store", (at(began), now)),
+            ("store", (at(storing_since), now)),
         ):
-            traces.part(name, job.batch_id, *times, within=whole)
+            traces.record_part(name, job.batch_id, *times, within=job_span)
 
 
 def record_ended(traces: Tracer, batch: Batch, now: datetime) -> None:
-    """Tell the whole of a batch that has just ended."""
-    facts = {"questions": batch.question_count, "lane": batch.lane.value}
-    traces.batch(batch.id, batch.created_at, now, facts)
+    """Record the span of a batch that has just ended."""
+    attributes = {"questions": batch.question_count, "lane": batch.lane.value}
+    traces.record_batch(batch.id, batch.created_at, now, attributes)

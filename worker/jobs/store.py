@@ -1,4 +1,9 @@
-"""CAPTION worker.jobs.store."""
+"""Store the outcomes of jobs, or give jobs back.
+
+Every write checks the fence: if the lease of a job was lost, nothing of that job is written.
+If the database is unavailable, storing waits for it.
+Not covered: the thread that calls this module: `worker.jobs.pipeline`.
+"""
 
 from __future__ import annotations
 
@@ -28,43 +33,46 @@ log = structlog.get_logger()
 
 
 EXPIRED = Answer(Status.EXPIRED)
+_MAX_ERROR_CHARS = 500
 
 
-def store_outcomes(desk: JobContext, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Store how the jobs ended; return those whose lease was not lost.
+def store_outcomes(context: JobContext, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Store outcomes, and return those whose lease was not lost.
 
-    Waits for a database that is away.
+    If the database is unavailable, wait for it.
     """
     answered = [outcome for outcome in outcomes if isinstance(outcome, AnsweredJob)]
-    began = time.perf_counter()
-    with desk.metrics.timing(Stage.STORE):
-        lost = (
-            set(retry_while_database_unavailable(_store_answers, desk, answered))
-            if answered
-            else set()
-        )
+    started_at = time.perf_counter()
+    lost = _store_answered(context, answered)
     for outcome in outcomes:
-        if isinstance(outcome, FailedJob) and not _store_failed(desk, outcome):
+        if isinstance(outcome, FailedJob) and not _store_failed(context, outcome):
             lost.add(outcome.claimed.job)
     for job in lost:
-        log.warning("lease lost, nothing written", job=job.id, attempt=job.attempt)
-    kept = [outcome for outcome in outcomes if outcome.claimed.job not in lost]
-    for outcome in kept:
-        if isinstance(outcome, AnsweredJob):
-            desk.metrics.count_answers(outcome.answers, outcome.model_version)
-            _log_done(outcome)
-    if desk.traces and answered:
-        written = (outcome for outcome in kept if isinstance(outcome, AnsweredJob))
-        now = retry_while_database_unavailable(desk.clock)
-        spans.record_stored(desk.traces, written, began=began, now=now)
-    return kept
+        log.warning("outcome discarded", job=job.id, attempt=job.attempt)
+    stored = [outcome for outcome in outcomes if outcome.claimed.job not in lost]
+    stored_answers = [outcome for outcome in stored if isinstance(outcome, AnsweredJob)]
+    for outcome in stored_answers:
+        context.metrics.count_answers(outcome.answers, outcome.model_version)
+        _log_done(outcome)
+    if context.traces and answered:
+        now = retry_while_database_unavailable(context.clock)
+        spans.record_stored(context.traces, stored_answers, storing_since=started_at, now=now)
+    return stored
 
 
-def _store_answers(desk: JobContext, answered: Sequence[AnsweredJob]) -> list[Job]:
-    with transaction(desk.engine) as conn:
-        now = desk.clock()
-        work = [(outcome.claimed.job, _rows(outcome, now)) for outcome in answered]
-        return jobs.finish_all(conn, work, now=now)
+def _store_answered(context: JobContext, answered: Sequence[AnsweredJob]) -> set[Job]:
+    """Store the answers, and return the jobs whose lease was lost."""
+    with context.metrics.timing(Stage.STORE):
+        if not answered:
+            return set()
+        return set(retry_while_database_unavailable(_store_answers, context, answered))
+
+
+def _store_answers(context: JobContext, answered: Sequence[AnsweredJob]) -> list[Job]:
+    with transaction(context.engine) as conn:
+        now = context.clock()
+        finished = [(outcome.claimed.job, _rows(outcome, now)) for outcome in answered]
+        return jobs.finish_all(conn, finished, now=now)
 
 
 def _rows(outcome: AnsweredJob, now: datetime) -> list[Result]:
@@ -78,23 +86,29 @@ def _rows(outcome: AnsweredJob, now: datetime) -> list[Result]:
     ]
 
 
-def _store_failed(desk: JobContext, outcome: FailedJob) -> bool:
+def _store_failed(context: JobContext, outcome: FailedJob) -> bool:
     job = outcome.claimed.job
     try:
-        state = retry_while_database_unavailable(_store_failure, desk, outcome)
+        state = retry_while_database_unavailable(_store_failure, context, outcome)
     except LeaseLost:
         state = None
-    now = state.value if state else "lost"
-    log.error("attempt failed", job=job.id, attempt=job.attempt, error=outcome.error, now=now)
+    new_state = state.value if state else "lost"
+    log.error(
+        "attempt failed",
+        job=job.id,
+        attempt=job.attempt,
+        error=outcome.error,
+        new_state=new_state,
+    )
     return state is not None
 
 
-def _store_failure(desk: JobContext, outcome: FailedJob) -> JobState:
-    job, error = outcome.claimed.job, f"{outcome.error}: {outcome.message}"[:500]
-    with transaction(desk.engine) as conn:
+def _store_failure(context: JobContext, outcome: FailedJob) -> JobState:
+    job, error = outcome.claimed.job, f"{outcome.error}: {outcome.message}"[:_MAX_ERROR_CHARS]
+    with transaction(context.engine) as conn:
         if not outcome.model_is_broken:
             return job_failures.fail(
-                conn, job, error=error, attempts=desk.attempts, now=desk.clock()
+                conn, job, error=error, attempts=context.attempts, now=context.clock()
             )
         jobs.give_back(conn, job)
         return JobState.QUEUED
@@ -107,26 +121,29 @@ def _log_done(outcome: AnsweredJob) -> None:
     log.info("job done", job=job.id, batch=job.batch_id, seconds=seconds, **counts)
 
 
-def close_batches(desk: JobContext, ids: Iterable[int]) -> None:
-    """Note the end of those of these batches that have no job left."""
-    for batch_id in sorted(set(ids)):
-        retry_while_database_unavailable(_close_batch, desk, batch_id)
+def close_batches(context: JobContext, batch_ids: Iterable[int]) -> None:
+    """Close those of the batches that have no open job left."""
+    for batch_id in sorted(set(batch_ids)):
+        retry_while_database_unavailable(_close_batch, context, batch_id)
 
 
-def _close_batch(desk: JobContext, batch_id: int) -> None:
-    with transaction(desk.engine) as conn:
-        now = desk.clock()
+def _close_batch(context: JobContext, batch_id: int) -> None:
+    with transaction(context.engine) as conn:
+        now = context.clock()
         closed = batches.close_finished(conn, now, batch_id)
-        batch = batches.find(conn, str(batch_id)) if closed and desk.traces else None
-    if batch is not None and desk.traces:
-        spans.record_ended(desk.traces, batch, now)
+        batch = batches.find(conn, str(batch_id)) if closed and context.traces else None
+    if batch is not None and context.traces:
+        spans.record_ended(context.traces, batch, now)
 
 
-def give_back_jobs(desk: JobContext, claimed: Iterable[Job]) -> None:
-    """Queue claimed jobs again that are not finished; a fault is left to their leases' end."""
+def give_back_jobs(context: JobContext, claimed: Iterable[Job]) -> None:
+    """Queue unfinished jobs again.
+
+    After an error, the job stays claimed until its lease expires.
+    """
     for job in claimed:
         try:
-            with transaction(desk.engine) as conn:
+            with transaction(context.engine) as conn:
                 jobs.give_back(conn, job)
         except (LeaseLost, DatabaseUnavailable) as error:
             log.warning("job not given back", job=job.id, error=str(error))

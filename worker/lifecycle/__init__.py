@@ -1,1 +1,4 @@
-"""The cold path: how model versions are built, measured and moved. No running worker imports it."""
+"""Commands that build, evaluate, convert and promote model versions.
+
+Workers never import this package.
+"""

@@ -1,1 +1,1 @@
-"""The hot path: what a running worker needs of a model version, and nothing of how it was made."""
+"""A loaded model version: encoder, retrieval and cascade."""

@@ -1,4 +1,8 @@
-"""From a verified bundle to the model that a worker holds."""
+"""The loading of a verified bundle into a model that answers.
+
+Not covered: which version a name stands for, and whether the loaded model answers
+(`worker.model.registry`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from worker.model.bundle.bundle import Bundle
 from worker.model.cascade.classifier import Cascade
 from worker.model.cascade.classifier import read as read_cascade
 from worker.model.encoder.open import open_encoder
-from worker.model.loaded_model import EVENS, LoadedModel
+from worker.model.loaded_model import DEFAULT_SCOPE_THRESHOLD, LoadedModel
 from worker.model.retrieval.confidence import Confidence, LogisticCurve
 from worker.model.retrieval.index import Index, RetrievalParameters
 from worker.model.retrieval.ivf import FILE, IvfIndex
@@ -28,20 +32,21 @@ def load(
     """Load a verified bundle.
 
     Args:
-        bundle: what to load.
-        version: NAME@NUMBER, what results will name it by.
-        threads: of the arithmetic; 0 leaves the engine its default.
+        bundle: the verified bundle.
+        version: NAME@NUMBER, as results name it.
+        threads: threads of the arithmetic; 0: the engine's default.
         runners_up: how many more entries are stored with every result.
-        device: of torch.
+        device: device of torch.
 
     Raises:
-        BundleInvalid: an array of it has the wrong shape.
-        ExtraMissing: it is a large one, and faiss is not installed.
-        EncoderInvalid: its encoder is none that we can run.
+        BundleInvalid: an array has the wrong shape, or this release cannot run the encoder.
+        ExtraMissing: the bundle is a large one, and faiss is not installed.
+        EncoderInvalid: the encoder cannot be loaded.
     """
     manifest = bundle.manifest
     encoder = open_encoder(bundle, threads, device)
     knowledge = KnowledgeBase.of(bundle.entries())
+    scope_threshold = manifest.scope_cut
     return LoadedModel(
         version=version,
         kind=f"{manifest.engine} {manifest.precision}",
@@ -53,7 +58,7 @@ def load(
         languages=frozenset(manifest.languages),
         budget=encoder.budgets[0],
         cascade=_cascade(bundle, knowledge),
-        scope_cut=EVENS if manifest.scope_cut is None else manifest.scope_cut,
+        scope_threshold=DEFAULT_SCOPE_THRESHOLD if scope_threshold is None else scope_threshold,
         runners_up=runners_up,
         pool=ThreadPool.of(threads),
     )
@@ -85,9 +90,9 @@ def _index(bundle: Bundle, knowledge: KnowledgeBase) -> Index | Shortlist:
 
 
 def _parameters(bundle: Bundle) -> RetrievalParameters:
-    written = bundle.manifest.retrieval
-    lexical = {Script(name): weight for name, weight in written["lexical"].items()}
-    return RetrievalParameters(**written | {"lexical": lexical})
+    stored = bundle.manifest.retrieval
+    lexical = {Script(name): weight for name, weight in stored["lexical"].items()}
+    return RetrievalParameters(**stored | {"lexical": lexical})
 
 
 def _confidence(bundle: Bundle) -> Confidence:

@@ -1,4 +1,8 @@
-"""What is said of a text before it is decided: the entries that fit best, and how sure that is."""
+"""Predictions: ranked entries, confidence and in-scope probability.
+
+The index and the cascade both rank entries. This module turns either ranking into predictions.
+Not covered: the decision to answer or to hand off (`worker.model.loaded_model`).
+"""
 
 from __future__ import annotations
 
@@ -9,32 +13,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
+RankedEntry = tuple[int, int, float]  # entry, its nearest phrasing, score
+
+_SCORE_DECIMALS = 4  # hides rounding noise of the arithmetic
 
 
 class Ranking(Protocol):
-    """Entries ranked for some texts, by the index or by the cascade; a row for each text."""
+    """Entries ranked by the index or the cascade, a row for each text."""
 
     @property
     def entries(self) -> NDArray[np.int64]:
-        """Return the entries, the best first: (texts, ranks)."""
+        """Return the entries, best first: (texts, ranks)."""
 
     @property
     def phrasings(self) -> NDArray[np.int64]:
-        """Return the nearest phrasing of each: (texts, ranks)."""
+        """Return the nearest phrasing of each entry: (texts, ranks)."""
 
     @property
     def scores(self) -> NDArray[np.float32]:
-        """Return the score of each: (texts, ranks)."""
-
-
-_SCORE_DECIMALS = 4  # so that the noise of the arithmetic cannot show
+        """Return the score of each entry: (texts, ranks)."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the index, or the cascade, says of one text."""
+    """The prediction of the index or the cascade for one text."""
 
-    ranked: list[tuple[int, int, float]]  # entry, its nearest phrasing, score; the best first
+    ranked: list[RankedEntry]  # best first
     confidence: float
     in_scope_probability: float
 
@@ -47,5 +51,5 @@ def predictions(
     columns = ranking.entries, ranking.phrasings, scores.round(_SCORE_DECIMALS)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     ranked = [list(zip(*row, strict=True)) for row in rows]
-    chances = zip(ranked, confidence.tolist(), in_scope_probability.tolist(), strict=True)
-    return [Prediction(*row) for row in chances]
+    fields = zip(ranked, confidence.tolist(), in_scope_probability.tolist(), strict=True)
+    return [Prediction(*row) for row in fields]

@@ -1,7 +1,8 @@
-"""From a model's name to the loaded model: SQL says which version, the store has its bundle.
+"""The loading of the model version that a name stands for.
 
-A version is taken for loaded when it has answered one of its own phrasings, and workers take
-one on when it is known how large its passes should be.
+SQL has the version, and the model store has its bundle. A version counts as loaded when it has
+answered one of its own phrasings. `load_version` also measures the best pass size, which
+workers need.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ if TYPE_CHECKING:
 def load_model(
     settings: Settings, spec: str | None, engine: sa.Engine, threads: int = 0
 ) -> LoadedModel:
-    """Load what NAME, NAME@latest or NAME@3 stands for; None: the only one in production.
+    """Load the version that NAME, NAME@latest or NAME@3 stands for.
 
     Args:
-        settings: where the store is, and how many threads, if they are set.
-        spec: the model version.
-        engine: the database that knows the versions.
-        threads: of the arithmetic, when the settings leave them open; 0: the engine decides.
+        settings: the model store, and the number of threads if it is set.
+        spec: the model version; None: the only one in production.
+        engine: the database of the versions.
+        threads: threads of the arithmetic if the settings have no number; 0: the engine decides.
 
     Raises:
-        ModelUnknown: no version, or more than one, fits.
+        ModelUnknown: no version fits, or more than one does.
         BundleInvalid: its bundle is missing or damaged, or does not answer.
-        EncoderInvalid: its encoder can't be loaded.
+        EncoderInvalid: its encoder cannot be loaded.
     """
     with reading(engine) as conn:
         version = model_versions.find(conn, spec) if spec else model_versions.only_production(conn)
@@ -48,28 +49,34 @@ def load_model(
 
 
 def load_version(settings: Settings, version: ModelVersion, threads: int = 0) -> LoadedModel:
-    """Verify and load a version, let it answer, and measure how large its passes should be.
+    """Verify and load a version, test it, and measure the best pass size.
 
     Raises:
         BundleInvalid: its bundle is missing or damaged, or does not answer.
-        EncoderInvalid: its encoder can't be loaded.
+        EncoderInvalid: its encoder cannot be loaded.
     """
-    bundle, threads = find_bundle(settings, version), settings.threads or threads
-    how = threads, settings.runners_up, settings.device
-    return _paced(load_bundle(bundle, str(version), *how))
+    bundle = find_bundle(settings, version)
+    model = load_bundle(
+        bundle,
+        str(version),
+        settings.threads or threads,
+        settings.runners_up,
+        settings.device,
+    )
+    return _with_measured_pass_size(model)
 
 
-def _paced(model: LoadedModel) -> LoadedModel:
+def _with_measured_pass_size(model: LoadedModel) -> LoadedModel:
     from worker.inference.pass_size import measure, sample
     from worker.inference.passes import answer_in_passes
 
     budgets = model.encoder.budgets
-    found = measure(
+    measured = measure(
         lambda budget, texts: answer_in_passes(replace(model, budget=budget), texts),
         budgets,
         sample(model.knowledge.phrasings, budgets),
     )
-    return replace(model, budget=found.budget, rates=found.rates)
+    return replace(model, budget=measured.budget, rates=measured.rates)
 
 
 def load_bundle(
@@ -83,26 +90,26 @@ def load_bundle(
 
     Raises:
         BundleInvalid: it does not answer.
-        EncoderInvalid: its encoder can't be loaded.
+        EncoderInvalid: its encoder cannot be loaded.
     """
-    from worker.model.load import load  # an engine comes with it
+    from worker.model.load import load  # imports an engine
 
     try:
         model = load(bundle, version, threads, runners_up, device)
-        _prove(model, bundle)
+        _check_answers(model, bundle)
     except AnswermillError:
         raise
-    except Exception as error:  # whatever a bundle that is whole but senseless leads to
+    except Exception as error:  # an intact bundle with senseless content may raise any error
         problem = f"it does not answer: {type(error).__name__}: {error}".splitlines()[0]
         raise BundleInvalid(version, problem) from error
     return model
 
 
-def _prove(model: LoadedModel, bundle: Bundle) -> None:
+def _check_answers(model: LoadedModel, bundle: Bundle) -> None:
     text = bundle.entries()[0].questions[0]
     embeddings = model.encode(model.tokenize([text]))
     if not np.isfinite(embeddings).all():
-        raise BundleInvalid(model.version, "its encoder gives no numbers")
+        raise BundleInvalid(model.version, "its encoder returns NaN or infinity")
     model.decide([text], embeddings)
 
 
@@ -110,16 +117,16 @@ def find_bundle(settings: Settings, version: ModelVersion) -> Bundle:
     """Open and verify the bundle of a version.
 
     Raises:
-        BundleInvalid: it is missing, damaged, or not the one that was registered.
-        StoreUnavailable: a store behind a URL does not answer.
+        BundleInvalid: it is missing or damaged, or is not the registered one.
+        StoreUnavailable: the remote model store does not answer.
     """
     path = bundle_path(settings.models, version.name, version.digest)
     if settings.store_url is not None:
-        from worker.model.bundle import remote_store  # fsspec: only where a URL needs it
+        from worker.model.bundle import remote_store  # imports fsspec
 
         return remote_store.fetch(settings.store_url, version, path)
     require_bundle(settings, version)
     bundle = open_bundle(path)
     if bundle.manifest.digest != version.digest:
-        raise BundleInvalid(str(version), f"{path} holds another bundle than the one registered")
+        raise BundleInvalid(str(version), f"{path} has another bundle than the registered one")
     return bundle

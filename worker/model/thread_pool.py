@@ -1,6 +1,7 @@
-"""The threads of a replica, for what it does beside the encoder: each takes a part of the texts.
+"""The threads of a replica for its work outside the encoder.
 
-numpy and scipy let go of Python's lock while they compute, so parts are computed at once.
+Each thread gets a part of the texts. numpy and scipy release Python's lock while they compute,
+so the threads compute in parallel.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ _Map = Callable[[Callable[[slice], Any], Iterable[slice]], Iterable[Any]]
 
 @dataclass(frozen=True)
 class ThreadPool:
-    """So many threads; one: nobody but the caller."""
+    """A fixed number of threads. With one thread, the caller computes."""
 
     threads: int = 1
     map: _Map = map
 
     @classmethod
     def of(cls, threads: int) -> ThreadPool:
-        """Start a crew; 0 threads: one."""
+        """Start a pool of that many threads, of one if the number is 0."""
         if threads <= 1:
             return cls()
-        return cls(threads, ThreadPoolExecutor(threads, "crew").map)
+        return cls(threads, ThreadPoolExecutor(threads, "texts").map)
 
     def share(self, work: Callable[[slice], list[_T]], count: int, block: int) -> list[_T]:
-        """Return what the work gives for each of so many texts, in their order.
+        """Return the results of the work for `count` texts, in order.
 
         Args:
-            work: gives one thing for each text of a slice.
-            count: of texts.
-            block: a thread's part is a multiple of it, but for the last.
+            work: returns one value for each text of a slice.
+            count: number of texts.
+            block: the part of each thread but the last is a multiple of this many texts.
         """
         size = max(1, math.ceil(count / (self.threads * block))) * block
         parts = [slice(start, start + size) for start in range(0, count, size)]
-        return [one for found in self.map(work, parts) for one in found]
+        return [value for values in self.map(work, parts) for value in values]

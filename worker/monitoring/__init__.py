@@ -1,1 +1,1 @@
-"""CAPTION worker/monitoring."""
+"""State of a worker for operators: metrics, heartbeat, health check."""

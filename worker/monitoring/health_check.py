@@ -1,7 +1,8 @@
-"""`answermill worker --health`: whether the workers of this host get on, from their rows alone.
+"""`answermill worker --health`: check this host's workers by their rows.
 
-A live process is no health: what is asked is whether work gets done while there is work. A
-database that is away is told as a fault too; restarting a worker does not mend that one.
+A worker is healthy if jobs make progress while jobs wait; a live process is not enough. An
+unavailable database counts as a fault, although a restart of the worker does not fix it.
+Not covered: writing the rows: `worker.monitoring.heartbeat`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from db.engine import open_engine
 from db.queries import replicas
 from db.session import reading
 
-# Six reports in a row are missing.
-_SILENT = timedelta(seconds=30)
+# Six missing heartbeats. Higher: slower detection of a dead replica, fewer false faults.
+_MAX_HEARTBEAT_AGE = timedelta(seconds=30)
 
 
 def find_fault_here(settings: Settings) -> str | None:
-    """Return what is wrong with the workers of this host, on one line; None: nothing."""
+    """Return one line about a fault of this host's workers, or None."""
     engine = open_engine(settings)
     try:
         return find_fault(engine, socket.gethostname(), timedelta(seconds=settings.stall_seconds))
@@ -36,54 +37,55 @@ def find_fault_here(settings: Settings) -> str | None:
 
 
 def find_fault(engine: sa.Engine, host: str, stall: timedelta) -> str | None:
-    """Return what is wrong with the first worker of a host that is not well.
+    """Return the first fault of a host's replicas, or None.
 
     Args:
         engine: the database.
-        host: whose workers.
-        stall: how long one may get on with nothing while there is work.
+        host: the name of the host.
+        stall: the longest time without progress while jobs wait.
 
     Raises:
-        DatabaseUnavailable: it can't be reached.
+        DatabaseUnavailable: the database cannot be reached.
     """
     now = DatabaseClock(engine)()
     with reading(engine) as conn:
-        found = replicas.on_host(conn, host)
-        if not found:
-            return f"no worker of {host} has been heard of"
-        since = {
-            worker.lanes: replicas.waiting_since(conn, _lanes(worker), now) for worker in found
+        statuses = replicas.on_host(conn, host)
+        if not statuses:
+            return f"no worker of {host} has sent a heartbeat"
+        waiting_since = {
+            status.lanes: replicas.waiting_since(conn, _lanes(status), now) for status in statuses
         }
-    faults = (check_replica(worker, since[worker.lanes], now, stall) for worker in found)
-    return next((told for told in faults if told), None)
+    faults = (check_replica(status, waiting_since[status.lanes], now, stall) for status in statuses)
+    return next((fault for fault in faults if fault), None)
 
 
 def check_replica(
-    worker: ReplicaStatus, waiting: datetime | None, now: datetime, stall: timedelta
+    status: ReplicaStatus, waiting_since: datetime | None, now: datetime, stall: timedelta
 ) -> str | None:
-    """Return what is wrong with one replica.
+    """Return the fault of one replica, or None.
 
     Args:
-        worker: its row.
-        waiting: since when the oldest job waits for it; None: none does.
+        status: the replica's row.
+        waiting_since: since when the oldest job of its lanes waits; None: no job waits.
         now: the time.
-        stall: how long it may get on with nothing while there is work.
+        stall: the longest time without progress while jobs wait.
     """
-    if now - worker.seen_at > _SILENT:
-        return f"{worker.name} was last heard of {_seconds(now - worker.seen_at)} ago"
-    if worker.state is ReplicaState.PAUSED:
-        return f"{worker.name} takes no work: {worker.failures} attempts in a row failed"
-    still = now - worker.progress_at
-    if worker.job_id is not None and still > stall:
-        return f"{worker.name} has been at job {worker.job_id} for {_seconds(still)} without a pass"
-    if waiting is not None and min(still, now - waiting) > stall:
-        waited = _seconds(now - waiting)
-        return f"{worker.name} has had no job for {_seconds(still)}, and one waits for {waited}"
+    heartbeat_age = now - status.seen_at
+    if heartbeat_age > _MAX_HEARTBEAT_AGE:
+        return f"{status.name} sent its last heartbeat {_seconds(heartbeat_age)} ago"
+    if status.state is ReplicaState.PAUSED:
+        return f"{status.name} claims no jobs: {status.failures} attempts in a row failed"
+    idle = now - status.progress_at
+    if status.job_id is not None and idle > stall:
+        return f"{status.name} made no progress with job {status.job_id} for {_seconds(idle)}"
+    if waiting_since is not None and min(idle, now - waiting_since) > stall:
+        waited = _seconds(now - waiting_since)
+        return f"{status.name} has had no job for {_seconds(idle)}, but a job waits for {waited}"
     return None
 
 
-def _lanes(worker: ReplicaStatus) -> list[Lane]:
-    return [Lane(lane) for lane in worker.lanes.split(",")]
+def _lanes(status: ReplicaStatus) -> list[Lane]:
+    return [Lane(lane) for lane in status.lanes.split(",")]
 
 
 def _seconds(length: timedelta) -> str:

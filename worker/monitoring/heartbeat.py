@@ -1,7 +1,8 @@
-"""How a replica is: kept in memory as it works, stored in its row every few seconds.
+"""The heartbeat of a replica: its status, stored every few seconds.
 
-Health means progress: a thread that stores "alive" would go on doing so while the model
-hangs, so what is stored is also when the work last got on.
+The status is kept in memory, and a thread stores it in the replica's row. It includes the
+time of the last progress, because a heartbeat alone would continue while the model hangs.
+Not covered: judging the rows: `worker.monitoring.health_check`.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ from db.session import reading, transaction
 
 log = structlog.get_logger()
 
-_REPORT_SECONDS = 5.0
+# Higher: fewer queries, slower detection of dead replicas.
+_HEARTBEAT_SECONDS = 5.0
 
 
 def name_of(host: str, parent: int, slot: int) -> str:
-    """Return a replica's name: whoever takes the slot after a death takes the row over."""
+    """Return the name of a replica, which its successor in the slot inherits."""
     return f"{host}/{parent}/{slot}"
 
 
 class Heartbeat:
-    """What is known of this replica, and the thread that stores it."""
+    """The status of a replica, and the thread that stores it."""
 
     def __init__(
         self,
@@ -46,20 +48,21 @@ class Heartbeat:
         model_version: Callable[[], str],
         failures: Callable[[], tuple[int, bool]] = lambda: (0, False),
     ) -> None:
-        """Know nothing yet.
+        """Begin with a replica without a job.
 
         Args:
             engine: the database.
             clock: the database's time.
-            slot: which of the worker's replicas this is.
-            lanes: where it takes work from.
-            model_version: tells what it answers with.
-            failures: tells how many attempts in a row failed, and whether it takes no work now.
+            slot: number of the replica within the worker, from 0.
+            lanes: the lanes of the worker.
+            model_version: returns the version in production.
+            failures: returns the number of failed attempts in a row, and whether the circuit
+                breaker is open.
         """
         self._engine, self._clock = engine, clock
         self._model_version, self._failures = model_version, failures
         now, host = clock(), socket.gethostname()
-        self._worker = ReplicaStatus(
+        self._status = ReplicaStatus(
             name=name_of(host, os.getppid(), slot),
             host=host,
             lanes=",".join(lanes),
@@ -72,79 +75,79 @@ class Heartbeat:
             progress_at=now,
         )
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="vitals", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     @contextmanager
     def working_on(self, job_id: int) -> Iterator[None]:
-        """Be at work on a job until the block ends."""
-        self._note(job_id)
+        """Show the job in the status within the block."""
+        self._update(job_id)
         try:
             yield
         finally:
-            self._note(None)
+            self._update(None)
 
     def progress(self) -> None:
-        """Note that the work got on."""
-        self._note(self._worker.job_id)
+        """Record progress with the current job."""
+        self._update(self._status.job_id)
 
-    def _note(self, job_id: int | None) -> None:
-        # The clock asks the database now and then, which may be away: work goes on without.
+    def _update(self, job_id: int | None) -> None:
+        # The clock sometimes queries the database. If it is unavailable, the job goes on.
         try:
             now = self._clock()
         except ServiceUnavailable:
-            now = self._worker.progress_at
-        self._worker = replace(self._worker, job_id=job_id, progress_at=now)
+            now = self._status.progress_at
+        self._status = replace(self._status, job_id=job_id, progress_at=now)
 
     def start(self) -> None:
-        """Begin to store; called in the process that answers, after any fork."""
+        """Start the thread in the child, after the fork."""
         try:
             self._forget_ended()
             self.report()
         except ServiceUnavailable as error:
-            log.warning("status not stored", error=str(error))
+            log.warning("heartbeat not stored", error=str(error))
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._stop.set()
         self._thread.join()
 
     def report(self) -> None:
-        """Store it once.
+        """Store the status once.
 
         Raises:
-            ServiceUnavailable: the database is away.
+            ServiceUnavailable: the database is unavailable.
         """
         now = self._clock()
         failures, paused = self._failures()
-        worker = replace(
-            self._worker,
+        status = replace(
+            self._status,
             state=ReplicaState.PAUSED if paused else ReplicaState.READY,
             failures=failures,
             model_version=self._model_version(),
             seen_at=now,
         )
         with transaction(self._engine) as conn:
-            replicas.report(conn, worker)
+            replicas.report(conn, status)
             replicas.forget_silent(conn, now)
 
     def _forget_ended(self) -> None:
-        """Forget the workers of this host whose process is gone: they are no cause for alarm."""
+        """Delete the rows of this host's ended workers."""
         with reading(self._engine) as conn:
-            found = [worker.name for worker in replicas.on_host(conn, self._worker.host)]
-        ended = [name for name in found if not _is_alive(int(name.split("/")[-2]))]
+            names = [status.name for status in replicas.on_host(conn, self._status.host)]
+        ended = [name for name in names if not _is_alive(int(name.split("/")[-2]))]
         if ended:
             with transaction(self._engine) as conn:
                 replicas.forget(conn, ended)
 
     def _run(self) -> None:
-        while not self._stop.wait(_REPORT_SECONDS):
+        while not self._stop.wait(_HEARTBEAT_SECONDS):
             try:
                 self.report()
             except ServiceUnavailable as error:
-                log.warning("status not stored", error=str(error))
+                log.warning("heartbeat not stored", error=str(error))
             except Exception:
-                log.exception("storing the status failed")
+                log.exception("heartbeat failed")
 
 
 def _is_alive(pid: int) -> bool:

@@ -1,11 +1,11 @@
-"""What a worker counts and times, for Prometheus.
+"""Prometheus metrics of a worker: counts and times of its replicas.
 
-The children of a worker count into files, which prometheus_client maps into memory, so that
-a child that dies takes no count along; the parent serves the sum. Which of this the library
-does, it decides when it is first imported: `served` must be entered before any `WorkerMetrics` is
-made. Without it, everything is counted in the child's memory and nobody sees it.
-
-Labels are few and known: a lane, a stage, a status, a reason, an event's name, a version.
+Replicas count into files that prometheus_client maps into memory, so that counts survive a
+dead replica. The parent serves the sums. prometheus_client chooses this mode at its first
+import: enter `serve_metrics` before any `WorkerMetrics` is created. Otherwise each process
+counts in its own memory, and no metric is served. Label values are few and known: a lane, a
+stage, a status, a reason, an event, a version.
+Not covered: metrics of the whole system: `producer.monitoring.system_metrics`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     import numpy as np
+    import prometheus_client
     from numpy.typing import NDArray
 
     from core.domain.job import Job
@@ -45,101 +46,88 @@ _CONFIDENCES = tuple(n / 20 for n in range(1, 21))
 
 
 class Stage(StrEnum):
-    """What a worker spends its time with."""
+    """Stages of a worker's time."""
 
-    CLAIM = "claim"  # taking jobs and reading their questions
-    TOKENISE = "tokenise"
-    PASS = "pass"  # noqa: S105 - the model's arithmetic
+    CLAIM = "claim"  # claiming jobs and reading their questions
+    TOKENIZE = "tokenize"
+    PASS = "pass"  # noqa: S105 - the computation of the encoder
     DECIDE = "decide"  # from embeddings to answers
-    STORE = "store"  # writing results, waiting for the database included
+    STORE = "store"  # writing results, including waits for the database
 
 
 class WorkerMetrics:
-    """The counts and times of one process."""
+    """Counts and times of one process."""
 
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Counter, Histogram
+        from prometheus_client import CollectorRegistry
 
-        own = self.registry = CollectorRegistry()  # not the one that the whole process shares
-        self._seconds = Histogram(
-            "answermill_stage_seconds",
-            "Seconds that one go at a stage took.",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=own,
+        self.registry = CollectorRegistry()  # not the registry of the whole process
+        self._questions = self._counter("questions", "Stored results.", "status", "model_version")
+        self._handed_off = self._counter(
+            "handed_off", "Hand-offs by reason.", "reason", "model_version"
         )
-        self._questions = Counter(
-            "answermill_questions", "Results stored.", ["status", "model_version"], registry=own
+        self._sources = self._counter("answers_by_source", "Stored answers by source.", "source")
+        self._padding = self._counter("padding_tokens", "Padding tokens of all passes.")
+        self._events = self._counter(
+            "events", "Logged events, with the new state of the job.", "event", "new_state"
         )
-        self._handed_off = Counter(
-            "answermill_handed_off",
-            "Questions handed off, by why.",
-            ["reason", "model_version"],
-            registry=own,
+        self._create_histograms()
+
+    def _create_histograms(self) -> None:
+        seconds = self._histogram(
+            "stage_seconds", "Seconds of one run of a stage.", _SECONDS, "stage"
         )
-        self._ways = Counter(
-            "answermill_ways",
-            "Results stored, by how the answer came about.",
-            ["via"],
-            registry=own,
+        self._stages = {stage: seconds.labels(stage.value) for stage in Stage}
+        self._confidence = self._histogram(
+            "confidence", "Confidence of the best entry.", _CONFIDENCES, "model_version"
         )
-        self._confidence = Histogram(
-            "answermill_confidence",
-            "How sure the best entry was, answered or handed off.",
-            ["model_version"],
-            buckets=_CONFIDENCES,
-            registry=own,
+        self._pass_tokens = self._histogram(
+            "pass_tokens", "Tokens of a pass, padding included.", _TOKENS
         )
-        self._pass_tokens = Histogram(
-            "answermill_pass_tokens",
-            "Tokens of a pass, padding included.",
-            buckets=_TOKENS,
-            registry=own,
+        self._wait = self._histogram(
+            "wait_seconds", "Seconds from the creation of a job to its first claim.", _WAITS, "lane"
         )
-        self._padding = Counter(
-            "answermill_padding_tokens", "Tokens that only filled passes up.", registry=own
+
+    def _counter(self, name: str, text: str, *labels: str) -> prometheus_client.Counter:
+        from prometheus_client import Counter
+
+        return Counter(f"answermill_{name}", text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: Sequence[float], *labels: str
+    ) -> prometheus_client.Histogram:
+        from prometheus_client import Histogram
+
+        return Histogram(
+            f"answermill_{name}", text, labels, buckets=buckets, registry=self.registry
         )
-        self._events = Counter(
-            "answermill_events",
-            "Events that the log tells, and what became of the job.",
-            ["event", "now"],
-            registry=own,
-        )
-        self._wait = Histogram(
-            "answermill_wait_seconds",
-            "From the making of a job to its first claim.",
-            ["lane"],
-            buckets=_WAITS,
-            registry=own,
-        )
-        self._stages = {stage: self._seconds.labels(stage.value) for stage in Stage}
 
     def timing(self, stage: Stage) -> AbstractContextManager[object]:
-        """Time a block of work."""
+        """Measure the seconds of a block of a stage."""
         return self._stages[stage].time()
 
     def count_wait(self, job: Job, now: datetime) -> None:
-        """Count how long a job waited that was just claimed for the first time."""
+        """Count the waiting time of a job if this is its first claim."""
         if job.is_first_attempt and job.created_at is not None:
             waited = (now - job.created_at).total_seconds()
             self._wait.labels(job.lane.value).observe(max(0.0, waited))
 
     def count_pass(self, lengths: Sequence[int]) -> None:
-        """Count the tokens of a pass of so many texts."""
+        """Count the tokens of a pass, by the lengths of its texts in tokens."""
         padded = max(lengths) * len(lengths)
         self._pass_tokens.observe(padded)
         self._padding.inc(padded - sum(lengths))
 
     def count_answers(self, answers: Sequence[Answer], model_version: str) -> None:
-        """Count the results of a job, once they are stored."""
+        """Count the stored results of a job."""
         for status, count in Counter(answer.status for answer in answers).items():
             self._questions.labels(status.value, model_version).inc(count)
         reasons = Counter(answer.reason for answer in answers if answer.reason)
         for reason, count in reasons.items():
             self._handed_off.labels(str(reason), model_version).inc(count)
-        ways = Counter(answer.via for answer in answers if answer.via)
-        for via, count in ways.items():
-            self._ways.labels(via.value).inc(count)
+        sources = Counter(answer.via for answer in answers if answer.via)
+        for source, count in sources.items():
+            self._sources.labels(source.value).inc(count)
         confidence = self._confidence.labels(model_version)
         for answer in answers:
             if answer.confidence is not None:
@@ -151,58 +139,63 @@ class WorkerMetrics:
         _method: str,
         event: MutableMapping[str, Any],
     ) -> MutableMapping[str, Any]:
-        """Count what the log tells: a processor of structlog. Only our own code logs by it."""
-        self._events.labels(event["event"], event.get("now", "")).inc()
+        """Count a logged event, as a processor of structlog.
+
+        Only this project's code logs with structlog.
+        """
+        self._events.labels(event["event"], event.get("new_state", "")).inc()
         return event
 
     def count_log_events(self) -> None:
-        """Count the events of this process from now on."""
-        others = structlog.get_config()["processors"]
-        structlog.configure(processors=[self.count_event, *others])
+        """Begin to count the logged events of this process."""
+        processors = structlog.get_config()["processors"]
+        structlog.configure(processors=[self.count_event, *processors])
 
 
 class InstrumentedModel(ModelWrapper):
-    """A model that is timed and counted as it works."""
+    """A model whose stages are timed and whose passes are counted."""
 
-    def __init__(self, model: AnsweringModel, meters: WorkerMetrics) -> None:
+    def __init__(self, model: AnsweringModel, metrics: WorkerMetrics) -> None:
         super().__init__(model)
-        self._meters = meters
+        self._metrics = metrics
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the tokens of each text, the longest texts cut."""
-        with self._meters.timing(Stage.TOKENISE):
+        """Return the tokens of each text, with the longest texts cut."""
+        with self._metrics.timing(Stage.TOKENIZE):
             return self._model.tokenize(texts)
 
     def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Run one pass: (questions, dimensions)."""
-        self._meters.count_pass([len(ids) for ids in tokens])
-        with self._meters.timing(Stage.PASS):
+        """Run one pass, and return embeddings: (questions, dimensions)."""
+        self._metrics.count_pass([len(ids) for ids in tokens])
+        with self._metrics.timing(Stage.PASS):
             return self._model.encode(tokens)
 
     def decide(self, texts: Sequence[str], embeddings: NDArray[np.float32]) -> list[Answer]:
         """Return an answer for each text and its embedding."""
-        with self._meters.timing(Stage.DECIDE):
+        with self._metrics.timing(Stage.DECIDE):
             return self._model.decide(texts, embeddings)
 
 
 class MetricsServer:
-    """Where the parent serves what its children count."""
+    """The socket on which the parent serves the metrics of its children."""
 
     def __init__(self, listening: socket | None = None) -> None:
         self._listening = listening
 
     def close(self) -> None:
-        """Close it in a child, so that no child holds the port when the parent has gone."""
+        """Close a child's socket, so that the parent's end frees the port."""
         if self._listening:
             self._listening.close()
 
 
 @contextmanager
 def serve_metrics(settings: Settings) -> Iterator[MetricsServer]:
-    """Serve the counts of this process's children until the block ends, if that is wanted.
+    """Serve the metrics of this process's children within the block.
+
+    If the port is 0, serve nothing.
 
     Raises:
-        SettingsInvalid: the address can't be listened on.
+        SettingsInvalid: the address or the port cannot be used.
     """
     if settings.metrics_port == 0:
         yield MetricsServer()
@@ -218,8 +211,9 @@ def serve_metrics(settings: Settings) -> Iterator[MetricsServer]:
             address = str(settings.metrics_address)
             server, _ = start_http_server(settings.metrics_port, address, registry)
         except OSError as error:
-            fault = f"{address}, port {settings.metrics_port}: {error.strerror or error}"
-            raise SettingsInvalid([f"ANSWERMILL_METRICS_PORT: {fault}"]) from None
+            cause = f"{address}, port {settings.metrics_port}: {error.strerror or error}"
+            fault = f"ANSWERMILL_METRICS_PORT: cannot listen on {cause}. Choose a free port."
+            raise SettingsInvalid([fault]) from None
         try:
             yield MetricsServer(server.socket)
         finally:

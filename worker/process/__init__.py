@@ -1,1 +1,1 @@
-"""CAPTION worker/process."""
+"""Processes of a worker: the Celery parent and one child for each replica."""

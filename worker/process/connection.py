@@ -1,9 +1,9 @@
-"""How a worker's parent comes back to a Redis that was away, and outlives what it reads there.
+"""The connection by which a worker's parent receives messages from Redis.
 
-Celery waits two seconds longer after each attempt, up to thirty, so that after a long outage
-half a minute passes before work resumes. And it dies of bytes in a lane that are no envelope of
-a message. Covers the connection that messages come by; what children send goes over
-connections that are opened anew when needed.
+Two changes to kombu. The pause between two connection attempts is constant; Celery's grows
+by two seconds an attempt, so that after a long outage work resumes half a minute late. Bytes
+in a lane that are not a message envelope are refused; Celery's parent exits on them.
+Not covered: connections by which children send messages. They are opened when needed.
 """
 
 from __future__ import annotations
@@ -13,21 +13,27 @@ from typing import Any
 
 import structlog
 from kombu.connection import Connection
+
+# `_brpop_read` is a private part of kombu's Redis transport. pyproject.toml pins kombu to 5.7.x:
+# check this module before a wider range.
 from kombu.transport import redis
 
 log = structlog.get_logger()
 
-_RETRY_SECONDS = 2.0
+_RETRY_SECONDS = 2.0  # higher: fewer connection attempts, later resumption
 
 
 class _Channel(redis.Channel):
-    """A channel on which bytes that are no envelope are refused; they are gone from Redis."""
+    """A channel that refuses bytes that are not an envelope.
+
+    Redis has already removed these bytes.
+    """
 
     def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401 - as kombu
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            refused = type(error).__name__  # nothing more: what was read may be anything
+            refused = type(error).__name__  # only the class: the message may quote any bytes
         log.error("message refused", error=refused)
         raise Empty
 
@@ -37,13 +43,13 @@ class _Transport(redis.Transport):
 
 
 class ConstantBackoffConnection(Connection):
-    """A connection to Redis that is tried again at a steady pace, however long it has failed."""
+    """A Redis connection with a constant pause between attempts."""
 
     def get_transport_cls(self) -> type[redis.Transport]:
-        """Return what speaks with Redis."""
+        """Return the transport class for Redis."""
         return _Transport
 
     def ensure_connection(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as kombu
-        """Connect, as kombu does it, at our pace."""
-        pace = {"interval_start": _RETRY_SECONDS, "interval_step": 0.0}
-        return super().ensure_connection(*args, **options | pace)  # type: ignore[no-untyped-call]  # kombu has no annotations
+        """Connect like kombu, with a constant pause between attempts."""
+        pause = {"interval_start": _RETRY_SECONDS, "interval_step": 0.0}
+        return super().ensure_connection(*args, **options | pause)  # type: ignore[no-untyped-call]  # kombu has no annotations

@@ -1,10 +1,10 @@
-"""What the worker's parent does with a message: hand it to a child, or refuse it.
+"""A Celery consumer that no malformed message can end.
 
-Celery lets some malformed messages raise in the parent, which dies of it; the message goes
-back to its lane and kills the next one, so that a single message stops every worker. Here
-the message is tried first, and whatever one raises all the same ends that message alone.
-Redis itself may refuse, too, out of memory for example: then it is asked again every second.
-What is no message at all is refused before it comes here: `worker.process.connection`.
+Some malformed messages raise in Celery's parent process and end it. The message then returns
+to its lane and ends the next worker. `validated_strategy` checks a message before Celery
+accepts it. `SafeConsumer` refuses a message that raises nevertheless, and waits a second
+before it retries a Redis that refuses commands, for example because it is out of memory.
+Not covered: bytes that are not a message. `worker.process.connection` refuses them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+
+# The overridden methods and the arguments of Request are internals of Celery. pyproject.toml pins
+# Celery to 5.7.x: check this module before a wider range.
 from celery.exceptions import InvalidTaskError
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
@@ -23,81 +26,85 @@ from celery.worker.strategy import default
 log = structlog.get_logger()
 
 _RETRY_SECONDS = 1.0
-_PARTS = 3  # args, kwargs and what chains and groups need
+_BODY_PARTS = 3  # args, kwargs, and the options of chains and groups
 
 
 class SafeConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
-    """Celery's consumer, which outlives every message."""
+    """A consumer that refuses a message instead of raising."""
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:  # noqa: ANN401
-        """Return what takes a message in, or refuses it."""
-        take = super().create_task_handler(*args, **options)
+        """Return a function that accepts or refuses a message."""
+        accept = super().create_task_handler(*args, **options)
 
-        def take_or_refuse(message: Any) -> None:  # noqa: ANN401
+        def accept_or_refuse(message: Any) -> None:  # noqa: ANN401
             try:
-                take(message)
+                accept(message)
             except Exception as error:
-                # kombu counts a KeyError among those of the connection: a message that raises one
-                # would come back with each new connection.
+                # kombu lists KeyError among the connection errors. If it passed through, the
+                # message would be delivered again with each new connection.
                 if isinstance(error, self.connection_errors) and not isinstance(error, KeyError):
                     raise
                 self._refuse(message, error)
 
-        return take_or_refuse
+        return accept_or_refuse
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
-        """Tell it, and wait a moment if Redis is there and refuses: it is asked again at once."""
+        """Handle the error like Celery, then pause if Redis refuses commands.
+
+        Celery retries at once.
+        """
         super().on_connection_error_before_connected(exc)
-        self._wait(exc)
+        self._pause_if_refused(exc)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """The same, with a connection."""
+        """Handle the error like Celery, then pause if Redis refuses commands."""
         super().on_connection_error_after_connected(exc)
-        self._wait(exc)
+        self._pause_if_refused(exc)
 
-    def _wait(self, error: Exception) -> None:
+    def _pause_if_refused(self, error: Exception) -> None:
         if not isinstance(error, self.connection_errors):
             time.sleep(_RETRY_SECONDS)
 
-    # Celery's own refusals show a traceback and the body, and some raise.
+    # Celery's own handlers log a traceback and the body, and some of them raise.
 
     def on_unknown_message(self, _body: object, message: Any) -> None:  # noqa: ANN401
-        """Refuse what is no task."""
+        """Refuse a message that is not a task."""
         self._refuse(message, InvalidTaskError())
 
     def on_unknown_task(self, _body: object, message: Any, exc: Exception) -> None:  # noqa: ANN401
-        """Refuse what is no task of ours."""
+        """Refuse a task with an unknown name."""
         self._refuse(message, exc)
 
     def on_invalid_task(self, _body: object, message: Any, exc: Exception) -> None:  # noqa: ANN401
-        """Refuse what is no good task."""
+        """Refuse a malformed task."""
         self._refuse(message, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:  # noqa: ANN401
-        """Refuse what can't be read."""
+        """Refuse a message that cannot be decoded."""
         self._refuse(message, exc)
 
     def _refuse(self, message: Any, error: Exception) -> None:  # noqa: ANN401
-        # Like the task's own refusal: a job that it meant stays queued, and is sent again.
+        # If the message pointed at a job, the job stays queued and the sweep sends it again.
         log.error("message refused", error=type(error).__name__)
         message.reject_log_error(logging.getLogger(__name__), self.connection_errors)
 
 
 def validated_strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., None]:  # noqa: ANN401 - Celery has no annotations
-    """Return Celery's way of taking a message in, behind a test of it."""
-    take = default(task, app, consumer, **options)
+    """Return Celery's default strategy, preceded by a check of the message."""
+    accept = default(task, app, consumer, **options)
 
-    def try_and_take(message: Any, *rest: Any, **more: Any) -> None:  # noqa: ANN401
+    def check_and_accept(message: Any, *rest: Any, **more: Any) -> None:  # noqa: ANN401
         try:
-            _try(message, task, app)
-        except Exception as error:  # an OSError, for a time that is none, is the message's fault
+            _check(message, task, app)
+        except Exception as error:
+            # An OSError here comes from an invalid time in the message, not from the connection.
             raise InvalidTaskError(type(error).__name__) from error
-        take(message, *rest, **more)
+        accept(message, *rest, **more)
 
-    return try_and_take
+    return check_and_accept
 
 
-def _try(message: Any, task: Any, app: Any) -> None:  # noqa: ANN401
+def _check(message: Any, task: Any, app: Any) -> None:  # noqa: ANN401
     args, kwargs, _ = _parts(message.payload)
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise TypeError("args and kwargs")
@@ -105,6 +112,6 @@ def _try(message: Any, task: Any, app: Any) -> None:  # noqa: ANN401
 
 
 def _parts(payload: object) -> list[object]:
-    if not isinstance(payload, list) or len(payload) != _PARTS:
+    if not isinstance(payload, list) or len(payload) != _BODY_PARTS:
         raise TypeError("not three parts")
     return payload

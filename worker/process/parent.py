@@ -1,8 +1,8 @@
-"""The worker's process: a Celery prefork worker whose children each hold one model.
+"""The parent process of a worker: Celery's prefork pool.
 
-The parent never imports torch: forking after torch has started its threads hangs. A
-child loads the model before it takes work; a message that arrives meanwhile waits for it.
-From then on it is the child's business: `worker.process.replica`.
+Each child has one model, which it loads before it accepts tasks. Messages that arrive earlier
+wait. The parent never imports torch, because a fork hangs after torch has started threads.
+Not covered: the child process: `worker.process.replica`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ from worker.recovery.circuit_breaker import CircuitBreaker
 
 log = structlog.get_logger()
 
-# A replacement child is killed when it has not loaded its model by then.
+# Seconds in which a replacement child must load its model. Higher: a slow model store is
+# tolerated longer, and a hanging child is killed later.
 _LOAD_SECONDS = 600
 
-# How long after its limit a job that did not listen is killed.
-_KILL_AFTER = 15
+# Seconds from the soft time limit of a job to the kill of its process.
+KILL_AFTER_SECONDS = 15
 
 
 def load_bundle(settings: Settings, version: ModelVersion) -> AnsweringModel:
@@ -62,37 +63,37 @@ def load_bundle(settings: Settings, version: ModelVersion) -> AnsweringModel:
 
 
 def create_app(
-    settings: Settings, load: Load = load_bundle, forked: Callable[[], None] = lambda: None
+    settings: Settings, load: Load = load_bundle, on_fork: Callable[[], None] = lambda: None
 ) -> Celery:
-    """Build the Celery app with its task; nothing is connected to or loaded yet.
+    """Build the Celery app, without connecting or loading a model.
 
     Args:
-        settings: read once.
-        load: makes a model of a version.
-        forked: closes in each child what belongs to the parent.
+        settings: the worker's settings.
+        load: loads a model version.
+        on_fork: called in each child; closes the parent's resources there.
     """
     app = Celery("answermill")
     app.conf.update(celery_config.celery_settings(settings) | _worker_settings(settings))
     app.amqp.Connection = ConstantBackoffConnection
-    place = task.ReplicaSlot()
-    task.register(app, place)
-    # Made before any fork: the breaker's count is shared with every child, and children see
-    # here what the parent alone is told.
+    slot = task.ReplicaSlot()
+    task.register(app, slot)
+    # Both are created before any fork, because all children share their memory: the failure
+    # count of the breaker, and the shutdown signal, which only the parent receives.
     breaker = CircuitBreaker(settings.breaker_failures, settings.breaker_seconds, settings.replicas)
     draining = sharedctypes.RawValue("b", 0)
 
     def drain(**_: object) -> None:
         draining.value = 1
 
-    # Celery calls this in each child, before the child takes its first task.
-    def begin(**_: object) -> None:
-        forked()
-        place.replica = replica.start_replica(
+    # Celery calls this function in each child, before the child's first task.
+    def start(**_: object) -> None:
+        on_fork()
+        slot.replica = replica.start_replica(
             app, settings, load, breaker, lambda: bool(draining.value)
         )
 
     signals.worker_init.connect(lambda **_: freeze_gc(), weak=False)
-    signals.worker_process_init.connect(begin, weak=False)
+    signals.worker_process_init.connect(start, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
     signals.setup_logging.connect(lambda **_: logging_setup.configure(settings), weak=False)
     return app
@@ -107,64 +108,67 @@ def _worker_settings(settings: Settings) -> dict[str, object]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_soft_time_limit": settings.job_time_limit,
-        "task_time_limit": settings.job_time_limit + _KILL_AFTER,
+        "task_time_limit": settings.job_time_limit + KILL_AFTER_SECONDS,
         "worker_proc_alive_timeout": _LOAD_SECONDS,
         "worker_disable_rate_limits": True,
         "worker_send_task_events": True,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
-        # The lease makes a second run harmless, so a job in work need not be cancelled.
+        # The lease makes a second run harmless, so a running job need not be cancelled.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_max_retries": None,
-        # A Redis that refuses to write, being out of memory or without a disk, comes back, too: the
-        # parent must not die of it, and take along the jobs in work.
+        # A Redis that refuses writes (no memory, no disk) recovers later. Until then the parent
+        # must not exit, because its running jobs would end with it.
         "broker_channel_error_retry": True,
     }
 
 
 def run(settings: Settings, lanes: Sequence[Lane], load: Load = load_bundle) -> int:
-    """Work until a signal says stop; return the exit status.
+    """Run the worker until a signal stops it, and return the exit status.
 
-    A Redis that is away is waited for.
+    If Redis is unavailable, the worker waits for it.
 
     Args:
-        settings: read once.
-        lanes: which to take work from, the first one first.
-        load: makes a model of a version, in each child.
+        settings: the worker's settings.
+        lanes: the lanes to answer; the first one goes first.
+        load: loads a model version, in each child.
 
     Raises:
-        UserError: the schema, the model, the key of what is stored or what speaks to the model's
-            store is not there; or Redis is another stack's.
-        DatabaseUnavailable: the database can't be reached.
+        UserError: the schema, the model, the encryption key or the package for the model store is
+            missing, or Redis belongs to another stack.
+        DatabaseUnavailable: the database cannot be reached.
     """
     logging_setup.configure(settings)
     threads = set_thread_limits(settings.threads, settings.replicas)
     version, identity = _active_version(settings)
     if load is load_bundle:
         require_bundle(settings, version)
-    # A name that comes into production later must not leave the children without a choice.
+    # The name is fixed here: if a second name comes into production later, a child could not
+    # choose between the two.
     spec = settings.model or version.name
-    chosen = settings.model_copy(update={"model": spec, "threads": threads})
-    log.info("worker starting", model=str(version), replicas=settings.replicas, threads=threads)
-    with metrics.serve_metrics(chosen) as counts:
-        app = create_app(chosen, load, counts.close)
+    child_settings = settings.model_copy(update={"model": spec, "threads": threads})
+    log.info("worker started", model=str(version), replicas=settings.replicas, threads=threads)
+    with metrics.serve_metrics(child_settings) as server:
+        app = create_app(child_settings, load, server.close)
         _claim_broker(app, settings, identity)
-        app.worker_main(
-            [
-                "worker",
-                "--events",
-                "--without-gossip",
-                "--without-mingle",
-                f"--queues={','.join(lanes)}",
-                f"--hostname={os.getpid()}@{socket.gethostname()}",
-                "--loglevel=WARNING",
-            ]
-        )
+        app.worker_main(_celery_arguments(lanes))
     return 0
 
 
+def _celery_arguments(lanes: Sequence[Lane]) -> list[str]:
+    return [
+        "worker",
+        "--events",
+        "--without-gossip",
+        "--without-mingle",
+        f"--queues={','.join(lanes)}",
+        f"--hostname={os.getpid()}@{socket.gethostname()}",
+        "--loglevel=WARNING",
+    ]
+
+
 def _active_version(settings: Settings) -> tuple[ModelVersion, str]:
-    """Return the version that is in force, and the database's identity."""
+    """Return the version in production and the database's identity."""
     if settings.store_url is not None:
         from worker.model.bundle import remote_store
 
@@ -176,7 +180,7 @@ def _active_version(settings: Settings) -> tuple[ModelVersion, str]:
             version = model_versions.active(conn, settings.model).version
             identity = dialect.database_identity(conn)
     finally:
-        engine.dispose()  # connections must not be shared with children
+        engine.dispose()  # children must not share the parent's connections
     return version, identity
 
 
@@ -184,4 +188,4 @@ def _claim_broker(app: Celery, settings: Settings, identity: str) -> None:
     try:
         ownership.claim_broker(app, settings, identity)
     except BrokerUnavailable as error:
-        log.warning("Redis is waited for", error=str(error))
+        log.warning("Redis connection postponed", reason=str(error))

@@ -1,7 +1,8 @@
-"""A worker's child: one replica of the model, and the threads beside it.
+"""One replica: the model, connections and threads of a child process.
 
-It holds its own connections and renews, sweeps, follows and tells how it is by itself, so that
-nothing but the breaker's count is shared between the replicas of a worker.
+Each replica has its own connections. Its threads renew leases, sweep, watch for new model
+versions and store heartbeats. Replicas of a worker share only the count of the breaker.
+Not covered: the Celery side of the child: `worker.process.task`.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ from worker.recovery.sweep import Sweep, Sweeper
 
 log = structlog.get_logger()
 
-# How long a message's job takes others along; a tenth of the time limit at most, which is the
-# message's, so that the last one has most of it.
+# Seconds in which one message may claim further jobs. At most a tenth of the time limit of the
+# message, so that most of the limit remains for the last job.
 _CLAIM_SECONDS = 5.0
 
 Load = Callable[[Settings, ModelVersion], AnsweringModel]
@@ -58,13 +59,13 @@ Load = Callable[[Settings, ModelVersion], AnsweringModel]
 
 @dataclass(frozen=True, slots=True)
 class CeleryQueue:
-    """Redis as the sweep sees it."""
+    """The message queue of the sweep, in Redis."""
 
     app: Celery
     settings: Settings
 
     def waiting(self, lane: Lane) -> int:
-        """Return how many messages of the lane wait."""
+        """Return the number of messages that wait in the lane."""
         return queues.waiting(self.app, lane, self.settings)
 
     def send(self, messages: Sequence[AnswerJob]) -> None:
@@ -79,80 +80,109 @@ def start_replica(
     breaker: CircuitBreaker,
     draining: Callable[[], bool],
 ) -> task.Replica:
-    """Load the model in force and start what works beside it; end the process if that fails.
+    """Load the active version and start the threads of the replica.
+
+    If loading fails, the process ends.
 
     Args:
-        app: the worker's.
-        settings: read once.
-        load: makes a model of a version.
-        breaker: shared with the worker's other children.
-        draining: tells whether the worker was told to stop.
+        app: the worker's Celery app.
+        settings: the worker's settings.
+        load: loads a model version.
+        breaker: shared with the other children of the worker.
+        draining: returns whether the worker was stopped.
     """
     slot = current_process().index
     breaker.count_predecessor_crash(slot)
-    counts = WorkerMetrics()
-    counts.count_log_events()
+    metrics = WorkerMetrics()
+    metrics.count_log_events()
+    engine, watcher = _load_model(settings, load, metrics, breaker)
+    context = _start_leases_and_sweep(app, settings, engine, metrics)
+    GracefulShutdown(context, draining, settings.drain_seconds).start()
+    lanes = [Lane(name) for name in app.amqp.queues.consume_from]
+    heartbeat = _start_watcher_and_heartbeat(context, watcher, breaker, slot, lanes)
+    runner = JobRunner(
+        context,
+        AttemptRunner(context, watcher, heartbeat, breaker, slot).run,
+        lanes=lanes,
+        seconds=min(_CLAIM_SECONDS, settings.job_time_limit / 10),
+        should_stop_claiming=lambda: draining() or breaker.state()[1],
+    )
+    return task.Replica(runner, breaker)
+
+
+def _load_model(
+    settings: Settings, load: Load, metrics: WorkerMetrics, breaker: CircuitBreaker
+) -> tuple[sa.Engine, ModelWatcher]:
+    """Load the active version, or end the process if that fails."""
     try:
         engine = open_engine(settings, ping=False)
-        following = _model_watcher(settings, engine, partial(_measured, load, counts), breaker)
-        model = following.load_first()
+        watcher = _model_watcher(
+            settings, engine, partial(_load_instrumented, load, metrics), breaker
+        )
+        watcher.load_first()
     except Exception as error:
         if isinstance(error, AnswermillError):
-            log.error("the model can't be loaded", error=str(error))  # noqa: TRY400 - no traceback wanted
+            log.error("model not loaded", error=str(error))  # noqa: TRY400 - no traceback needed
         else:
-            log.exception("the model can't be loaded")
-        os._exit(1)  # Celery would swallow the error and hand this child work
+            log.exception("model not loaded")
+        os._exit(1)  # Celery would ignore the error and send tasks to this child
+    return engine, watcher
+
+
+def _start_leases_and_sweep(
+    app: Celery, settings: Settings, engine: sa.Engine, metrics: WorkerMetrics
+) -> JobContext:
     clock = DatabaseClock(engine)
     lease = timedelta(seconds=settings.lease_seconds)
-    keeper = LeaseRenewer(engine, clock, lease)
-    keeper.start()
+    leases = LeaseRenewer(engine, clock, lease)
+    leases.start()
     queue = CeleryQueue(app, settings)
     identity = _identity(engine)
-    own = partial(ownership.claim_broker, app, settings, identity)
-    sweep = Sweep(engine, clock, queue, settings.attempts, settings.high_water, own)
+    claim_broker = partial(ownership.claim_broker, app, settings, identity)
+    sweep = Sweep(engine, clock, queue, settings.attempts, settings.high_water, claim_broker)
     Sweeper(sweep, settings.sweep_seconds).start()
-    desk = JobContext(
+    return JobContext(
         engine=engine,
         clock=clock,
-        leases=keeper,
+        leases=leases,
         owner=f"{socket.gethostname()}/{os.getpid()}",
         lease=lease,
         attempts=settings.attempts,
         question_chars=settings.question_chars,
         claim_limit=settings.job_size,
-        metrics=counts,
+        metrics=metrics,
         traces=open_tracer(settings, "answermill-worker", identity),
     )
-    GracefulShutdown(desk, draining, settings.drain_seconds).start()
-    lanes = [Lane(name) for name in app.amqp.queues.consume_from]
-    vitals = Heartbeat(
-        engine,
-        clock,
+
+
+def _start_watcher_and_heartbeat(
+    context: JobContext,
+    watcher: ModelWatcher,
+    breaker: CircuitBreaker,
+    slot: int,
+    lanes: Sequence[Lane],
+) -> Heartbeat:
+    heartbeat = Heartbeat(
+        context.engine,
+        context.clock,
         slot=slot,
         lanes=lanes,
-        model_version=lambda: following.version,
+        model_version=lambda: watcher.version,
         failures=breaker.state,
     )
     freeze_gc()
-    malloc_trim()  # what loading took beside the model
-    log.info("model loaded", model=model)
-    following.start()
-    vitals.start()
-    line = JobRunner(
-        desk,
-        AttemptRunner(desk, following, vitals, breaker, slot).run,
-        lanes=lanes,
-        seconds=min(_CLAIM_SECONDS, settings.job_time_limit / 10),
-        enough=lambda: draining() or breaker.state()[1],
-    )
-    return task.Replica(line, breaker)
+    malloc_trim()  # loading needs more memory than the loaded model
+    log.info("model loaded", model=watcher.version)
+    watcher.start()
+    heartbeat.start()
+    return heartbeat
 
 
-def _measured(
-    load: Load, counts: WorkerMetrics, settings: Settings, version: ModelVersion
+def _load_instrumented(
+    load: Load, metrics: WorkerMetrics, settings: Settings, version: ModelVersion
 ) -> AnsweringModel:
-    spare = partial(available_bytes, settings.memory_bytes, replicas=settings.replicas)
-    return InstrumentedModel(MemoryBudgetedModel(load(settings, version), spare), counts)
+    available = partial(available_bytes, settings.memory_bytes, replicas=settings.replicas)
+    return InstrumentedModel(MemoryBudgetedModel(load(settings, version), available), metrics)
 
 
 def _identity(engine: sa.Engine) -> str:
@@ -165,17 +195,17 @@ def _model_watcher(
 ) -> ModelWatcher:
     cache = AnswerCache(settings.answer_cache)
 
-    def look() -> ActiveVersions:
+    def read_versions() -> ActiveVersions:
         with reading(engine) as conn:
             return model_versions.active(conn, settings.model)
 
-    def let_go() -> None:
+    def on_swap() -> None:
         breaker.reset()
         release_memory()
 
     return ModelWatcher(
-        look,
+        read_versions,
         lambda version: CachedModel(load(settings, version), cache),
         seconds=settings.follow_seconds,
-        let_go=let_go,
+        on_swap=on_swap,
     )

@@ -1,8 +1,8 @@
-"""The end of a worker that was told to stop: what it can't finish in time it gives back.
+"""Graceful shutdown: give back jobs that exceed the grace period.
 
-A job in work is finished first. When the grace period is over the job is queued again, which
-burns no attempt, and the process ends: its work would be refused by the fence. Covers a model
-that lets other threads run; a job that no thread can give back is left to its lease's end.
+After SIGTERM, running jobs finish first. When the grace period expires, unfinished jobs are
+queued again, which uses up no attempt, and the process ends; the fence refuses later writes.
+Not covered: a model that blocks all other threads. Its job waits until its lease expires.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from worker.jobs.context import JobContext
 
 log = structlog.get_logger()
 
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 class GracefulShutdown:
-    """Watches over the end of a process, from a thread of its own."""
+    """A thread that ends the process when the grace period expires."""
 
     def __init__(
         self,
-        desk: JobContext,
+        context: JobContext,
         draining: Callable[[], bool],
         seconds: float,
         end: Callable[[int], object] = os._exit,
     ) -> None:
-        """Be ready.
+        """Prepare the thread without starting it.
 
         Args:
-            desk: knows the jobs that are held.
-            draining: whether the worker was told to stop.
-            seconds: how long its jobs may still take.
-            end: ends the process.
+            context: has the leases of the claimed jobs.
+            draining: returns whether the worker was stopped.
+            seconds: the grace period. Higher: fewer jobs run twice, slower shutdown.
+            end: ends the process with an exit status.
         """
-        self._desk, self._draining, self._seconds, self._end = desk, draining, seconds, end
+        self._context, self._draining, self._seconds, self._end = context, draining, seconds, end
 
     def start(self) -> None:
-        """Begin to watch; called in the process that answers, after any fork."""
-        threading.Thread(target=self.run, name="drain", daemon=True).start()
+        """Start the thread in the child, after the fork."""
+        threading.Thread(target=self.run, name="shutdown", daemon=True).start()
 
     def run(self) -> None:
-        """Wait for the end; give back what is in work when the time is up."""
+        """Wait for the shutdown, then give back jobs that exceed the grace period."""
         while not self._draining():
-            time.sleep(_LOOK_SECONDS)
-        until = time.monotonic() + self._seconds
-        while time.monotonic() < until:
-            time.sleep(_LOOK_SECONDS)
-        if held := self._desk.leases.jobs:
-            log.warning("grace period over", jobs=len(held))
-            self._desk.leases.remove(held)
-            store.give_back_jobs(self._desk, held)
+            time.sleep(_POLL_SECONDS)
+        deadline = time.monotonic() + self._seconds
+        while time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        if unfinished := self._context.leases.jobs:
+            log.warning("grace period expired", jobs=len(unfinished))
+            self._context.leases.remove(unfinished)
+            store.give_back_jobs(self._context, unfinished)
             self._end(1)

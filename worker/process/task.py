@@ -1,6 +1,7 @@
-"""The Celery task: decode the message, call the use case.
+"""The Celery task: decodes a message and runs its job.
 
-While the breaker is open the message goes back to its lane, for a worker that is well.
+While the circuit breaker is open, the message returns to its lane for a healthy worker.
+Not covered: messages that Celery cannot decode: `worker.process.consumer`.
 """
 
 from __future__ import annotations
@@ -21,33 +22,34 @@ from worker.recovery.circuit_breaker import CircuitBreaker
 
 log = structlog.get_logger()
 
-# How often progress is told at most: an event costs as much as the queue of many questions.
+# Seconds between two progress events. Lower: more events; one costs as much as queuing many
+# questions.
 _PROGRESS_SECONDS = 1.0
 
-# How long a message is held before it goes back: short, since SIGTERM waits for it.
+# Seconds before a message returns to its lane. Higher: fewer deliveries, slower SIGTERM.
 _REJECT_DELAY_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class Replica:
-    """What a child process holds, once it has begun."""
+    """The state of a child process that the task uses."""
 
     runner: JobRunner
     breaker: CircuitBreaker
-    progress_sent_at: float = float("-inf")  # when progress was told last
+    progress_sent_at: float = float("-inf")  # by time.monotonic
 
 
 @dataclass(slots=True)
 class ReplicaSlot:
-    """Where a process puts its child's things, which the task finds there."""
+    """The variable in which a child process stores its replica for the task."""
 
     replica: Replica | None = None
 
 
-def register(app: Celery, place: ReplicaSlot) -> None:
-    """Give the app its one task."""
+def register(app: Celery, slot: ReplicaSlot) -> None:
+    """Register the app's one task."""
 
-    # The app's own: a shared one every other app of the process would be given as well.
+    # Not shared: every other Celery app of the process would get a shared task.
     @app.task(
         name=TASK, bind=True, shared=False, Strategy="worker.process.consumer:validated_strategy"
     )  # type: ignore[untyped-decorator]  # Celery has no annotations
@@ -55,25 +57,28 @@ def register(app: Celery, place: ReplicaSlot) -> None:
         try:
             hint = JobHint.decode(wire)
         except MessageInvalid as error:
-            # The job stays queued in SQL; the sweep sends a message that we can read.
-            log.error("message refused", error=str(error))  # noqa: TRY400 - no traceback wanted
+            # The job stays queued in SQL, and the sweep sends a valid message.
+            log.error("message refused", error=str(error))  # noqa: TRY400 - no traceback needed
             return {"refused": str(error)}
-        child = place.replica
-        if child is None:
-            msg = "a task came before the model was loaded"
-            raise RuntimeError(msg)
-        if waits := child.breaker.seconds_to_wait():
-            time.sleep(min(waits, _REJECT_DELAY_SECONDS))
-            raise Reject("the breaker is open", requeue=True)
+        return _run_message(self, slot.replica, hint)
 
-        def progress(done: int, size: int) -> None:
-            now = time.monotonic()
-            if now - child.progress_sent_at < _PROGRESS_SECONDS:
-                return
-            child.progress_sent_at = now
-            self.send_event("task-progress", result=f"{done}/{size} answered")
 
-        return child.runner.run_message(hint.job, progress, _lane(self.request))
+def _run_message(celery_task: Any, replica: Replica | None, hint: JobHint) -> dict[str, object]:  # noqa: ANN401
+    if replica is None:
+        msg = "a task came before the model was loaded"
+        raise RuntimeError(msg)
+    if seconds := replica.breaker.seconds_to_wait():
+        time.sleep(min(seconds, _REJECT_DELAY_SECONDS))
+        raise Reject("the breaker is open", requeue=True)
+
+    def progress(done: int, size: int) -> None:
+        now = time.monotonic()
+        if now - replica.progress_sent_at < _PROGRESS_SECONDS:
+            return
+        replica.progress_sent_at = now
+        celery_task.send_event("task-progress", result=f"{done}/{size} answered")
+
+    return replica.runner.run_message(hint.job, progress, _lane(celery_task.request))
 
 
 def _lane(request: Any) -> Lane | None:  # noqa: ANN401 - Celery's Context

@@ -1,1 +1,1 @@
-"""CAPTION worker/recovery."""
+"""Recovery from failures: lease renewal, sweep, circuit breaker."""

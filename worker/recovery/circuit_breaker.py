@@ -1,13 +1,13 @@
-"""The circuit breaker: a model that fails on everything must not burn the batch.
+"""The circuit breaker of a worker: pauses claims after repeated failures.
 
-After a run of failed attempts with no job answered in between, the worker takes no work
-for a while, then one job; if that fails too, it waits twice as long. The count lies in
-memory that the parent shares with its children, so that it outlives a child: a replica
-that finds its slot's mark of a job in work knows that its forerunner died of that job.
-
-Covers one worker, all of its replicas together. When the parent dies the count is lost. No
-lock guards it: a child killed while it holds one would hang the others. Two replicas that
-count at the same moment may count one attempt, which does no harm.
+After several failed attempts in a row, the worker claims no job for a while, then one job. If
+that fails too, the pause doubles. So a model that fails on every question does not use up the
+attempts of a batch. The count is in memory that the parent shares with its children, so it
+survives a child. A replica that finds its slot marked as working counts a failed attempt,
+because its predecessor died during a job.
+Not covered: several workers; and the count is lost if the parent dies. No lock guards it,
+because a child killed with the lock would block the others. Two replicas that count at the
+same moment may count one attempt, which is harmless.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ import structlog
 
 log = structlog.get_logger()
 
-_LONGEST_PAUSE = 600.0
+_MAX_PAUSE_SECONDS = 600.0
+_MAX_DOUBLINGS = 16  # keeps the power of two within a float
 
 
 class CircuitBreaker:
-    """Counts attempts that failed in a row; made in the parent, used in every child."""
+    """The number of failed attempts in a row, shared by all replicas.
+
+    The parent creates it before any fork.
+    """
 
     def __init__(
         self,
@@ -34,68 +38,72 @@ class CircuitBreaker:
         replicas: int,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Be closed.
+        """Begin closed.
 
         Args:
-            failures: so many in a row open it.
-            seconds: how long it stays open the first time.
-            replicas: processes that share it.
-            now: the monotonic time, the same in every process of the machine.
+            failures: failed attempts in a row that open the breaker.
+            seconds: length of the first pause.
+            replicas: number of processes that share the breaker.
+            now: the monotonic time in seconds, the same in every process of the machine.
         """
-        self._most, self._seconds, self._now = failures, seconds, now
-        self._count = sharedctypes.RawValue("i", 0)
-        self._until = sharedctypes.RawValue("d", 0.0)
-        self._at_work = sharedctypes.RawArray("b", replicas)
+        self._max_failures, self._seconds, self._now = failures, seconds, now
+        self._failures = sharedctypes.RawValue("i", 0)
+        self._paused_until = sharedctypes.RawValue("d", 0.0)
+        self._working = sharedctypes.RawArray("b", replicas)
 
     def state(self) -> tuple[int, bool]:
-        """Return how many attempts in a row failed, and whether it is open."""
-        return self._count.value, self._count.value >= self._most
+        """Return the failed attempts in a row, and whether it is open."""
+        return self._failures.value, self._failures.value >= self._max_failures
 
     def count_predecessor_crash(self, slot: int) -> None:
-        """Begin in a slot: a job that its last process left behind counts as failed."""
-        if self._at_work[slot]:
-            self._at_work[slot] = 0
+        """Count a failed attempt if the slot's last process died during a job."""
+        if self._working[slot]:
+            self._working[slot] = 0
             self.failed()
 
     def seconds_to_wait(self) -> float:
-        """Return 0.0 if a job may be taken now; when it is a try, no other may be for a while."""
-        if self._count.value < self._most:
+        """Return the seconds until a job may be claimed, or 0.0.
+
+        If the breaker is open and the pause has ended, the caller may try one job, and the next
+        pause begins for all other callers.
+        """
+        if self._failures.value < self._max_failures:
             return 0.0
-        left = float(self._until.value) - self._now()
+        left = float(self._paused_until.value) - self._now()
         if left <= 0:
-            self._stay_open()
+            self._pause()
         return max(0.0, left)
 
     @contextmanager
     def attempt(self, slot: int) -> Iterator[None]:
-        """Mark the slot as at work until the block ends, however it ends."""
-        self._at_work[slot] = 1
+        """Mark the slot as working within the block."""
+        self._working[slot] = 1
         try:
             yield
         finally:
-            self._at_work[slot] = 0
+            self._working[slot] = 0
 
     def failed(self) -> None:
-        """Count an attempt that failed."""
-        self._count.value += 1
-        failures = self._count.value
-        if failures < self._most:
+        """Count a failed attempt."""
+        self._failures.value += 1
+        failures = self._failures.value
+        if failures < self._max_failures:
             return
-        log.error("work stopped", failures=failures, retry_seconds=round(self._stay_open()))
+        log.error("circuit breaker opened", failures=failures, retry_seconds=round(self._pause()))
 
     def succeeded(self) -> None:
-        """Note that a job was answered: the model works."""
-        failures, self._count.value = self._count.value, 0
-        if failures >= self._most:
-            log.info("work resumed", failures=failures)
+        """Reset the count, because a job was answered."""
+        failures, self._failures.value = self._failures.value, 0
+        if failures >= self._max_failures:
+            log.info("circuit breaker closed", failures=failures)
 
     def reset(self) -> None:
-        """Be closed: from now on another model answers, which has failed on nothing."""
+        """Reset the count, because another model answers now."""
         self.succeeded()
 
-    def _stay_open(self) -> float:
-        """Let no job be taken for a while; return for how long."""
-        doublings: int = min(self._count.value - self._most, 16)
-        pause = min(_LONGEST_PAUSE, self._seconds * 2.0**doublings)
-        self._until.value = self._now() + pause
+    def _pause(self) -> float:
+        """Begin a pause, and return its length in seconds."""
+        doublings: int = min(self._failures.value - self._max_failures, _MAX_DOUBLINGS)
+        pause = min(_MAX_PAUSE_SECONDS, self._seconds * 2.0**doublings)
+        self._paused_until.value = self._now() + pause
         return pause

@@ -1,7 +1,8 @@
-"""Renewing the leases of the jobs that a process holds, from a thread of its own.
+"""A thread that renews the leases of a process's claimed jobs.
 
-A lease that can't be renewed is left to run out; whether it was lost is decided by the
-fence when results are stored.
+If a renewal fails, the lease may expire. The fence detects a lost lease when results are
+stored.
+Not covered: taking back expired leases: `worker.recovery.sweep`.
 """
 
 from __future__ import annotations
@@ -20,48 +21,48 @@ from db.session import transaction
 
 log = structlog.get_logger()
 
-# A lease survives two renewals that fail.
+# A lease survives two failed renewals. Higher: more queries, more failures tolerated.
 _RENEWALS_PER_LEASE = 3
 
 
 class LeaseRenewer:
-    """Renews the leases of the jobs that are held, until they are let go."""
+    """The claimed jobs of a process, and the thread that renews their leases."""
 
     def __init__(self, engine: sa.Engine, clock: Callable[[], datetime], lease: timedelta) -> None:
         self._engine, self._clock, self._lease = engine, clock, lease
-        self._held: frozenset[Job] = frozenset()
-        self._lock = threading.Lock()  # of changes to what is held
+        self._jobs: frozenset[Job] = frozenset()
+        self._lock = threading.Lock()  # guards changes of _jobs
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
     def start(self) -> None:
-        """Begin to renew; called in the process that answers, after any fork."""
+        """Start the thread in the child, after the fork."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what is held runs out by itself."""
+        """Stop the thread, after which the leases expire."""
         self._stop.set()
         self._thread.join()
 
     @property
     def jobs(self) -> frozenset[Job]:
         """The jobs whose leases are renewed."""
-        return self._held
+        return self._jobs
 
-    def add(self, held: Iterable[Job]) -> None:
-        """Renew these jobs' leases, too."""
+    def add(self, claimed: Iterable[Job]) -> None:
+        """Begin to renew the leases of these jobs."""
         with self._lock:
-            self._held |= frozenset(held)
+            self._jobs |= frozenset(claimed)
 
-    def remove(self, held: Iterable[Job]) -> None:
-        """Renew these jobs' leases no more."""
+    def remove(self, claimed: Iterable[Job]) -> None:
+        """Stop the renewal for these jobs."""
         with self._lock:
-            self._held -= frozenset(held)
+            self._jobs -= frozenset(claimed)
 
     def _run(self) -> None:
         pause = self._lease.total_seconds() / _RENEWALS_PER_LEASE
         while not self._stop.wait(pause):
-            for job in self._held:
+            for job in self._jobs:
                 self._renew(job)
 
     def _renew(self, job: Job) -> None:
@@ -69,8 +70,8 @@ class LeaseRenewer:
             with transaction(self._engine) as conn:
                 jobs.renew(conn, job, lease=self._lease, now=self._clock())
         except LeaseLost:
-            # It may just have been finished; if not, the fence will refuse the results.
-            if job in self._held:
+            # The job may have finished a moment ago. Otherwise the fence refuses its results.
+            if job in self._jobs:
                 log.warning("lease lost", job=job.id, attempt=job.attempt)
         except ServiceUnavailable as error:
             log.warning("lease not renewed", job=job.id, error=str(error))

@@ -1,9 +1,10 @@
-"""The sweep: any worker mends, every few seconds, what deaths and losses left behind.
+"""The sweep: every worker repairs the state of jobs every few seconds.
 
-Takes back jobs whose lease ran out, ends what was cancelled or is past its deadline, and
-sends queued jobs that have no message: never sent, or lost with Redis. Two workers that
-sweep at once do no harm: rows are locked and skipped, and a message sent twice finds
-nothing to do the second time.
+It takes back jobs with an expired lease, ends cancelled and overdue batches, and sends queued
+jobs that have no message, because it was never sent or was lost with Redis. Several workers
+may sweep at the same time: locked rows are skipped, and a second message of a job finds the
+job no longer queued.
+Not covered: old rows; `answermill db prune` deletes them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Protocol
 import sqlalchemy as sa
 import structlog
 
-from core.domain.batch import BatchState, Lane
+from core.domain.batch import Batch, BatchState, Lane
 from core.domain.job import Job
 from core.domain.result import Status
 from core.errors import BrokerInUse, ServiceUnavailable
@@ -28,18 +29,19 @@ from db.session import reading, transaction
 
 log = structlog.get_logger()
 
-# Jobs of one transaction: few, so that nobody waits long for their locks.
-_STEP = 50
+# Jobs of one transaction. Higher: fewer transactions; other workers wait longer for the locks.
+_JOBS_PER_STEP = 50
 
-# A message this old may still be on its way from Redis to a claim.
+# A message may take this long from Redis to the claim of its job. Higher: fewer messages are
+# sent twice; jobs whose messages were lost are sent again later.
 _IN_FLIGHT = timedelta(seconds=5)
 
 
 class MessageQueue(Protocol):
-    """What the sweep needs of Redis; both raise `BrokerUnavailable`."""
+    """The sweep's view of Redis, which may raise `BrokerUnavailable`."""
 
     def waiting(self, lane: Lane) -> int:
-        """Return how many messages of the lane wait."""
+        """Return the number of messages that wait in the lane."""
 
     def send(self, messages: Sequence[AnswerJob]) -> None:
         """Send the messages."""
@@ -47,46 +49,46 @@ class MessageQueue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One worker's sweep and its rules."""
+    """The sweep of one worker, with its dependencies and limits."""
 
     engine: sa.Engine
     clock: Callable[[], datetime]
     queue: MessageQueue
-    attempts: int
-    high_water: int
-    own: Callable[[], None] = lambda: None  # says that Redis belongs to this database's workers
+    attempts: int  # failed attempts of a single question until it is given up
+    high_water: int  # messages of a lane that may wait in Redis
+    claim_broker: Callable[[], None] = lambda: None  # marks Redis as owned by this database
 
     def run(self) -> None:
         """Sweep once.
 
         Raises:
-            ServiceUnavailable: the database or Redis is away; what was done stays done.
-            BrokerInUse: Redis belongs to another stack; nothing more was sent.
+            ServiceUnavailable: the database or Redis is unavailable; finished steps stay done.
+            BrokerInUse: Redis belongs to another stack; no message was sent.
         """
         self.take_back()
         self.expire()
         self.end_stopped()
         with transaction(self.engine) as conn:
             batches.close_finished(conn, self.clock())
-        self.own()
+        self.claim_broker()
         for lane in Lane:
             self.send(lane)
 
     def take_back(self) -> None:
-        """Count a failed attempt for every job whose lease ran out."""
+        """Take back jobs with an expired lease, as failed attempts."""
         while True:
             with transaction(self.engine) as conn:
                 now = self.clock()
-                lost = jobs.expired_leases(conn, now, _STEP)
-                for job in lost:
-                    self._note_death(conn, job, now)
-            if len(lost) < _STEP:
+                expired = jobs.expired_leases(conn, now, _JOBS_PER_STEP)
+                for job in expired:
+                    self._count_failure(conn, job, now)
+            if len(expired) < _JOBS_PER_STEP:
                 return
 
-    def _note_death(self, conn: sa.Connection, job: Job, now: datetime) -> None:
+    def _count_failure(self, conn: sa.Connection, job: Job, now: datetime) -> None:
         error = "the worker died or lost touch"
         state = job_failures.fail(conn, job, error=error, attempts=self.attempts, now=now)
-        log.warning("lease ran out", job=job.id, attempt=job.attempt, now=state.value)
+        log.warning("lease expired", job=job.id, attempt=job.attempt, new_state=state.value)
 
     def expire(self) -> None:
         """Stop the batches whose deadline has passed."""
@@ -98,20 +100,21 @@ class Sweep:
             log.info("batch expired", batch=batch.id)
 
     def end_stopped(self) -> None:
-        """Give the waiting questions of cancelled and expired batches their results."""
+        """Store the results of queued questions in cancelled and expired batches."""
         with reading(self.engine) as conn:
             stopped = batches.stopped_with_queued_jobs(conn)
         for batch in stopped:
-            while True:
-                with transaction(self.engine) as conn:
-                    status = Status(batch.state.value)
-                    now = self.clock()
-                    ended = jobs.close_queued(conn, batch, status, limit=_STEP, now=now)
-                if ended < _STEP:
-                    break
+            while self._close_queued(batch) == _JOBS_PER_STEP:
+                pass
+
+    def _close_queued(self, batch: Batch) -> int:
+        with transaction(self.engine) as conn:
+            status = Status(batch.state.value)
+            now = self.clock()
+            return jobs.close_queued(conn, batch, status, limit=_JOBS_PER_STEP, now=now)
 
     def send(self, lane: Lane) -> None:
-        """Fill the lane up to its high-water mark with jobs that need a message."""
+        """Send queued jobs without a message, up to the high-water mark."""
         waiting = self.queue.waiting(lane)
         room = self.high_water - waiting
         if room <= 0:
@@ -126,7 +129,10 @@ class Sweep:
 
 
 class Sweeper:
-    """Runs the sweep every few seconds, jittered so that workers take turns."""
+    """A thread that sweeps every few seconds.
+
+    Jitter makes the workers take turns.
+    """
 
     def __init__(self, sweep: Sweep, seconds: float) -> None:
         self._sweep, self._seconds = sweep, seconds
@@ -134,11 +140,11 @@ class Sweeper:
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
     def start(self) -> None:
-        """Begin; called in the process that answers, after any fork."""
+        """Start the thread in the child, after the fork."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the sweep in progress."""
+        """Stop the thread after the running sweep."""
         self._stop.set()
         self._thread.join()
 
@@ -147,6 +153,6 @@ class Sweeper:
             try:
                 self._sweep.run()
             except (ServiceUnavailable, BrokerInUse) as error:
-                log.warning("sweep put off", error=str(error))
+                log.warning("sweep postponed", reason=str(error))
             except Exception:
                 log.exception("sweep failed")

@@ -1,1 +1,1 @@
-"""CAPTION worker/text."""
+"""Functions of one text: normalization and language identification."""

@@ -1,7 +1,8 @@
-"""Which language a text is in, by letters and common runs of them (langid; py3langid).
+"""Identify the language of a text by letters and n-grams, with py3langid.
 
-Short texts are told apart poorly, so a language counts only where it is more likely than
-all others together.
+py3langid implements langid.py. Short texts are hard to identify, so a language counts only if
+it is more probable than all others together.
+Not covered: texts in several languages.
 """
 
 from __future__ import annotations
@@ -11,31 +12,34 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-_SURE = 0.5
+_MIN_PROBABILITY = 0.5
 
-# Written, they are hardly told from Mandarin; ISO 639 counts them as Chinese, too.
+# In writing, these are hard to distinguish from Mandarin. ISO 639 counts them as Chinese, too.
 _CHINESE = frozenset({"cdo", "cjy", "gan", "hak", "hsn", "lzh", "mnp", "nan", "wuu", "yue"})
-_NONE = "zxx"  # no language at all, such as keys struck at random
-_SHARE = 0.05  # of the texts that are told apart; less may be mistakes
+_NONE = "zxx"  # no linguistic content, such as random key presses
+_MIN_SHARE = 0.05  # of the identified texts; a smaller share may be wrong identifications
 
 
 def language(text: str) -> str | None:
-    """Return the ISO 639 code, Chinese of any kind being zh; None where it can't be told."""
-    code, chance = _identifier().classify(text)
-    if chance <= _SURE or code == _NONE:
+    """Return the ISO 639 code, or None if the language is unknown.
+
+    Every Chinese language is zh.
+    """
+    code, probability = _identifier().classify(text)
+    if probability <= _MIN_PROBABILITY or code == _NONE:
         return None
     return "zh" if code in _CHINESE else str(code)
 
 
 def languages(texts: Iterable[str]) -> frozenset[str]:
     """Return the languages of more than a few of the texts."""
-    found = Counter(code for text in texts if (code := language(text)))
-    return frozenset(code for code, n in found.items() if n >= _SHARE * found.total())
+    counts = Counter(code for text in texts if (code := language(text)))
+    return frozenset(code for code, count in counts.items() if count >= _MIN_SHARE * counts.total())
 
 
 @cache
 def _identifier() -> Any:  # noqa: ANN401 - py3langid is untyped
-    # A second to load: only who hands off the first question waits for it.
+    # Loading takes a second. It is deferred until the first hand-off needs it.
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -1,6 +1,8 @@
-"""Text as retrieval sees it: one spelling for what people write in many, and its script.
+"""Normal forms of a text, its script and its sentences.
 
-Pure functions of one text. What the encoder reads is the text as it was written, tidied.
+`normalize_for_match` gives equal questions in different spellings one form. The encoder reads
+the text as written, after `normalize_whitespace`.
+Not covered: words: `worker.model.retrieval.lexicon`.
 """
 
 from __future__ import annotations
@@ -15,22 +17,23 @@ _READABLE = frozenset("LMN")  # letters, marks, numbers: the first letter of Uni
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _FIND_CJK = re.compile(f"[{_CJK}]")
 _SENTENCE_END = re.compile(r"(?<=[?!.;])\s+|(?<=[？！。；])|\n")
-_SPACE_BESIDE_CJK = re.compile(f"(?<=[{_CJK}]) | (?=[{_CJK}])")
+_SPACE_NEXT_TO_CJK = re.compile(f"(?<=[{_CJK}]) | (?=[{_CJK}])")
 
 
-_NORMALISED = 1_024  # texts kept: on its way to an answer a question is asked for this four times
-MOST_SENTENCES = 5  # that a text is split into; more: more passes for one question
+# Normalized texts that are cached: one answer needs the form of its question four times.
+_CACHED_TEXTS = 1_024
+MOST_SENTENCES = 5  # of one text; higher: more passes for one question
 
 
 class Script(StrEnum):
-    """How a text is written, as far as it changes which similarity to trust."""
+    """The script of a text, as far as it affects which similarity to trust."""
 
-    SPACED = "spaced"  # words between spaces
+    SPACED = "spaced"  # words separated by spaces
     CJK = "cjk"  # Chinese, Japanese, Korean
 
 
 class _Folding(dict[int, str]):
-    """What each character becomes; `str.translate` fills it, a character at a time."""
+    """The folded form of each character, computed on first use."""
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
@@ -45,29 +48,36 @@ class _Folding(dict[int, str]):
 _folding = _Folding()
 
 
-@lru_cache(_NORMALISED)
+@lru_cache(_CACHED_TEXTS)
 def normalize_for_match(text: str) -> str:
-    """Return the text with width, case, punctuation and space folded; "" if nothing is readable."""
+    """Return the text with width, case, punctuation and spaces folded.
+
+    The form of a text without a readable character is "".
+    """
     caseless = unicodedata.normalize("NFKC", text).casefold()
     folded = unicodedata.normalize("NFKC", caseless).translate(_folding)
-    return _SPACE_BESIDE_CJK.sub("", " ".join(folded.split()))
+    return _SPACE_NEXT_TO_CJK.sub("", " ".join(folded.split()))
 
 
 def normalize_whitespace(text: str) -> str:
-    """Return the text as the encoder reads it: spacing and Unicode's variants folded.
+    """Return the text as the encoder reads it.
 
-    Texts that differ in nothing else are one question. Line ends stay: they end sentences.
+    Spaces and Unicode variants are folded. Texts with the same form are one question. Line ends
+    stay, because they end sentences.
     """
     lines = (" ".join(line.split()) for line in unicodedata.normalize("NFC", text).splitlines())
     return "\n".join(line for line in lines if line)
 
 
 def script(text: str) -> Script:
-    """Return the script; one Chinese, Japanese or Korean character decides."""
+    """Return the script, which one CJK character decides."""
     return Script.CJK if _FIND_CJK.search(text) else Script.SPACED
 
 
 def sentences(text: str) -> list[str]:
-    """Return the readable sentences of a text, at most `MOST_SENTENCES`; the last has the rest."""
+    """Return the readable sentences of a text, at most `MOST_SENTENCES`.
+
+    The last one includes the rest of the text.
+    """
     parts = _SENTENCE_END.split(text, MOST_SENTENCES - 1)
     return [part for part in parts if normalize_for_match(part)]

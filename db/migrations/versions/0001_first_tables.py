@@ -1,4 +1,4 @@
-"""The first tables."""
+"""Create the first tables and the views `results` and `question_status`."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ _BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _TIME = sa.DateTime(timezone=True)
 _CURSOR_BITS = 20
 
-# On PostgreSQL a row shows once every transaction with a smaller id has ended (see db.dialect).
+# On PostgreSQL, a row is visible after every transaction with a smaller id has ended (db.dialect).
 _RESULTS = {
     "sqlite": "CREATE VIEW results AS SELECT * FROM result_rows",
     "postgresql": (

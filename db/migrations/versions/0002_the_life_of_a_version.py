@@ -1,4 +1,4 @@
-"""Canaries, the record of every move, and what an answer nearly was."""
+"""Add canaries, the log of promotions, and the runners-up of an answer."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,7 +9,7 @@ down_revision = "0001"
 _BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _CURSOR_BITS = 20
 
-# PostgreSQL fixes a view's columns when it is made. SQLite reads `*` anew each time.
+# PostgreSQL fixes a view's columns when it is created. SQLite expands `*` at every query.
 _RESULTS = (
     "CREATE OR REPLACE VIEW results AS SELECT * FROM result_rows WHERE cursor <"  # noqa: S608 - a number
     f" (pg_snapshot_xmin(pg_current_snapshot())::text::bigint << {_CURSOR_BITS})"

@@ -1,4 +1,4 @@
-"""A row for each replica of a worker: when it was heard of, and when it last got on."""
+"""Add a row for each replica: its state, last heartbeat and last progress."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""An index on when jobs ended: how fast the backlog drains."""
+"""Add an index on the end of jobs, from which throughput is computed."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""API keys, the record of changes, and the files of the OpenAI-compatible API."""
+"""Add API keys, the audit log, and files of the OpenAI-compatible API."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What people answer, who holds which hand-off, and the entries that they pick from."""
+"""Add answers and claims of agents, and the entries that they search."""
 
 import sqlalchemy as sa
 from alembic import op

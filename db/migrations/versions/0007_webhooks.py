@@ -1,4 +1,4 @@
-"""Where a batch's end is told, and what became of telling it."""
+"""Add webhook addresses of batches, and the deliveries to them."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,1 +1,1 @@
-"""CAPTION producer/web/api."""
+"""The HTTP API under `/v1`: routes, schemas and uploads."""

@@ -1,7 +1,7 @@
-"""`/v1/batches`: submit, append, seal, follow, cancel, retry.
+"""Routes `/v1/batches`: submit, append, seal, follow, cancel, retry.
 
-What comes in one request is checked whole before any of it is stored. Sent again with the
-same Idempotency-Key or the same name, it goes on where it was interrupted.
+A request is validated completely before any of its questions is stored. An interrupted submission
+continues when it is repeated with the same Idempotency-Key or the same name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from producer.batches.status import BatchStatus, batch_status, newest
 from producer.submission import append as appending
 from producer.submission.admission import WhenFull
 from producer.submission.batch_name import checked_name
-from producer.submission.submit import SubmitResult, submit
+from producer.submission.submit import SubmitRequest, SubmitResult, submit
 from producer.web import problems
 from producer.web.api import uploads
 from producer.web.api.schemas import (
@@ -31,13 +31,13 @@ from producer.web.api.schemas import (
     BatchPath,
     BatchResponse,
     CreateBatchQuery,
-    CreatedBatch,
+    CreatedBatchResponse,
     ListBatchesQuery,
     RetryQuery,
     RetryResponse,
 )
 from producer.web.auth.authorization import SCHEME, caller, requires_scope
-from producer.web.auth.idempotency import Idempotency, token_of
+from producer.web.auth.idempotency import IdempotencyHeader, token_of
 from producer.web.context import current_context
 from producer.webhooks.signed_post import target_of
 
@@ -49,11 +49,12 @@ api = APIBlueprint(
     abp_responses=problems.responses(),
 )
 
+_CREATED_REF = f"#/components/schemas/{CreatedBatchResponse.__name__}"
 _CREATED: ResponseDict = {
-    200: CreatedBatch,
+    200: CreatedBatchResponse,
     201: {
         "description": "Stored",
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Created"}}},
+        "content": {"application/json": {"schema": {"$ref": _CREATED_REF}}},
         "headers": {"Location": {"schema": {"type": "string"}}},
     },
 }
@@ -68,9 +69,9 @@ def _body(content: dict[str, Any], *, required: bool) -> dict[str, Any]:
 @api.get("", summary="List batches", responses={200: BatchesResponse})
 @requires_scope(Scope.READ)
 def listing(query: ListBatchesQuery) -> Response:
-    """Tell where the newest batches stand."""
-    found = newest(current_context().engine, query.limit, query.before)
-    return jsonify(batches=[one.document() for one in found])
+    """Return the status of the newest batches."""
+    statuses = newest(current_context().engine, query.limit, query.before)
+    return jsonify(batches=[status.document() for status in statuses])
 
 
 @api.post(
@@ -80,16 +81,19 @@ def listing(query: ListBatchesQuery) -> Response:
     openapi_extensions=_body(uploads.BODY, required=False),
 )
 @requires_scope(Scope.SUBMIT, recorded=True, upload=True)
-def create(header: Idempotency, query: CreateBatchQuery) -> Response:
-    """Store the body's questions as a batch; or open an empty one that takes questions later."""
+def create(header: IdempotencyHeader, query: CreateBatchQuery) -> Response:
+    """Store the questions of the body as a batch, or open an empty batch.
+
+    An open batch accepts questions until it is sealed.
+    """
     _check_webhook(query.webhook)
     token = token_of(header) or uuid.uuid4().hex
     name = checked_name(query.name) if query.name is not None else f"http-{token}"
-    done = _opened(query, name) if query.open else _submitted(query, name)
-    told = jsonify(done.document())
-    told.status_code = 200 if done.already else 201
-    told.headers["Location"] = url_for("batches.get", batch=done.batch.id)
-    return told
+    result = _open(query, name) if query.open else _submit(query, name)
+    response = jsonify(result.document())
+    response.status_code = 200 if result.already else 201
+    response.headers["Location"] = url_for("batches.get", batch=result.batch.id)
+    return response
 
 
 def _check_webhook(url: str | None) -> None:
@@ -97,36 +101,31 @@ def _check_webhook(url: str | None) -> None:
         return
     settings = current_context().settings
     if not settings.signing_keys:
-        problems.refuse(422, "this installation sends no webhooks", field="webhook")
+        hint = "omit `webhook`, or ask the operator to set ANSWERMILL_WEBHOOK_SECRET"
+        problems.refuse(422, "webhooks are not enabled on this server", field="webhook", hint=hint)
     target_of(url, private=settings.webhook_private)
 
 
-def _opened(query: CreateBatchQuery, name: str) -> SubmitResult:
+def _open(query: CreateBatchQuery, name: str) -> SubmitResult:
     if request.content_length:
-        problems.refuse(422, "a batch that is opened has no questions yet", field="body")
-    source = f"opened, key {caller().name}"
-    deadline = query.deadline
-    found = appending.open_batch(
+        problems.refuse(422, "a request with open=true must have no body", field="body")
+    batch = appending.open_batch(
         current_context().engine,
         name=name,
-        source=source,
+        source=f"opened, key {caller().name}",
         lane=query.lane,
-        deadline=deadline,
+        deadline=query.deadline,
         webhook=query.webhook,
     )
     return SubmitResult(
-        found, found.question_count, resumed=False, already=found.question_count > 0
+        batch, batch.question_count, resumed=False, already=batch.question_count > 0
     )
 
 
-def _submitted(query: CreateBatchQuery, name: str) -> SubmitResult:
-    s = current_context()
-    with uploads.received(query.text, query.key) as checked:
-        return submit(
-            s.engine,
-            s.client,
-            s.settings,
-            checked,
+def _submit(query: CreateBatchQuery, name: str) -> SubmitResult:
+    with uploads.received(query.text, query.key) as checked_file:
+        submit_request = SubmitRequest(
+            checked_file,
             name=name,
             lane=query.lane,
             deadline=query.deadline,
@@ -134,36 +133,44 @@ def _submitted(query: CreateBatchQuery, name: str) -> SubmitResult:
             webhook=query.webhook,
             when_full=WhenFull.STOP,
         )
+        return submit(current_context().producer, submit_request)
 
 
-@api.get("/<batch>", summary="Where a batch stands", responses={200: BatchResponse})
+@api.get("/<batch>", summary="Get the status of a batch", responses={200: BatchResponse})
 @requires_scope(Scope.READ)
 def get(path: BatchPath) -> Response:
-    """Tell its state, its counts by status, its rate and when it will be done."""
-    return _standing(path.batch)
+    """Return the state, counts, rate and remaining time of a batch."""
+    return _status_response(path.batch)
 
 
 @api.get(
     "/<batch>/events",
     summary="Follow a batch",
-    responses={200: {"description": "Until it is final, or for a while", "content": _EVENTS}},
+    responses={
+        200: {
+            "description": "Events until the batch is final or the stream ends",
+            "content": _EVENTS,
+        }
+    },
 )
 @requires_scope(Scope.READ)
 def events(path: BatchPath) -> Response:
-    """Send server-sent events: `progress` with each change, `end` when the batch is final.
+    """Send the progress of a batch as server-sent events.
 
-    Their data is what `GET /v1/batches/{batch}` tells. A stream that ends without `end` is to
-    be asked for again, after as long as its `retry` says: event sources do so by themselves.
+    An event `progress` follows each change, an event `end` the last one. Their data is the
+    response of `GET /v1/batches/{batch}`. If a stream ends without `end`, connect again after the
+    time in its `retry` field, as an EventSource does.
     """
-    s = current_context()
-    return streamed(batch_status(s.engine, path.batch, s.clock))
+    context = current_context()
+    return event_stream(batch_status(context.engine, path.batch, context.clock))
 
 
-def streamed(*first: BatchStatus) -> Response:
-    """Return the response that follows these batches."""
-    told = Response(current_context().streams.stream(first), content_type="text/event-stream")
-    told.headers["X-Accel-Buffering"] = "no"  # a proxy must pass events on as they come
-    return told
+def event_stream(*current: BatchStatus) -> Response:
+    """Return a response that follows these batches."""
+    stream = current_context().streams.stream(current)
+    response = Response(stream, content_type="text/event-stream")
+    response.headers["X-Accel-Buffering"] = "no"  # nginx passes each event on at once
+    return response
 
 
 @api.post(
@@ -174,45 +181,43 @@ def streamed(*first: BatchStatus) -> Response:
 )
 @requires_scope(Scope.SUBMIT, recorded=True)
 def append(path: BatchPath, query: AppendQuery) -> Response:
-    """Add all of the questions to an open batch, or none."""
-    s = current_context()
-    asked = [
-        Question(n, one.key or "", one.question, one.language, one.metadata)
-        for n, one in enumerate(uploads.asked().questions, 1)
+    """Append questions to an open batch: all of them or, after an error, none."""
+    questions = [
+        Question(position, item.key or "", item.question, item.language, item.metadata)
+        for position, item in enumerate(uploads.json_questions().questions, 1)
     ]
-    appending.append(s.engine, s.client, s.settings, path.batch, asked, after=query.after)
-    return _standing(path.batch)
+    appending.append(current_context().producer, path.batch, questions, after=query.after)
+    return _status_response(path.batch)
 
 
 @api.post("/<batch>/seal", summary="Seal a batch", responses={200: BatchResponse})
 @requires_scope(Scope.SUBMIT, recorded=True)
 def seal(path: BatchPath) -> Response:
-    """Say that all questions of an open batch are in."""
+    """Close an open batch for further questions."""
     appending.seal(current_context().engine, path.batch)
-    return _standing(path.batch)
+    return _status_response(path.batch)
 
 
 @api.post("/<batch>/cancel", summary="Cancel a batch", responses={200: BatchResponse})
 @requires_scope(Scope.SUBMIT, recorded=True)
 def cancel(path: BatchPath) -> Response:
-    """Cancel what has not started; finished results stay."""
+    """Cancel the questions that have not started. Results remain."""
     cancelling.cancel(current_context().engine, path.batch)
-    return _standing(path.batch)
+    return _status_response(path.batch)
 
 
-@api.post("/<batch>/retry", summary="Retry a batch's questions", responses={200: RetryResponse})
+@api.post("/<batch>/retry", summary="Retry questions of a batch", responses={200: RetryResponse})
 @requires_scope(Scope.SUBMIT, recorded=True)
 def retry(path: BatchPath, query: RetryQuery) -> Response:
-    """Let questions that failed, or were handed off, run again."""
-    s, statuses = current_context(), [Status(query.status)]
+    """Queue failed or handed-off questions again."""
+    context, statuses = current_context(), [Status(query.status)]
     if query.dry_run:
-        done = retrying.count_retry(s.engine, path.batch, statuses, only=query.error)
+        result = retrying.count_retry(context.engine, path.batch, statuses, only=query.error)
     else:
-        done = retrying.retry(
-            s.engine, s.client, s.settings, path.batch, statuses, only=query.error
-        )
-    return jsonify(batch=done.batch.id, questions=done.questions, dry_run=done.dry_run)
+        result = retrying.retry(context.producer, path.batch, statuses, only=query.error)
+    return jsonify(batch=result.batch.id, questions=result.questions, dry_run=result.dry_run)
 
 
-def _standing(ref: str) -> Response:
-    return jsonify(batch_status(current_context().engine, ref, current_context().clock).document())
+def _status_response(ref: str) -> Response:
+    context = current_context()
+    return jsonify(batch_status(context.engine, ref, context.clock).document())

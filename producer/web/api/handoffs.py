@@ -1,4 +1,4 @@
-"""`/v1/desk`: take what was handed off, answer it, decide what is learned of the answers."""
+"""Routes `/v1/desk`: answer hand-offs and decide on proposals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from db.session import reading, transaction
 from producer import handoffs
 from producer.question_files.validation import storage_fault
 from producer.web import problems
-from producer.web.api.schemas import Position, Strict
+from producer.web.api.schemas import JsonInteger, StrictModel
 from producer.web.auth.authorization import SCHEME, caller, requires_scope
 from producer.web.context import current_context
 
@@ -34,19 +34,23 @@ State = Literal["proposed", "accepted", "rejected"]
 
 
 class HandOffPath(BaseModel):
-    """A question's batch, by its id, and its position."""
+    """A question, by the id of its batch and its position."""
 
-    batch: Position
-    position: Position
+    batch: JsonInteger
+    position: JsonInteger
 
 
-class ListHandOffsQuery(Strict):
-    """Which hand-offs."""
+class ListHandOffsQuery(StrictModel):
+    """A page of the list of hand-offs."""
 
-    batch: Annotated[Position, Field(description="A batch's id.")] | None = None
+    batch: Annotated[JsonInteger, Field(description="Only hand-offs of this batch id.")] | None = (
+        None
+    )
     after: Annotated[
         str,
-        Field(pattern=r"^[0-9]{1,15}\.[0-9]{1,15}$", description="The last one: BATCH.POSITION."),
+        Field(
+            pattern=r"^[0-9]{1,15}\.[0-9]{1,15}$", description="Value of `next`: BATCH.POSITION."
+        ),
     ] = "0.0"
     limit: Annotated[int, Field(ge=1, le=100)] = 20
 
@@ -60,36 +64,38 @@ def _storable(value: str) -> str:
 Text = Annotated[str, AfterValidator(_storable)]
 
 
-class SearchEntriesQuery(Strict):
-    """Which entries."""
+class SearchEntriesQuery(StrictModel):
+    """A search for entries."""
 
-    q: Annotated[Text, Field(max_length=200, description="Words that each must be there.")] = ""
+    q: Annotated[Text, Field(max_length=200, description="Words that must all occur.")] = ""
     model: Annotated[Text, Field(max_length=63)] | None = None
 
 
-class ListProposalsQuery(Strict):
-    """Which proposals."""
+class ListProposalsQuery(StrictModel):
+    """A selection of proposals."""
 
     state: State = "proposed"
     limit: Annotated[int, Field(ge=1, le=1_000)] = 100
 
 
-class HumanAnswerBody(Strict):
-    """What a person answers: an entry's answer, or a text, or both."""
+class HumanAnswerBody(StrictModel):
+    """The answer of an agent: an entry, a text, or both."""
 
     answer: Annotated[str, Field(max_length=handoffs.LONGEST_ANSWER)] = ""
     entry_id: Annotated[Text, Field(max_length=500)] | None = None
-    learn: Annotated[bool, Field(description="Propose the pair to the next model build.")] = True
+    learn: Annotated[
+        bool, Field(description="Propose question and answer for the next model version.")
+    ] = True
 
 
-class DecisionBody(Strict):
-    """What becomes of a proposal."""
+class DecisionBody(StrictModel):
+    """The decision on a proposal."""
 
     state: State
 
 
 class HandOffResponse(BaseModel):
-    """A question that a person must answer."""
+    """A question that a human must answer."""
 
     batch: int
     position: int
@@ -106,14 +112,14 @@ class HandOffResponse(BaseModel):
 
 
 class HandOffsResponse(BaseModel):
-    """Hand-offs that nobody has answered, the oldest batch first."""
+    """Unanswered hand-offs, oldest batch first."""
 
     questions: list[HandOffResponse]
-    next: Annotated[str, Field(description="Where to go on.")]
+    next: Annotated[str, Field(description="Value of `after` for the next page.")]
 
 
 class HumanAnswerResponse(BaseModel):
-    """What a person answered."""
+    """The answer of an agent."""
 
     batch: int
     position: int
@@ -125,7 +131,7 @@ class HumanAnswerResponse(BaseModel):
 
 
 class EntryResponse(BaseModel):
-    """One thing the shop can say."""
+    """An entry of a knowledge base."""
 
     entry_id: str
     answer: str
@@ -134,57 +140,69 @@ class EntryResponse(BaseModel):
 
 
 class EntriesResponse(BaseModel):
-    """Entries of the knowledge base in production."""
+    """Entries of the models in production."""
 
     entries: list[EntryResponse]
 
 
 class ProposalResponse(HumanAnswerResponse):
-    """A pair that an answer proposes to learn."""
+    """A question and answer that a build may learn."""
 
     question: str
     model: str | None
 
 
 class ProposalsResponse(BaseModel):
-    """Proposals in one state, the oldest first."""
+    """Proposals in one state, oldest first."""
 
     proposals: list[ProposalResponse]
 
 
-_NOTHING: ResponseDict = {204: {"description": "Let go, or it was nobody's"}}
+_NO_CONTENT: ResponseDict = {204: {"description": "The hand-off is not claimed"}}
 
 
 @api.get("/questions", summary="List hand-offs", responses={200: HandOffsResponse})
 @requires_scope(Scope.DESK)
 def questions(query: ListHandOffsQuery) -> Response:
-    """Tell what waits for a person; go on from `next`."""
-    s = current_context()
+    """Return unanswered hand-offs. Pass `next` as `after` for the next page."""
+    context = current_context()
     batch, position = map(int, query.after.split("."))
-    found = handoffs.waiting(
-        s.engine, s.clock, after=(batch, position), limit=query.limit, batch_id=query.batch
+    waiting = handoffs.waiting(
+        context.engine,
+        context.clock,
+        after=(batch, position),
+        limit=query.limit,
+        batch_id=query.batch,
     )
-    last = f"{found[-1].batch_id}.{found[-1].position}" if found else query.after
-    return jsonify(questions=[handoffs.document(row) for row in found], next=last)
+    last = f"{waiting[-1].batch_id}.{waiting[-1].position}" if waiting else query.after
+    return jsonify(questions=[handoffs.document(row) for row in waiting], next=last)
 
 
 @api.post(
-    "/questions/<batch>/<position>/claim", summary="Take one", responses={200: HandOffResponse}
+    "/questions/<batch>/<position>/claim",
+    summary="Claim a hand-off",
+    responses={200: HandOffResponse},
 )
 @requires_scope(Scope.DESK, recorded=True)
 def claim(path: HandOffPath) -> Response:
-    """Hold it for a while (`ANSWERMILL_DESK_SECONDS`), so that no colleague takes it, too."""
-    s = current_context()
-    place = (path.batch, path.position)
-    return jsonify(
-        handoffs.document(handoffs.claim(s.engine, s.clock, s.settings, place, caller().name))
+    """Claim a hand-off, so that no other agent can answer it.
+
+    The claim ends after `ANSWERMILL_DESK_SECONDS`.
+    """
+    context = current_context()
+    question = (path.batch, path.position)
+    claimed = handoffs.claim(
+        context.engine, context.clock, context.settings, question, caller().name
     )
+    return jsonify(handoffs.document(claimed))
 
 
-@api.delete("/questions/<batch>/<position>/claim", summary="Let go", responses=_NOTHING)
+@api.delete(
+    "/questions/<batch>/<position>/claim", summary="Release a hand-off", responses=_NO_CONTENT
+)
 @requires_scope(Scope.DESK, recorded=True)
 def release(path: HandOffPath) -> Response:
-    """Let colleagues take it."""
+    """Release a hand-off, so that other agents can claim it."""
     with transaction(current_context().engine) as conn:
         rows.release(conn, (path.batch, path.position), caller().name)
     return Response(status=204)
@@ -192,61 +210,70 @@ def release(path: HandOffPath) -> Response:
 
 @api.post(
     "/questions/<batch>/<position>/answer",
-    summary="Answer one",
+    summary="Answer a hand-off",
     responses={201: HumanAnswerResponse},
 )
 @requires_scope(Scope.DESK, recorded=True)
 def answer(path: HandOffPath, body: HumanAnswerBody) -> Response:
-    """Store the answer beside the result; once. `learn` proposes the pair to the next build."""
-    s = current_context()
+    """Store the answer of an agent, once for each hand-off.
+
+    The result itself does not change. With `learn`, the answer becomes a proposal.
+    """
+    context = current_context()
     stored = handoffs.answer(
-        s.engine,
-        s.clock,
+        context.engine,
+        context.clock,
         (path.batch, path.position),
         body.answer,
         entry_id=body.entry_id,
         by=caller().name,
         learn=body.learn,
     )
-    told = jsonify(_answer(stored))
-    told.status_code = 201
-    return told
+    response = jsonify(_answer(stored))
+    response.status_code = 201
+    return response
 
 
-@api.get("/entries", summary="Find entries", responses={200: EntriesResponse})
+@api.get("/entries", summary="Search entries", responses={200: EntriesResponse})
 @requires_scope(Scope.DESK)
 def entries(query: SearchEntriesQuery) -> Response:
-    """Tell entries of the models in production whose id, answer or phrasing has the words."""
+    """Return entries in production whose id, answer or phrasing has all words."""
     with reading(current_context().engine) as conn:
-        found = knowledge_entries.search(conn, query.q, model=query.model, limit=handoffs.FOUND)
-    return jsonify(entries=[asdict(one) for one in found])
+        entries_found = knowledge_entries.search(
+            conn, query.q, model=query.model, limit=handoffs.SEARCH_LIMIT
+        )
+    return jsonify(entries=[asdict(entry) for entry in entries_found])
 
 
 @api.get("/proposals", summary="List proposals", responses={200: ProposalsResponse})
 @requires_scope(Scope.DESK)
 def proposals(query: ListProposalsQuery) -> Response:
-    """Tell what `answermill model build --learned` takes in, or may."""
+    """Return the proposals in one state.
+
+    `answermill model build --learned` includes the accepted proposals.
+    """
     with reading(current_context().engine) as conn:
-        found = rows.proposals(conn, Proposal(query.state), limit=query.limit)
-    told = [{**_answer(row), "question": row.question, "model": row.model} for row in found]
-    return jsonify(proposals=told)
+        pairs = rows.proposals(conn, Proposal(query.state), limit=query.limit)
+    documents = [{**_answer(row), "question": row.question, "model": row.model} for row in pairs]
+    return jsonify(proposals=documents)
 
 
 @api.post(
     "/proposals/<batch>/<position>",
-    summary="Accept or reject one",
+    summary="Accept or reject a proposal",
     responses={200: HumanAnswerResponse},
 )
 @requires_scope(Scope.DESK, recorded=True)
 def decide(path: HandOffPath, body: DecisionBody) -> Response:
-    """Say whether the next build with `--learned` takes the pair in."""
-    s, place, now = current_context(), (path.batch, path.position), current_context().clock()
-    with transaction(s.engine) as conn:
-        rows.decide(conn, place, Proposal(body.state), by=caller().name, now=now)
-        stored = rows.answered(conn, place)
+    """Decide if a build with `--learned` includes the proposal."""
+    context = current_context()
+    question, now = (path.batch, path.position), context.clock()
+    with transaction(context.engine) as conn:
+        rows.decide(conn, question, Proposal(body.state), by=caller().name, now=now)
+        stored = rows.answered(conn, question)
     return jsonify(_answer(stored))
 
 
 def _answer(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a Row of the table
-    told = {name: getattr(row, name) for name in ("position", "answer", "entry_id", "by")}
-    return {"batch": row.batch_id, **told, "at": row.at.isoformat(), "proposal": row.proposal}
+    columns = {name: getattr(row, name) for name in ("position", "answer", "entry_id", "by")}
+    return {"batch": row.batch_id, **columns, "at": row.at.isoformat(), "proposal": row.proposal}

@@ -1,4 +1,7 @@
-"""`/v1/questions`: one question, answered if that takes no longer than the caller waits."""
+"""Routes `/v1/questions`: ask one question and look up its answer.
+
+A request waits for the answer up to `wait` seconds. After that, the client looks the answer up.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,19 @@ from typing import Annotated, Any
 from flask import Response, jsonify, url_for
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.types import ResponseDict
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from core.domain.api_key import Scope
 from core.errors import SourceInvalid
 from producer.submission import ask
 from producer.submission.ask import SingleQuestion
 from producer.web import problems
+from producer.web.api.schemas import StrictModel
 from producer.web.auth.authorization import SCHEME, caller, requires_scope
-from producer.web.auth.idempotency import Idempotency, token_of
+from producer.web.auth.idempotency import IdempotencyHeader, token_of
 from producer.web.context import current_context
 
-LONGEST_WAIT = 30  # seconds; a waiting caller holds a thread
+MAX_WAIT_SECONDS = 30  # a waiting request occupies a thread
 
 api = APIBlueprint(
     "questions",
@@ -29,30 +33,26 @@ api = APIBlueprint(
 )
 
 
-class AskBody(BaseModel):
+class AskBody(StrictModel):
     """One question."""
-
-    model_config = ConfigDict(extra="forbid")
 
     question: Annotated[str, Field(min_length=1)]
 
 
-class WaitQuery(BaseModel):
-    """How long to wait."""
+class WaitQuery(StrictModel):
+    """The time to wait for the answer."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="Seconds.")] = 5.0
+    wait: Annotated[float, Field(ge=0, le=MAX_WAIT_SECONDS, description="In seconds.")] = 5.0
 
 
 class QuestionPath(BaseModel):
-    """The name of a question's batch."""
+    """A question, by the name of its batch."""
 
     name: str
 
 
 class AnswerResponse(BaseModel):
-    """A question and its result; `status` is null until there is one."""
+    """A question and its result. Without a result, `status` is null."""
 
     batch: int
     name: str
@@ -70,51 +70,53 @@ class AnswerResponse(BaseModel):
     runners_up: list[dict[str, Any]] | None
 
 
-_SCHEMA = {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}}
+_REF = f"#/components/schemas/{AnswerResponse.__name__}"
+_SCHEMA = {"application/json": {"schema": {"$ref": _REF}}}
 _HEADERS = {name: {"schema": {"type": "string"}} for name in ("Location", "Retry-After")}
-_TOLD: ResponseDict = {
+_RESPONSES: ResponseDict = {
     "200": AnswerResponse,
     "202": {"description": "Not final yet", "content": _SCHEMA, "headers": _HEADERS},
 }
 
 
-@api.post("", summary="Ask one question", responses=_TOLD)
+@api.post("", summary="Ask one question", responses=_RESPONSES)
 @requires_scope(Scope.SUBMIT)
-def post(header: Idempotency, body: AskBody, query: WaitQuery) -> Response:
-    """Accept the question; tell its result, or with 202 where that will be found."""
-    s = current_context()
+def post(header: IdempotencyHeader, body: AskBody, query: WaitQuery) -> Response:
+    """Store the question and wait for its result.
+
+    Return 200 with the result, or 202 with the link where the result will be available.
+    """
+    context = current_context()
     source = f"ask, key {caller().name}"
-    token = token_of(header)
     try:
         batch = ask.submit_question(
-            s.engine,
-            s.client,
-            s.settings,
+            context.producer,
             body.question,
             source=source,
-            token=token,
-            clock=s.clock,
+            token=token_of(header),
+            clock=context.clock,
         )
     except SourceInvalid as error:
         problems.refuse(422, error.problem, field="question")
-    s.waiter.wait(batch.id, query.wait)
-    return _told(ask.answered(s.engine, batch.name))
+    context.waiter.wait(batch.id, query.wait)
+    return _response(ask.find_question(context.engine, batch.name))
 
 
-@api.get("/<name>", summary="Look one question up", responses=_TOLD)
+@api.get("/<name>", summary="Look up a question", responses=_RESPONSES)
 @requires_scope(Scope.SUBMIT)
 def get(path: QuestionPath) -> Response:
-    """Tell a question's result, or with 202 that there is none yet."""
-    return _told(ask.answered(current_context().engine, path.name))
+    """Return 200 with the result, or 202 if there is no result yet."""
+    return _response(ask.find_question(current_context().engine, path.name))
 
 
-def _told(asked: SingleQuestion) -> Response:
-    document = asked.document()
-    moment = document["answered_at"]
-    link = url_for("questions.get", name=asked.batch.name)
-    told = jsonify({**document, "answered_at": moment and moment.isoformat(), "link": link})
-    if asked.result is None:
-        told.status_code = 202
-        told.headers["Location"] = link
-        told.headers["Retry-After"] = "1"
-    return told
+def _response(question: SingleQuestion) -> Response:
+    document = question.document()
+    answered_at = document["answered_at"]
+    document["answered_at"] = answered_at and answered_at.isoformat()
+    link = url_for("questions.get", name=question.batch.name)
+    response = jsonify({**document, "link": link})
+    if question.result is None:
+        response.status_code = 202
+        response.headers["Location"] = link
+        response.headers["Retry-After"] = "1"
+    return response

@@ -1,4 +1,4 @@
-"""`/v1/batches/…/results`: page by page behind a cursor, or all of it as a download."""
+"""Routes `/v1/batches/{batch}/results`: pages and downloads."""
 
 from __future__ import annotations
 
@@ -35,41 +35,43 @@ _TYPES = {
 _FILES = {name.partition(";")[0]: {"schema": {"type": "string"}} for name in _TYPES.values()}
 
 
-@api.get("", summary="Results behind a cursor", responses={200: ResultsResponse})
+@api.get("", summary="Read results", responses={200: ResultsResponse})
 @requires_scope(Scope.READ)
 def page(path: BatchPath, query: ResultsQuery) -> Response:
-    """Tell the next results: go on from `next` until `finished`, and none is missed."""
-    found, finished = page_of(
+    """Return the results after a cursor.
+
+    Pass `next` as `since` until `finished` is true: every result is then returned exactly once.
+    """
+    rows, finished = page_of(
         current_context().engine,
         path.batch,
         since=query.since,
         status=query.status,
         limit=query.limit,
     )
-    last = found[-1].cursor if found else query.since
-    return jsonify(results=[document(row) for row in found], next=last, finished=finished)
+    last = rows[-1].cursor if rows else query.since
+    return jsonify(results=[document(row) for row in rows], next=last, finished=finished)
 
 
 @api.get(
     "/download",
     summary="Download the results",
-    responses={200: {"description": "The results that there are", "content": _FILES}},
+    responses={200: {"description": "All results so far", "content": _FILES}},
 )
 @requires_scope(Scope.READ)
 def download(path: BatchPath, query: DownloadQuery) -> Response:
-    """Send every result that is there, in the columns of `answermill results`."""
-    return sent(path.batch, query.format, query.status)
+    """Download all results so far, in the columns of `answermill results`."""
+    return download_response(path.batch, query.format, query.status)
 
 
-def sent(ref: str, form: Format, status: Status | None = None) -> Response:
-    """Return the response that sends a batch's results as a file."""
+def download_response(ref: str, file_format: Format, status: Status | None = None) -> Response:
+    """Return a response with the results of a batch as a file."""
     engine = current_context().engine
     with reading(engine) as conn:
         batch = batches.find(conn, ref)
-    found = pages(engine, batch.id, status=status)
-    body = stream_bytes(found, ExportFormat(form))
-    first = next(body)  # what goes wrong at once is told with a status
-    response = Response(stream_with_context(chain([first], body)), content_type=_TYPES[form])
-    file = f"batch-{batch.id}.{form}"
-    response.headers["Content-Disposition"] = f'attachment; filename="{file}"'
+    body = stream_bytes(pages(engine, batch.id, status=status), ExportFormat(file_format))
+    first = next(body)  # raises an early error while the status can still report it
+    response = Response(stream_with_context(chain([first], body)), content_type=_TYPES[file_format])
+    name = f"batch-{batch.id}.{file_format}"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response

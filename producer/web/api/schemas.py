@@ -1,4 +1,10 @@
-"""What requests and responses about batches are made of, for checking and for the document."""
+"""Schemas of the requests and responses about batches.
+
+They validate requests and describe both in the OpenAPI document. A name ends in Path, Query, Body
+or Response, for the part of HTTP that it describes.
+
+Not covered: hand-offs (`handoffs`), single questions (`questions`) and the OpenAI-compatible API.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +26,23 @@ from producer.question_files import validation
 
 _T = TypeVar("_T")
 
-MOST_QUESTIONS = 10_000  # in a JSON document; more are uploaded as a file
-_LONGEST_DEADLINE = 365 * 86_400  # seconds
-_LONGEST_CLASS = 200  # characters
-_MOST = 1 << 53  # beyond which JSON's numbers are not exact
+MAX_QUESTIONS = 10_000  # of one JSON document; an upload may have more
+_MAX_DEADLINE_SECONDS = 365 * 86_400
+_MAX_ERROR_CLASS = 200  # characters
+_JSON_LIMIT = 1 << 53  # the first integer that JSON numbers do not represent exactly
 
-Position = Annotated[int, Field(ge=0, lt=_MOST)]
+JsonInteger = Annotated[int, Field(ge=0, lt=_JSON_LIMIT)]
 Format = Literal["csv", "jsonl", "parquet"]
 
 
-class Strict(BaseModel):
-    """What refuses names that it does not know: a typo never falls back to a default."""
+class StrictModel(BaseModel):
+    """A schema that refuses unknown names, so a typo is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class NewQuestion(Strict):
-    """A question to be asked."""
+class NewQuestion(StrictModel):
+    """A question to store."""
 
     question: str
     key: str | None = None
@@ -45,119 +51,125 @@ class NewQuestion(Strict):
 
     @field_validator("question")
     @classmethod
-    def _storable(cls, value: str) -> str:
-        return _without(validation.question_fault(value), value)
+    def _check_text(cls, value: str) -> str:
+        return _without_fault(validation.question_fault(value), value)
 
     @field_validator("key")
     @classmethod
-    def _fit_for_a_key(cls, value: str) -> str:
-        return _without(validation.key_of(value)[1], value)
+    def _check_key(cls, value: str) -> str:
+        return _without_fault(validation.key_of(value)[1], value)
 
     @model_validator(mode="after")
-    def _storable_extras(self) -> NewQuestion:
-        return _without(validation.extras_fault(self.language, self.metadata), self)
+    def _check_extras(self) -> NewQuestion:
+        return _without_fault(validation.extras_fault(self.language, self.metadata), self)
 
 
-def _without(fault: str | None, value: _T) -> _T:
+def _without_fault(fault: str | None, value: _T) -> _T:
     if fault is not None:
         raise ValueError(fault)
     return value
 
 
-class NewQuestions(Strict):
-    """Questions to be asked."""
+class QuestionsBody(StrictModel):
+    """Questions to store."""
 
-    questions: Annotated[list[NewQuestion], Field(min_length=1, max_length=MOST_QUESTIONS)]
+    questions: Annotated[list[NewQuestion], Field(min_length=1, max_length=MAX_QUESTIONS)]
 
 
 class BatchPath(BaseModel):
-    """A batch's id or name."""
+    """A batch, by id or name."""
 
     batch: str
 
 
-class ListBatchesQuery(Strict):
-    """Which batches."""
+class ListBatchesQuery(StrictModel):
+    """A page of the list of batches."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
-    before: Annotated[Position, Field(description="A batch's id.")] | None = None
+    before: Annotated[JsonInteger, Field(description="Only batches with a lower id.")] | None = None
 
 
-class CreateBatchQuery(Strict):
-    """How a batch is to be read and run."""
+class CreateBatchQuery(StrictModel):
+    """How to read and run a batch."""
 
     name: str | None = None
     lane: Lane = Lane.BULK
-    deadline_seconds: Annotated[int, Field(gt=0, le=_LONGEST_DEADLINE)] | None = None
-    text: Annotated[str, Field(description="Of an upload: the text's column.")] | None = None
-    key: Annotated[str, Field(description="Of an upload: the key's column.")] | None = None
+    deadline_seconds: Annotated[int, Field(gt=0, le=_MAX_DEADLINE_SECONDS)] | None = None
+    text: Annotated[str, Field(description="Column of the question in an upload.")] | None = None
+    key: Annotated[str, Field(description="Column of the key in an upload.")] | None = None
     open: Annotated[
-        bool, Field(description="Make an empty batch that takes questions until it is sealed.")
+        bool, Field(description="Create an empty batch that accepts questions until it is sealed.")
     ] = False
-
     webhook: (
-        Annotated[str, Field(max_length=2_000, description="Where its end is told: https://….")]
+        Annotated[str, Field(max_length=2_000, description="URL to notify when the batch ends.")]
         | None
     ) = None
 
     @property
     def deadline(self) -> timedelta | None:
-        """How long answers are of use."""
+        """Return the time after which remaining questions expire."""
         seconds = self.deadline_seconds
         return None if seconds is None else timedelta(seconds=seconds)
 
 
-class AppendQuery(Strict):
-    """Where questions are thought to go."""
+class AppendQuery(StrictModel):
+    """A guard against appending the same questions twice."""
 
     after: (
-        Annotated[Position, Field(description="Refuse unless the batch has this many questions.")]
+        Annotated[
+            JsonInteger, Field(description="Refuse unless the batch has this number of questions.")
+        ]
         | None
     ) = None
 
 
-class ResultsQuery(Strict):
-    """Which results."""
+class ResultsQuery(StrictModel):
+    """A page of results."""
 
-    since: Annotated[Annotated[int, Field(ge=0, lt=1 << 62)], Field(description="A cursor.")] = 0
+    since: Annotated[
+        int, Field(ge=0, lt=1 << 62, description="Cursor of the last result read.")
+    ] = 0
     status: Status | None = None
     limit: Annotated[int, Field(ge=1, le=1_000)] = 100
 
 
-class DownloadQuery(Strict):
-    """Which results, and how they are written."""
+class DownloadQuery(StrictModel):
+    """A selection of results and a file format."""
 
     format: Format = "csv"
     status: Status | None = None
 
 
-class RetryQuery(Strict):
-    """Which questions run again."""
+class RetryQuery(StrictModel):
+    """A selection of questions to retry."""
 
     status: Literal["failed", "handed_off"] = "failed"
     error: (
         Annotated[
             str,
-            Field(max_length=_LONGEST_CLASS, description="Of what failed, this class of error."),
+            Field(
+                max_length=_MAX_ERROR_CLASS,
+                description="Only questions that failed with this error class.",
+            ),
         ]
         | None
     ) = None
-    dry_run: Annotated[bool, Field(description="Tell how many it would be; change nothing.")] = (
-        False
-    )
+    dry_run: Annotated[bool, Field(description="Only count the questions.")] = False
 
     @field_validator("error")
     @classmethod
-    def _of_what_failed(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _check_error(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None and not value.isprintable():
-            raise ValueError("it has characters that can't be shown")
+            raise ValueError("the error class contains characters that are not printable")
         if value is not None and info.data.get("status") == "handed_off":
-            raise ValueError("it is of what failed, not of what was handed off")
+            raise ValueError(
+                "an error class selects failed questions; use status=failed or omit `error`"
+            )
         return value
 
 
-class CreatedBatch(BaseModel):
-    """A batch, as it was made or found."""
+class CreatedBatchResponse(BaseModel):
+    """A batch that was created or already existed."""
 
     batch: int
     name: str
@@ -167,7 +179,7 @@ class CreatedBatch(BaseModel):
 
 
 class BatchResponse(BaseModel):
-    """Where a batch stands."""
+    """The status of a batch."""
 
     batch: int
     name: str
@@ -187,21 +199,23 @@ class BatchResponse(BaseModel):
 
 
 class BatchesResponse(BaseModel):
-    """Where batches stand, the newest first."""
+    """The status of batches, newest first."""
 
     batches: list[BatchResponse]
 
 
 class DeliveryResponse(BaseModel):
-    """A message about a batch's end."""
+    """The delivery of a webhook message about the end of a batch."""
 
     delivery: int
     batch: int
-    message: Annotated[str, Field(description="The header `webhook-id`, whatever the attempt.")]
+    message: Annotated[
+        str, Field(description="Value of the header `webhook-id`, the same for every attempt.")
+    ]
     event: str
     state: Annotated[str, Field(description="`waiting`, `delivered` or `given up`.")]
     attempts: int
-    status: Annotated[int | None, Field(description="Of the last response.")]
+    status: Annotated[int | None, Field(description="HTTP status of the last response.")]
     error: str | None
     created_at: str
     next_at: str | None
@@ -209,19 +223,19 @@ class DeliveryResponse(BaseModel):
 
 
 class DeliveriesResponse(BaseModel):
-    """Messages about a batch's end, the oldest first."""
+    """The webhook deliveries of a batch, oldest first."""
 
     deliveries: list[DeliveryResponse]
 
 
 class DeliveryPath(BatchPath):
-    """A batch, and one of its messages."""
+    """A batch and one of its webhook deliveries."""
 
-    delivery: Annotated[int, Field(ge=0, lt=_MOST)]
+    delivery: JsonInteger
 
 
 class RetryResponse(BaseModel):
-    """How many questions run again, or would."""
+    """The number of questions that are retried, or would be."""
 
     batch: int
     questions: int
@@ -229,7 +243,7 @@ class RetryResponse(BaseModel):
 
 
 class ResultResponse(BaseModel):
-    """A question and its one final result."""
+    """A question and its final result."""
 
     key: str
     question: str
@@ -246,15 +260,15 @@ class ResultResponse(BaseModel):
     cursor: int
     url: str | None
     runners_up: list[dict[str, Any]] | None
-    desk_answer: Annotated[str | None, Field(description="What a person answered.")]
+    desk_answer: Annotated[str | None, Field(description="Answer by an agent.")]
     desk_entry_id: str | None
     desk_by: str | None
     desk_at: str | None
 
 
 class ResultsResponse(BaseModel):
-    """Results in the order of their cursors."""
+    """A page of results in the order of their cursors."""
 
     results: list[ResultResponse]
-    next: Annotated[int, Field(description="The cursor to go on from.")]
-    finished: Annotated[bool, Field(description="No more will come.")]
+    next: Annotated[int, Field(description="Value of `since` for the next page.")]
+    finished: Annotated[bool, Field(description="True if there are no more results.")]

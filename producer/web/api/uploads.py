@@ -1,6 +1,7 @@
-"""Bodies that hold questions: a file of a known format, or a JSON document, to a temporary file.
+"""Request bodies with questions: files of a known format, or JSON.
 
-Uploads are read piece by piece, so that memory stays flat whatever their size.
+A body is copied to a temporary file in chunks, so memory use does not depend on its size. Then all
+questions are validated before any is stored.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from core.errors import SourceInvalid
 from producer.question_files.formats import FileFormat
 from producer.question_files.question_file import CheckedFile, check, opened
 from producer.web import problems
-from producer.web.api.schemas import NewQuestions
+from producer.web.api.schemas import QuestionsBody
 
 TYPES = {
     "text/csv": FileFormat.CSV,
@@ -30,11 +31,13 @@ TYPES = {
     "application/vnd.apache.parquet": FileFormat.PARQUET,
 }
 _JSON = "application/json"
-_STEP = 1 << 16  # bytes
-_CALLED = "the body"
+_CHUNK_BYTES = 1 << 16
+_DISPLAY_NAME = "the body"  # in error messages, instead of a file name
+_RETRY_SECONDS = 60  # of Retry-After when the disk is full
 
 # For the OpenAPI document.
-JSON_BODY: dict[str, Any] = {_JSON: {"schema": {"$ref": "#/components/schemas/NewQuestions"}}}
+_REF = f"#/components/schemas/{QuestionsBody.__name__}"
+JSON_BODY: dict[str, Any] = {_JSON: {"schema": {"$ref": _REF}}}
 BODY: dict[str, Any] = {
     **JSON_BODY,
     **{name: {"schema": {"type": "string", "format": "binary"}} for name in TYPES},
@@ -43,36 +46,38 @@ BODY: dict[str, Any] = {
 
 @contextmanager
 def received(text: str | None, key: str | None) -> Iterator[CheckedFile]:
-    """Receive the request's questions and check every one of them.
+    """Copy and validate the questions of the request.
 
-    Ends the request with a problem when they are not as they should be.
+    Aborts the request with a problem response if the body or a question is invalid.
     """
-    form = TYPES.get(request.mimetype)
-    if form is None and request.mimetype != _JSON:
+    file_format = TYPES.get(request.mimetype)
+    if file_format is None and request.mimetype != _JSON:
         hint = f"send one of {', '.join([_JSON, *TYPES])}"
-        problems.refuse(415, "the Content-Type tells no format", field="Content-Type", hint=hint)
+        problems.refuse(415, "unknown Content-Type", field="Content-Type", hint=hint)
     with tempfile.NamedTemporaryFile(prefix="answermill-") as copy:
-        with _told(is_json=form is None):
-            if form is None:
-                form = FileFormat.JSONL
-                _write(copy, _lines(asked()))
+        with _list_positions(is_json=file_format is None):
+            if file_format is None:
+                file_format = FileFormat.JSONL
+                _write(copy, _lines(json_questions()))
             else:
-                _write(copy, iter(lambda: request.stream.read(_STEP), b""))
-            with opened(copy.name, text=text, key=key, file_format=form, called=_CALLED) as source:
+                _write(copy, iter(lambda: request.stream.read(_CHUNK_BYTES), b""))
+            with opened(
+                copy.name, text=text, key=key, file_format=file_format, display_name=_DISPLAY_NAME
+            ) as source:
                 checked = check(source)
         yield checked
 
 
-def asked() -> NewQuestions:
-    """Return the questions of a JSON body; end the request when it holds none."""
+def json_questions() -> QuestionsBody:
+    """Return the questions of a JSON body, or abort the request."""
     try:
-        return NewQuestions.model_validate(request.get_json(silent=True))
+        return QuestionsBody.model_validate(request.get_json(silent=True))
     except ValidationError as error:
         raise HTTPException(response=problems.invalid(error)) from error
 
 
-def _lines(found: NewQuestions) -> Iterator[bytes]:
-    for question in found.questions:
+def _lines(body: QuestionsBody) -> Iterator[bytes]:
+    for question in body.questions:
         yield json.dumps(question.model_dump(exclude_none=True)).encode() + b"\n"
 
 
@@ -84,16 +89,16 @@ def _write(copy: IO[bytes], parts: Iterable[bytes]) -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        away = {"Retry_After": "60"}
-        problems.refuse(503, "there is no room for uploads now", hint="try again later", **away)
+        detail, hint = "the disk for uploads is full", f"try again in {_RETRY_SECONDS} s"
+        problems.refuse(503, detail, hint=hint, Retry_After=str(_RETRY_SECONDS))
 
 
 @contextmanager
-def _told(*, is_json: bool) -> Iterator[None]:
+def _list_positions(*, is_json: bool) -> Iterator[None]:
     try:
         yield
     except SourceInvalid as error:
         if error.row is None or not is_json:
             raise
-        # The rows are ours: the caller knows the places of a list.
+        # The client sent a JSON list, not the rows of the temporary file.
         problems.refuse(422, error.problem, field=f"questions.{error.row - 1}")

@@ -1,4 +1,4 @@
-"""`/v1/batches/…/deliveries`: whether a batch's end was told, and telling it again."""
+"""Routes `/v1/batches/{batch}/deliveries`: webhook deliveries and replays."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from flask_openapi3.blueprint import APIBlueprint
 from core.domain.api_key import Scope
 from db.queries.webhook_deliveries import Delivery
 from producer.web import problems
-from producer.web.api.schemas import BatchPath, DeliveriesResponse, DeliveryPath
-from producer.web.api.schemas import DeliveryResponse as DeliveryShape
+from producer.web.api.schemas import (
+    BatchPath,
+    DeliveriesResponse,
+    DeliveryPath,
+    DeliveryResponse,
+)
 from producer.web.auth.authorization import SCHEME, requires_scope
 from producer.web.context import current_context
-from producer.webhooks import delivery as deliver
+from producer.webhooks import delivery
 
 api = APIBlueprint(
     "deliveries",
@@ -25,23 +29,25 @@ api = APIBlueprint(
 )
 
 
-@api.get("", summary="Messages about a batch's end", responses={200: DeliveriesResponse})
+@api.get("", summary="List webhook deliveries", responses={200: DeliveriesResponse})
 @requires_scope(Scope.READ)
 def listing(path: BatchPath) -> Response:
-    """Tell how they stand."""
-    return jsonify(
-        deliveries=[_told(one) for one in deliver.listed(current_context().engine, path.batch)]
-    )
+    """Return the deliveries of a batch, with their state and attempts."""
+    deliveries = delivery.listed(current_context().engine, path.batch)
+    return jsonify(deliveries=[_document(item) for item in deliveries])
 
 
-@api.post("/<delivery>/replay", summary="Send a message again", responses={200: DeliveryShape})
+@api.post(
+    "/<delivery>/replay", summary="Send a webhook message again", responses={200: DeliveryResponse}
+)
 @requires_scope(Scope.SUBMIT, recorded=True)
 def replay(path: DeliveryPath) -> Response:
-    """Send it again, whether it was delivered, given up or still waits; its id stays."""
-    return jsonify(_told(deliver.replay(current_context().engine, path.batch, path.delivery)))
+    """Send a message again, in any state, with the same message id."""
+    replayed = delivery.replay(current_context().engine, path.batch, path.delivery)
+    return jsonify(_document(replayed))
 
 
-def _told(delivery: Delivery) -> dict[str, Any]:
-    told = delivery.document()
-    moments = ("created_at", "next_at", "delivered_at")
-    return told | {name: told[name] and told[name].isoformat() for name in moments}
+def _document(item: Delivery) -> dict[str, Any]:
+    document = item.document()
+    times = ("created_at", "next_at", "delivered_at")
+    return document | {name: document[name] and document[name].isoformat() for name in times}

@@ -1,1 +1,1 @@
-"""CAPTION producer/web/auth."""
+"""API keys, sessions and idempotent requests of the HTTP front."""

@@ -1,12 +1,14 @@
-"""Who may do what: API keys, scopes, rates, and the record of changes.
+"""Authorization: API keys, scopes, rate limits and the audit log.
 
-A view without a scope is refused, so that none is opened by forgetting one.
+A view without `requires_scope` needs the scope `admin`, so a forgotten decorator opens nothing.
+
+Not covered: the session cookies of the pages (`sessions`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
 from flask import Flask, Response, abort, current_app, g, redirect, request, url_for
 
@@ -20,90 +22,101 @@ from producer.web.problems import refuse
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-SCHEME = "key"  # in the OpenAPI document
-PUBLIC = {"openapi", "swagger"}  # blueprints: the document and its pages
-PAGE = "page"  # the blueprint that takes sessions, where all others take keys
+SCHEME = "key"  # security scheme of the OpenAPI document
+PUBLIC = {"openapi", "swagger"}  # blueprints of the OpenAPI document and its pages
+PAGE = "page"  # the blueprint that uses sessions; all others use API keys
 
 
 def requires_scope(
     scope: Scope | None, *, recorded: bool = False, upload: bool = False
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Say what a view needs.
+    """Declare the scope that a view requires.
 
     Args:
-        scope: what the key must open; None: everybody may call it.
-        recorded: it changes something, so a row of `audit` is written.
-        upload: its body may be as large as an upload.
+        scope: the scope that the API key must have; None: the view is public.
+        recorded: the view changes data, so each call is written to the audit log.
+        upload: the body may have the size of an upload.
     """
 
     def mark(view: Callable[_P, _R]) -> Callable[_P, _R]:
-        view.__dict__.update(needs=(scope,), recorded=recorded, upload=upload)
+        view.__dict__.update(required_scope=(scope,), recorded=recorded, upload=upload)
         return view
 
     return mark
 
 
 def install(app: Flask) -> None:
-    """Let the app ask for keys and record changes."""
+    """Make the app authorize every request and record changes."""
     app.before_request(_authorize)
     app.after_request(_audit_outcome)
 
 
 def caller() -> ApiKey:
-    """Return the key of the request."""
-    found: ApiKey = g.key
-    return found
+    """Return the API key of the request."""
+    key: ApiKey = g.key
+    return key
 
 
 def _authorize() -> None:
     if request.endpoint is None or request.blueprint in PUBLIC:
-        return  # nobody is there, or everybody may look
+        return  # an unknown route ends in 404
     view = current_app.view_functions[request.endpoint]
-    (scope,) = getattr(view, "needs", (Scope.ADMIN,))
+    (scope,) = getattr(view, "required_scope", (Scope.ADMIN,))
     if scope is None:
         return
-    g.key = key = _signed_in() if request.blueprint == PAGE else _key()
-    if not key.opens(scope):
-        refuse(403, f"this needs a key with the scope {scope}", field="Authorization")
+    g.key = key = _session_key() if request.blueprint == PAGE else _bearer_key()
+    if not key.allows(scope):
+        detail = f"this request requires an API key with the scope {scope}"
+        refuse(403, detail, field="Authorization")
     if wait := current_context().rates.wait_seconds(key):
         hint = f"try again in {wait} s"
-        refuse(429, "too many requests with this key", hint=hint, Retry_After=str(wait))
+        refuse(429, "too many requests with this API key", hint=hint, Retry_After=str(wait))
     if getattr(view, "upload", False):
         request.max_content_length = current_context().settings.web_upload_bytes
     if getattr(view, "recorded", False):
         _audit(key)
 
 
-def _key() -> ApiKey:
-    given = request.authorization
-    secret = given.token if given is not None and given.type == "bearer" else None
-    key = None
-    if secret and secret.startswith(api_keys.PREFIX):
-        s = current_context()
-        now = s.clock()
-        with reading(s.engine) as conn:
-            key = api_keys.find(conn, secret, now)
+def _bearer_key() -> ApiKey:
+    header = request.authorization
+    secret = header.token if header is not None and header.type == "bearer" else None
+    if not secret:
+        _refuse_key("missing API key", "send the header `Authorization: Bearer KEY`")
+    key = find_key(secret)
     if key is None:
-        hint = "send Authorization: Bearer KEY; `answermill keys create` makes one"
-        told = "no live key was sent"
-        refuse(401, told, field="Authorization", hint=hint, WWW_Authenticate="Bearer")
+        hint = "`answermill keys list` shows the keys, `answermill keys create` creates one"
+        _refuse_key("this API key is unknown, expired or revoked", hint)
     return key
 
 
-def _signed_in() -> ApiKey:
+def _refuse_key(detail: str, hint: str) -> NoReturn:
+    refuse(401, detail, field="Authorization", hint=hint, WWW_Authenticate="Bearer")
+
+
+def find_key(secret: str) -> ApiKey | None:
+    """Return the live API key with this secret."""
+    if not secret.startswith(api_keys.PREFIX):
+        return None
+    context = current_context()
+    now = context.clock()
+    with reading(context.engine) as conn:
+        return api_keys.find(conn, secret, now)
+
+
+def _session_key() -> ApiKey:
     key = sessions.key()
     if key is None:
-        goal = request.full_path.rstrip("?") if request.method == "GET" else None
-        abort(redirect(url_for("page.sign_in", next=goal), 303))
+        path = request.full_path.rstrip("?") if request.method == "GET" else None
+        abort(redirect(url_for("page.sign_in", next=path), 303))
     return key
 
 
 def _audit(key: ApiKey) -> None:
-    s = current_context()
+    context = current_context()
     target = "/".join(str(value) for value in (request.view_args or {}).values())
-    now = s.clock()
-    with transaction(s.engine) as conn:
-        g.note = audit_log.record(
+    now = context.clock()
+    with transaction(context.engine) as conn:
+        g.audit_id = audit_log.record(
             conn,
             actor=f"key {key.name}",
             action=str(request.endpoint),
@@ -113,8 +126,8 @@ def _audit(key: ApiKey) -> None:
 
 
 def _audit_outcome(response: Response) -> Response:
-    note: int | None = g.get("note")
-    if note is not None:
+    audit_id: int | None = g.get("audit_id")
+    if audit_id is not None:
         with transaction(current_context().engine) as conn:
-            audit_log.record_outcome(conn, note, response.status_code)
+            audit_log.record_outcome(conn, audit_id, response.status_code)
     return response

@@ -1,4 +1,7 @@
-"""Requests sent twice: the same Idempotency-Key of the same API key does a thing once."""
+"""Idempotent requests: a repeated Idempotency-Key has one effect.
+
+The key becomes part of a batch name. The unique name makes the second request find the batch.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,20 @@ from pydantic import BaseModel, Field
 
 from producer.web.auth.authorization import caller
 
-_DIGITS = 32
+_DIGITS = 32  # of the hexadecimal digest
 
 
-class Idempotency(BaseModel):
-    """The header of a request that may be sent again."""
+class IdempotencyHeader(BaseModel):
+    """The header of a request that a client may repeat."""
 
     idempotency_key: Annotated[
         str | None, Field(alias="Idempotency-Key", min_length=1, max_length=200)
     ] = None
 
 
-def token_of(header: Idempotency) -> str | None:
-    """Return what stands for the header among all callers, None when none was sent."""
+def token_of(header: IdempotencyHeader) -> str | None:
+    """Return a token unique to API key and header, or None without a header."""
     if header.idempotency_key is None:
         return None
-    told = f"{caller().name}\n{header.idempotency_key}"
-    return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()[:_DIGITS]
+    unique = f"{caller().name}\n{header.idempotency_key}"
+    return hashlib.sha256(unique.encode(errors="surrogateescape")).hexdigest()[:_DIGITS]

@@ -1,1 +1,1 @@
-"""CAPTION producer/web/live."""
+"""Long polling and server-sent events, each with one query loop."""

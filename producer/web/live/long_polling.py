@@ -1,7 +1,7 @@
-"""Waits for the results of many questions at once, with one query for all of them.
+"""Long polling: one query loop waits for the results of many questions.
 
-A caller that waits costs a thread and a place in that query, nothing else. Waiting is best
-effort: whatever happens here, the question is accepted and can be looked up later.
+A waiting client occupies a thread and one of the limited slots, and adds an id to the query.
+Waiting is best effort. Whatever happens here, the question is stored and can be looked up later.
 """
 
 from __future__ import annotations
@@ -16,68 +16,72 @@ from core.errors import AnswermillError
 from db.queries import results
 from db.session import reading
 
-_PAUSE_SECONDS = 0.01
+_PAUSE_SECONDS = 0.01  # least pause between queries; higher: fewer queries, later answers
 _LONGEST_PAUSE_SECONDS = 0.25
-_IDLE_SHARE = 4  # pauses are so many times as long as a look takes
+_IDLE_FACTOR = 4  # a pause lasts this many times as long as the query before it
 
 
 class ResultWaiter:
-    """Looks for results while anybody waits; its thread ends when nobody does."""
+    """A thread that queries for results while requests wait."""
 
-    def __init__(self, engine: sa.Engine, places: threading.Semaphore) -> None:
-        self._engine, self._places = engine, places
+    def __init__(self, engine: sa.Engine, slots: threading.Semaphore) -> None:
+        self._engine, self._slots = engine, slots
         self._lock = threading.Lock()
-        self._final: dict[threading.Event, int] = {}  # each waiting caller's, and its batch
-        self._looking = False
+        self._batches: dict[threading.Event, int] = {}  # the batch of each waiting request
+        self._polling = False
 
     def wait(self, batch_id: int, seconds: float) -> bool:
-        """Wait until the batch's one question is final; False: not yet, or no place is free."""
-        if not self._places.acquire(blocking=False):
+        """Wait until the one question of a batch is final.
+
+        Returns:
+            False if the time is up or no slot is free.
+        """
+        if not self._slots.acquire(blocking=False):
             return False
         try:
             return self._wait(batch_id, seconds)
         finally:
-            self._places.release()
+            self._slots.release()
 
     def _wait(self, batch_id: int, seconds: float) -> bool:
         final = threading.Event()
         with self._lock:
-            self._final[final] = batch_id
-            if not self._looking:
-                threading.Thread(target=self._look, name="waiting", daemon=True).start()
-                self._looking = True
+            self._batches[final] = batch_id
+            if not self._polling:
+                threading.Thread(target=self._poll, name="waiting", daemon=True).start()
+                self._polling = True
         try:
             return final.wait(seconds)
         finally:
             with self._lock:
-                del self._final[final]
+                del self._batches[final]
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         try:
-            while awaited := self._awaited():
+            while batch_ids := self._awaited():
                 started = time.monotonic()
-                self._wake(awaited)
-                pause = max(_PAUSE_SECONDS, _IDLE_SHARE * (time.monotonic() - started))
+                self._wake(batch_ids)
+                pause = max(_PAUSE_SECONDS, _IDLE_FACTOR * (time.monotonic() - started))
                 time.sleep(min(pause, _LONGEST_PAUSE_SECONDS))
-        except BaseException:  # our bug: told by the thread, and the next caller starts another
+        except BaseException:  # a bug: Python logs it, and the next request starts a new thread
             with self._lock:
-                self._looking = False
+                self._polling = False
             raise
 
     def _awaited(self) -> set[int]:
         with self._lock:
-            if not self._final:
-                self._looking = False
-            return set(self._final.values())
+            if not self._batches:
+                self._polling = False
+            return set(self._batches.values())
 
-    def _wake(self, awaited: Iterable[int]) -> None:
+    def _wake(self, batch_ids: Iterable[int]) -> None:
         try:
             with reading(self._engine) as conn:
-                found = set(results.answered_asks(conn, awaited))
-        except AnswermillError:  # the database is away: who waits gives up in time
+                answered = set(results.answered_asks(conn, batch_ids))
+        except AnswermillError:  # the database is unavailable: waiting requests time out
             time.sleep(_LONGEST_PAUSE_SECONDS)
             return
         with self._lock:
-            for final, batch_id in self._final.items():
-                if batch_id in found:
+            for final, batch_id in self._batches.items():
+                if batch_id in answered:
                     final.set()

@@ -1,1 +1,1 @@
-"""CAPTION producer/web/openai."""
+"""The OpenAI-compatible files and batches API."""

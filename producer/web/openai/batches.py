@@ -1,4 +1,7 @@
-"""`/openai/v1/batches`: create, list, look up, cancel, as OpenAI's clients do it."""
+"""Routes `/openai/v1/batches`: create, list, get and cancel batches.
+
+Only batches that were created from an uploaded file are visible here.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,12 @@ from producer.web.auth.authorization import SCHEME, caller, requires_scope
 from producer.web.context import current_context
 from producer.web.openai.schemas import (
     PREFIX,
-    BatchList,
-    BatchObjectPath,
-    CreateBatchBody,
-    ListQuery,
+    CreateOpenAIBatchBody,
+    ListObjectsQuery,
+    OpenAIBatchesResponse,
+    OpenAIBatchPath,
+    OpenAIBatchResponse,
 )
-from producer.web.openai.schemas import BatchObject as OrderShape
 
 api = APIBlueprint(
     "openai_batches",
@@ -38,66 +41,66 @@ api = APIBlueprint(
     abp_responses=problems.responses(),
 )
 
-# How a finished batch is told, and what the moment of its end is called.
-_ENDS = {
+# The status of a finished batch; with `_at`, also the name of its time.
+_FINAL_STATUS = {
     BatchState.DONE: "completed",
     BatchState.CANCELLED: "cancelled",
     BatchState.EXPIRED: "expired",
 }
 
 
-@api.post("", summary="Create a batch of a file", responses={200: OrderShape})
+@api.post("", summary="Create a batch from a file", responses={200: OpenAIBatchResponse})
 @requires_scope(Scope.SUBMIT, recorded=True)
-def create(body: CreateBatchBody) -> Response:
-    """Submit a file's requests: what has no answer within 24 hours expires."""
-    s = current_context()
+def create(body: CreateOpenAIBatchBody) -> Response:
+    """Submit the requests of a file. They expire after 24 hours."""
+    context = current_context()
     name = f"batch_{uuid.uuid4().hex}"
-    order = OpenAIBatch(name, body.input_file_id, body.endpoint, body.metadata, s.clock())
+    order = OpenAIBatch(name, body.input_file_id, body.endpoint, body.metadata, context.clock())
     by = f"openai, key {caller().name}"
-    files.make_batch(s.engine, s.client, s.settings, order, by)
-    return _told(name)
+    files.make_batch(context.producer, order, by)
+    return _response(name)
 
 
-@api.get("", summary="List batches", responses={200: BatchList})
+@api.get("", summary="List batches", responses={200: OpenAIBatchesResponse})
 @requires_scope(Scope.READ)
-def listing(query: ListQuery) -> Response:
-    """Tell which batches were made of files, the newest first."""
-    s = current_context()
-    now = s.clock()
-    with reading(s.engine) as conn:
-        found = uploaded_files.newest_openai_batches(conn, query.limit + 1, query.after)
-        data = [_document(conn, order, now) for order in found[: query.limit]]
-    return jsonify(object="list", data=data, has_more=len(found) > query.limit)
+def listing(query: ListObjectsQuery) -> Response:
+    """Return the batches that were created from files, newest first."""
+    context = current_context()
+    now = context.clock()
+    with reading(context.engine) as conn:
+        orders = uploaded_files.newest_openai_batches(conn, query.limit + 1, query.after)
+        data = [_document(conn, order, now) for order in orders[: query.limit]]
+    return jsonify(object="list", data=data, has_more=len(orders) > query.limit)
 
 
-@api.get("/<batch>", summary="Look a batch up", responses={200: OrderShape})
+@api.get("/<batch>", summary="Get a batch", responses={200: OpenAIBatchResponse})
 @requires_scope(Scope.READ)
-def get(path: BatchObjectPath) -> Response:
-    """Tell where a batch stands, and its files when it has ended."""
-    return _told(path.batch)
+def get(path: OpenAIBatchPath) -> Response:
+    """Return the status of a batch, after its end with output file ids."""
+    return _response(path.batch)
 
 
-@api.post("/<batch>/cancel", summary="Cancel a batch", responses={200: OrderShape})
+@api.post("/<batch>/cancel", summary="Cancel a batch", responses={200: OpenAIBatchResponse})
 @requires_scope(Scope.SUBMIT, recorded=True)
-def cancel(path: BatchObjectPath) -> Response:
-    """Cancel what has not started; what has ended stays as it is."""
+def cancel(path: OpenAIBatchPath) -> Response:
+    """Cancel the requests that have not started. Results remain."""
     engine = current_context().engine
     with reading(engine) as conn:
         uploaded_files.find_openai_batch(conn, path.batch)
     cancelling.cancel(engine, path.batch)
-    return _told(path.batch)
+    return _response(path.batch)
 
 
-def _told(name: str) -> Response:
-    s = current_context()
-    now = s.clock()
-    with reading(s.engine) as conn:
+def _response(name: str) -> Response:
+    context = current_context()
+    now = context.clock()
+    with reading(context.engine) as conn:
         return jsonify(_document(conn, uploaded_files.find_openai_batch(conn, name), now))
 
 
 def _document(conn: sa.Connection, order: OpenAIBatch, now: datetime) -> dict[str, Any]:
     batch = batches.named(conn, order.name)
-    told = {
+    document = {
         "id": order.name,
         "object": "batch",
         "endpoint": order.endpoint,
@@ -109,33 +112,33 @@ def _document(conn: sa.Connection, order: OpenAIBatch, now: datetime) -> dict[st
         "request_counts": {"total": 0, "completed": 0, "failed": 0},
         "metadata": order.metadata,
     }
-    if batch is None:  # its questions are about to be stored
-        return told
-    return {**told, **_progress(batch, batches.progress(conn, batch.id, now))}
+    if batch is None:  # its questions are not stored yet
+        return document
+    return {**document, **_progress(batch, batches.progress(conn, batch.id, now))}
 
 
 def _progress(batch: Batch, progress: BatchProgress) -> dict[str, Any]:
     counts = progress.by_status
     completed = counts[Status.ANSWERED] + counts[Status.HANDED_OFF]
     failed = sum(counts.values()) - completed
-    totals = {"total": batch.question_count, "completed": completed, "failed": failed}
-    told = {
+    request_counts = {"total": batch.question_count, "completed": completed, "failed": failed}
+    started = {
         "in_progress_at": int(batch.created_at.timestamp()),
         "expires_at": batch.deadline and int(batch.deadline.timestamp()),
-        "request_counts": totals,
+        "request_counts": request_counts,
     }
     if batch.finished_at is None:
-        return {**told, "status": _running(batch)}
-    end = _ENDS[batch.state]
+        return {**started, "status": _running_status(batch)}
+    status = _FINAL_STATUS[batch.state]
     return {
-        **told,
-        "status": end,
-        f"{end}_at": int(batch.finished_at.timestamp()),
+        **started,
+        "status": status,
+        f"{status}_at": int(batch.finished_at.timestamp()),
         "output_file_id": f"{files.OUTPUT}{batch.name}" if completed else None,
         "error_file_id": f"{files.ERRORS}{batch.name}" if failed else None,
     }
 
 
-def _running(batch: Batch) -> str:
+def _running_status(batch: Batch) -> str:
     states = {BatchState.OPEN: "validating", BatchState.SEALED: "in_progress"}
     return states.get(batch.state, "cancelling")

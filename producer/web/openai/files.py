@@ -1,4 +1,4 @@
-"""`/openai/v1/files`: upload, list, look up, download, delete, as OpenAI's clients do it."""
+"""Routes `/openai/v1/files`: upload, list, get, download and delete files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from producer.web.auth.authorization import SCHEME, requires_scope
 from producer.web.context import current_context
 from producer.web.openai.schemas import (
     PREFIX,
-    DeletedFile,
-    FileList,
-    FileObject,
+    DeletedFileResponse,
     FilePath,
-    ListQuery,
+    FileResponse,
+    FilesResponse,
+    ListObjectsQuery,
 )
 
 api = APIBlueprint(
@@ -32,7 +32,7 @@ api = APIBlueprint(
     abp_responses=problems.responses(),
 )
 
-_LONGEST_NAME = 200  # characters
+_MAX_NAME = 200  # characters; a longer file name is cut
 _FORM = {
     "type": "object",
     "required": ["file", "purpose"],
@@ -45,57 +45,57 @@ _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 _LINES = {"application/jsonl": {"schema": {"type": "string"}}}
 
 
-@api.post("", summary="Upload a file", responses={200: FileObject}, openapi_extensions=_BODY)
+@api.post("", summary="Upload a file", responses={200: FileResponse}, openapi_extensions=_BODY)
 @requires_scope(Scope.SUBMIT, recorded=True, upload=True)
 def create() -> Response:
-    """Keep a file of requests; every line is checked before it is."""
+    """Store a file of requests after validating every line."""
     if request.form.get("purpose") != "batch":
-        problems.refuse(422, "files are for batches here", field="purpose", hint="send batch")
+        problems.refuse(
+            422, "unsupported purpose", field="purpose", hint="send the form field purpose=batch"
+        )
     file = request.files.get("file")
     if file is None:
-        problems.refuse(422, "there is no file", field="file", hint="send multipart/form-data")
-    name = "".join(c for c in file.filename or "" if c.isprintable())[:_LONGEST_NAME]
-    return jsonify(
-        _document(
-            files.keep(current_context().engine, current_context().settings, name, file.stream)
-        )
-    )
+        hint = "send multipart/form-data with a part `file`"
+        problems.refuse(422, "missing file", field="file", hint=hint)
+    name = "".join(c for c in file.filename or "" if c.isprintable())[:_MAX_NAME]
+    context = current_context()
+    return jsonify(_document(files.keep(context.engine, context.settings, name, file.stream)))
 
 
-@api.get("", summary="List files", responses={200: FileList})
+@api.get("", summary="List files", responses={200: FilesResponse})
 @requires_scope(Scope.READ)
-def listing(query: ListQuery) -> Response:
-    """Tell which files there are, the newest first."""
+def listing(query: ListObjectsQuery) -> Response:
+    """Return the uploaded files, newest first."""
     with reading(current_context().engine) as conn:
-        found = uploaded_files.newest(conn, query.limit + 1, query.after)
-    data = [_document(one) for one in found[: query.limit]]
-    return jsonify(object="list", data=data, has_more=len(found) > query.limit)
+        uploaded = uploaded_files.newest(conn, query.limit + 1, query.after)
+    data = [_document(file) for file in uploaded[: query.limit]]
+    return jsonify(object="list", data=data, has_more=len(uploaded) > query.limit)
 
 
-@api.get("/<file>", summary="Look a file up", responses={200: FileObject})
+@api.get("/<file>", summary="Get a file", responses={200: FileResponse})
 @requires_scope(Scope.READ)
 def get(path: FilePath) -> Response:
-    """Tell of one file; of one that a batch ended in, too."""
+    """Return the attributes of an uploaded file or an output file."""
     return jsonify(_document(files.find(current_context().engine, path.file)))
 
 
 @api.get(
     "/<file>/content",
     summary="Download a file",
-    responses={200: {"description": "Its lines", "content": _LINES}},
+    responses={200: {"description": "The lines of the file", "content": _LINES}},
 )
 @requires_scope(Scope.READ)
 def content(path: FilePath) -> Response:
-    """Send a file's lines."""
+    """Download the lines of a file."""
     body = files.content(current_context().engine, path.file)
-    first = next(body, b"")  # what goes wrong at once is told with a status
+    first = next(body, b"")  # raises an early error while the status can still report it
     return Response(stream_with_context(chain([first], body)), content_type="application/jsonl")
 
 
-@api.delete("/<file>", summary="Delete a file", responses={200: DeletedFile})
+@api.delete("/<file>", summary="Delete a file", responses={200: DeletedFileResponse})
 @requires_scope(Scope.SUBMIT, recorded=True)
 def delete(path: FilePath) -> Response:
-    """Forget an uploaded file; batches that were made of it stay."""
+    """Delete an uploaded file. Batches created from the file remain."""
     with transaction(current_context().engine) as conn:
         uploaded_files.find(conn, path.file)
         uploaded_files.delete(conn, path.file)
@@ -109,6 +109,6 @@ def _document(file: uploaded_files.UploadedFile) -> dict[str, Any]:
         "bytes": file.bytes,
         "created_at": int(file.created_at.timestamp()),
         "filename": file.name,
-        "purpose": "batch_output" if files.is_made(file.id) else "batch",
+        "purpose": "batch_output" if files.is_result_file(file.id) else "batch",
         "status": "processed",
     }

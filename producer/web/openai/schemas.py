@@ -1,6 +1,8 @@
-"""What the OpenAI-compatible API speaks of: the objects of OpenAI's own, as far as they go.
+"""Schemas of the OpenAI-compatible API: its file and batch objects.
 
-https://platform.openai.com/docs/api-reference/files/object and …/batch/object.
+Sources: https://platform.openai.com/docs/api-reference/files/object and …/batch/object.
+
+Not covered: attributes of OpenAI's objects that have no meaning here.
 """
 
 from __future__ import annotations
@@ -10,44 +12,44 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from producer.openai.jsonl import ENDPOINTS
-from producer.web.api.schemas import Strict
+from producer.web.api.schemas import StrictModel
 
 PREFIX = "/openai/v1"
-_LONGEST_METADATA = 512  # characters of a value, as at OpenAI
+_MAX_METADATA = 512  # characters of a value, OpenAI's limit
 
-_Text = Annotated[str, Field(max_length=_LONGEST_METADATA)]
+_MetadataValue = Annotated[str, Field(max_length=_MAX_METADATA)]
 
 
 class FilePath(BaseModel):
-    """A file's id."""
+    """A file, by its id."""
 
     file: str
 
 
-class BatchObjectPath(BaseModel):
-    """A batch's id."""
+class OpenAIBatchPath(BaseModel):
+    """A batch, by its id."""
 
     batch: str
 
 
-class ListQuery(BaseModel):
-    """Which part of a list; what else a client asks for is passed over."""
+class ListObjectsQuery(BaseModel):
+    """A page of a list. Other parameters of OpenAI's clients are ignored."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     after: str | None = None
 
 
-class CreateBatchBody(Strict):
-    """Which file to make a batch of."""
+class CreateOpenAIBatchBody(StrictModel):
+    """The file to create a batch from."""
 
     input_file_id: str
     endpoint: Literal[ENDPOINTS]  # type: ignore[valid-type]  # a tuple of literals
     completion_window: Literal["24h"]
-    metadata: Annotated[dict[str, _Text], Field(max_length=16)] | None = None
+    metadata: Annotated[dict[str, _MetadataValue], Field(max_length=16)] | None = None
 
 
-class FileObject(BaseModel):
-    """A file."""
+class FileResponse(BaseModel):
+    """An uploaded file, or the output of a batch."""
 
     id: str
     object: str = "file"
@@ -58,16 +60,16 @@ class FileObject(BaseModel):
     status: str = "processed"
 
 
-class FileList(BaseModel):
-    """Files, the newest first."""
+class FilesResponse(BaseModel):
+    """Files, newest first."""
 
     object: str = "list"
-    data: list[FileObject]
+    data: list[FileResponse]
     has_more: bool
 
 
-class DeletedFile(BaseModel):
-    """A file that is no more."""
+class DeletedFileResponse(BaseModel):
+    """A file that was deleted."""
 
     id: str
     object: str = "file"
@@ -75,15 +77,15 @@ class DeletedFile(BaseModel):
 
 
 class RequestCounts(BaseModel):
-    """A batch's requests."""
+    """The numbers of requests of a batch."""
 
     total: int
     completed: int
     failed: int
 
 
-class BatchObject(BaseModel):
-    """A batch, as OpenAI tells of it."""
+class OpenAIBatchResponse(BaseModel):
+    """A batch in the form of OpenAI's batch object."""
 
     id: str
     object: str = "batch"
@@ -104,9 +106,9 @@ class BatchObject(BaseModel):
     metadata: dict[str, str] | None = None
 
 
-class BatchList(BaseModel):
-    """Batches, the newest first."""
+class OpenAIBatchesResponse(BaseModel):
+    """Batches, newest first."""
 
     object: str = "list"
-    data: list[BatchObject]
+    data: list[OpenAIBatchResponse]
     has_more: bool

@@ -1,4 +1,4 @@
-"""The page: what people do in a browser, rendered here, whole without any script."""
+"""The web pages, rendered on the server and usable without scripts."""
 
 from producer.web.pages import ask, batches, handoffs, models, upload
 from producer.web.pages.layout import page

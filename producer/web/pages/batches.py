@@ -1,8 +1,8 @@
-"""Batches with live progress; one batch with its results."""
+"""The pages of batches: live progress and results."""
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isfinite, nan
 
 from flask import Response, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -13,58 +13,59 @@ from producer.batches import cancel as cancelling
 from producer.batches.status import batch_status, newest
 from producer.results.pages import page_of
 from producer.web import problems
-from producer.web.api.batches import streamed
-from producer.web.api.results import sent
+from producer.web.api.batches import event_stream
+from producer.web.api.results import download_response
 from producer.web.auth.authorization import requires_scope
 from producer.web.context import current_context
-from producer.web.live.server_sent_events import MOST
+from producer.web.live.server_sent_events import MAX_BATCHES
 from producer.web.pages.layout import page
 from producer.web.pages.translation import translate
 
-_SHOWN = 20  # batches, and results, of one page
-_LARGEST = 1 << 53
+_PAGE_SIZE = 20  # batches or results
 
 
 @page.get("/batches")
 @requires_scope(Scope.READ)
 def batches() -> str:
-    """List batches, the newest first."""
-    found = newest(current_context().engine, _SHOWN, _number("before"))
-    return render_template("batches.html", batches=found, full=len(found) == _SHOWN)
+    """List batches, newest first."""
+    statuses = newest(current_context().engine, _PAGE_SIZE, _number("before"))
+    return render_template("batches.html", batches=statuses, full=len(statuses) == _PAGE_SIZE)
 
 
 @page.get("/events")
 @requires_scope(Scope.READ)
 def events() -> Response:
-    """Tell where some batches stand as they go on."""
-    s = current_context()
-    wanted = dict.fromkeys(request.args.getlist("batch"))
-    return streamed(*(batch_status(s.engine, one, s.clock) for one in list(wanted)[:MOST]))
+    """Send the progress of some batches as events."""
+    context = current_context()
+    refs = list(dict.fromkeys(request.args.getlist("batch")))[:MAX_BATCHES]
+    return event_stream(*(batch_status(context.engine, ref, context.clock) for ref in refs))
 
 
 @page.get("/batches/<batch>")
 @requires_scope(Scope.READ)
 def batch(batch: str) -> str:
-    """Show where a batch stands, and its results behind a cursor."""
-    s = current_context()
-    found = batch_status(s.engine, batch, s.clock)
+    """Show the status of a batch and a page of its results."""
+    context = current_context()
+    batch_now = batch_status(context.engine, batch, context.clock)
     status = request.args.get("status") or None
     if status is not None and status not in set(Status):
-        problems.refuse(422, "no result has that status", field="status")
+        problems.refuse(
+            422, "unknown status", field="status", hint=f"use one of {', '.join(Status)}"
+        )
     least, most = _share("least"), _share("most")
     results, finished = page_of(
-        s.engine,
-        str(found.batch.id),
+        context.engine,
+        str(batch_now.batch.id),
         since=_number("since") or 0,
         status=None if status is None else Status(status),
-        limit=_SHOWN,
+        limit=_PAGE_SIZE,
         confidence=(least, most),
     )
     return render_template(
         "batch.html",
-        standing=found,
+        batch_status=batch_now,
         results=results,
-        more=len(results) == _SHOWN and not finished,
+        more=len(results) == _PAGE_SIZE and not finished,
         statuses=list(Status),
         chosen={
             "status": status,
@@ -78,36 +79,36 @@ def batch(batch: str) -> str:
 @page.get("/batches/<batch>/results.csv")
 @requires_scope(Scope.READ)
 def download_batch(batch: str) -> Response:
-    """Send every result that is there."""
-    return sent(batch, "csv")
+    """Download all results so far."""
+    return download_response(batch, "csv")
 
 
 @page.post("/batches/<batch>/cancel")
 @requires_scope(Scope.SUBMIT, recorded=True)
 def cancel_batch(batch: str) -> AnyResponse:
-    """Cancel what has not started."""
+    """Cancel the questions that have not started."""
     cancelling.cancel(current_context().engine, batch)
-    flash(translate("What had not started is cancelled."))
+    flash(translate("Waiting questions were cancelled."))
     return redirect(url_for("page.batch", batch=batch), 303)
 
 
 def _number(name: str) -> int | None:
-    given = request.args.get(name)
-    if not given:
+    value = request.args.get(name)
+    if not value:
         return None
-    if not (given.isascii() and given.isdecimal()) or int(given[:20]) >= 1 << 62:
-        problems.refuse(422, "that is no number", field=name)
-    return int(given)
+    if not (value.isascii() and value.isdecimal()) or int(value[:20]) >= 1 << 62:
+        problems.refuse(422, "not a whole number", field=name)
+    return int(value)
 
 
 def _share(name: str) -> float | None:
-    given = request.args.get(name)
-    if not given:
+    percent = request.args.get(name)
+    if not percent:
         return None
     try:
-        value = float(given) / 100
+        share = float(percent) / 100
     except ValueError:
-        problems.refuse(422, "that is no number", field=name)
-    if not isfinite(value):
-        problems.refuse(422, "that is no number", field=name)
-    return value
+        share = nan
+    if not isfinite(share):
+        problems.refuse(422, "not a number", field=name)
+    return share

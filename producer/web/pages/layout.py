@@ -1,4 +1,7 @@
-"""What every view of the page shares: signing in, language, errors, what a page may load."""
+"""The parts that all pages share: sign-in, language, errors, policy.
+
+The blueprint `page` has all pages. Its views use sessions and CSRF tokens.
+"""
 
 from __future__ import annotations
 
@@ -26,27 +29,27 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from core.domain.api_key import ApiKey, Scope
-from db.queries import api_keys, audit_log
-from db.session import reading, transaction
+from db.queries import audit_log
+from db.session import transaction
 from producer.web import problems
 from producer.web.auth import sessions
-from producer.web.auth.authorization import PAGE, requires_scope
+from producer.web.auth.authorization import PAGE, find_key, requires_scope
 from producer.web.context import current_context
 from producer.web.pages.translation import LANGUAGES, language, translate
 
 page = Blueprint(PAGE, __name__, template_folder="../templates")
 
-# Nothing from elsewhere, nothing inline: what somebody smuggles into a text does not run.
+# No foreign and no inline resources: a script that is injected into a text does not run.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _STATIC = "../static"
-_KEPT = "public, max-age=86400"
-_DIGITS = 8
+_CACHE_CONTROL = "public, max-age=86400"
+_DIGEST_DIGITS = 8
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400  # seconds
-# What each key sees first.
-_FIRST = {
+# The home page, by the first scope of the key.
+_HOME_PAGES = {
     Scope.READ: "page.batches",
     Scope.SUBMIT: "page.ask",
     Scope.DESK: "page.desk",
@@ -57,25 +60,25 @@ page.app_template_global("_")(translate)
 
 @page.app_template_global()
 def csrf() -> Markup:
-    """Write the hidden field that proves that a form is ours."""
+    """Return the hidden form field with the CSRF token."""
     return Markup('<input type="hidden" name="csrf_token" value="{}">').format(generate_csrf())
 
 
 @page.app_template_global()
 def asset(name: str) -> str:
-    """Return where a file of ours is, under an address that changes with what is in it."""
+    """Return the URL of a static file, with a digest of its content."""
     return url_for("page.static", name=name, v=_digest(name))
 
 
 @cache
 def _digest(name: str) -> str:
     content = (Path(page.root_path) / _STATIC / name).read_bytes()
-    return hashlib.sha256(content).hexdigest()[:_DIGITS]
+    return hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS]
 
 
 @page.app_template_global()
-def here_in(code: str) -> str:
-    """Return where this page is found in another language."""
+def url_in_language(code: str) -> str:
+    """Return the URL of this page in another language."""
     query = [(name, value) for name, value in request.args.items(multi=True) if name != "language"]
     return f"?{urlencode([*query, ('language', code)])}"
 
@@ -90,52 +93,52 @@ def _protect() -> AnyResponse | None:
     return None
 
 
-def _dress(response: Response) -> Response:
+def _finish_response(response: Response) -> Response:
     if response.mimetype == problems.JSON:
-        told = json.loads(response.get_data())
-        response.set_data(render_template("problem.html", told=told))
+        problem = json.loads(response.get_data())
+        response.set_data(render_template("problem.html", problem=problem))
         response.mimetype = "text/html"
     response.headers["Content-Security-Policy"] = _POLICY
-    # Forms over TLS must be able to prove where they come from.
+    # The CSRF check of forms over TLS needs the Referer header.
     response.headers["Referrer-Policy"] = "same-origin"
     return response
 
 
-def _shared() -> dict[str, object]:
+def _template_variables() -> dict[str, object]:
     key: ApiKey | None = g.get("key")
     return {
         "caller": key,
-        "may": lambda scope: key is not None and key.opens(Scope(scope)),
+        "may": lambda scope: key is not None and key.allows(Scope(scope)),
         "language": language(),
         "issuer": current_context().settings.oidc_issuer is not None,
         "other_languages": {code: name for code, name in LANGUAGES.items() if code != language()},
     }
 
 
-def dress(views: Blueprint) -> None:
-    """Let views be those of a page: what they refuse is one, too, and loads what a page may."""
-    views.after_request(_dress)
-    views.context_processor(_shared)
+def use_layout(views: Blueprint) -> None:
+    """Give a blueprint the variables, error pages and policy of the pages."""
+    views.after_request(_finish_response)
+    views.context_processor(_template_variables)
 
 
-dress(page)
+use_layout(page)
 
 
 @page.app_template_filter()
 def number(value: float) -> str:
-    """Write a count, or a rate with the digits that matter."""
+    """Format a count, or a rate with one decimal."""
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
 
 
 @page.app_template_filter()
 def when(value: datetime) -> str:
-    """Write a moment for people."""
+    """Format a time in UTC."""
     return f"{value:%Y-%m-%d %H:%M} UTC"
 
 
 @page.app_template_filter()
 def duration(seconds: float) -> str:
-    """Write how long something takes; `live.js` writes it in the same way."""
+    """Format a duration, as `live.js` does."""
     for unit, length in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
         if seconds >= 2 * length:
             return f"{round(seconds / length)} {unit}"
@@ -145,46 +148,46 @@ def duration(seconds: float) -> str:
 @page.get("/static/<path:name>")
 @requires_scope(None)
 def static(name: str) -> Response:
-    """Send a style sheet, a script or a picture."""
-    told = send_from_directory(Path(page.root_path) / _STATIC, name)
-    told.headers["Cache-Control"] = _KEPT
-    return told
+    """Send a style sheet, a script or an image."""
+    response = send_from_directory(Path(page.root_path) / _STATIC, name)
+    response.headers["Cache-Control"] = _CACHE_CONTROL
+    return response
 
 
 @page.get("/")
 @requires_scope(None)
 def home() -> AnyResponse:
-    """Go to what the key opens first."""
+    """Redirect to the home page of the key."""
     key = sessions.key()
     if key is None:
         return redirect(url_for("page.sign_in"))
-    first = next(view for scope, view in _FIRST.items() if key.opens(scope))
+    first = next(view for scope, view in _HOME_PAGES.items() if key.allows(scope))
     return redirect(url_for(first))
 
 
 @page.get("/sign-in")
 @requires_scope(None)
 def sign_in() -> str:
-    """Ask for a key."""
-    return render_template("sign_in.html", next=_own(request.args.get("next")), refused=False)
+    """Show the sign-in form."""
+    return render_template(
+        "sign_in.html", next=_local_path(request.args.get("next")), refused=False
+    )
 
 
 @page.post("/sign-in")
 @requires_scope(None)
 def begin() -> AnyResponse | tuple[str, int]:
-    """Begin a session."""
-    s, secret = current_context(), request.form.get("key", "").strip()
-    now = s.clock()
-    with reading(s.engine) as conn:
-        key = api_keys.find(conn, secret, now) if secret.startswith(api_keys.PREFIX) else None
-    goal = _own(request.form.get("next"))
+    """Begin a session with an API key."""
+    key = find_key(request.form.get("key", "").strip())
+    path = _local_path(request.form.get("next"))
     if key is None:
-        return render_template("sign_in.html", next=goal, refused=True), 401
+        return render_template("sign_in.html", next=path, refused=True), 401
     sessions.begin(key)
-    with transaction(s.engine) as conn:
-        actor = f"key {key.name}"
+    context, actor = current_context(), f"key {key.name}"
+    now = context.clock()
+    with transaction(context.engine) as conn:
         audit_log.record(conn, actor=actor, action="page.sign_in", target="", now=now, status=303)
-    return redirect(goal or url_for("page.home"), 303)
+    return redirect(path or url_for("page.home"), 303)
 
 
 @page.post("/sign-out")
@@ -192,12 +195,12 @@ def begin() -> AnyResponse | tuple[str, int]:
 def sign_out() -> AnyResponse:
     """End the session."""
     sessions.end()
-    flash(translate("You are signed out."))
+    flash(translate("You have signed out."))
     return redirect(url_for("page.sign_in"), 303)
 
 
-def _own(path: str | None) -> str:
-    """Return a path of ours to go to; whatever else was asked for is forgotten."""
+def _local_path(path: str | None) -> str:
+    """Return the path if it is on this site, else an empty string."""
     if not path or not path.startswith("/") or "\\" in path or not path.isprintable():
         return ""
     parts = urlsplit(path)

@@ -1,4 +1,4 @@
-"""Model versions: their figures, who moved them when, and moving them."""
+"""The page of model versions: metrics, history, promotion and rollback."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from producer.web.context import current_context
 from producer.web.pages.layout import page
 from producer.web.pages.translation import translate
 
-_LONGEST_REASON = 1_000  # characters
-# Of what a build has found, what people compare; the rest is for `model show`.
-_FIGURES = {
-    "cv_accuracy": "Right entry",
-    "cv_precision": "Answers right",
-    "cv_coverage": "Answered",
-    "near_handoff_recall": "Near, handed off",
+_MAX_REASON = 1_000  # characters
+# The build metrics that users compare. `answermill model show` prints all of them.
+METRICS = {
+    "cv_accuracy": "Entry accuracy",
+    "cv_precision": "Answer precision",
+    "cv_coverage": "Answer rate",
+    "near_handoff_recall": "Near-miss hand-offs",
 }
 
 
 @page.get("/models")
 @requires_scope(Scope.READ)
 def models() -> str:
-    """Show every model."""
-    found = promotions.model_overviews(current_context().engine)
-    return render_template("models.html", models=found, figures=_FIGURES)
+    """Show all models."""
+    overviews = promotions.model_overviews(current_context().engine)
+    return render_template("models.html", models=overviews, metrics=METRICS)
 
 
 @page.post("/models/<name>/promote")
 @requires_scope(Scope.ADMIN, recorded=True)
 def promote(name: str) -> AnyResponse:
-    """Put a version into production that the gate has let pass."""
-    _check(name)
+    """Promote a version that has passed the gate."""
+    _check_name(name)
     spec, by = f"{name}@{request.form.get('version', '')}", f"key {caller().name}"
+    engine, reason = current_context().engine, _reason() or None
     try:
-        moved = promotions.promote(current_context().engine, spec, by=by, reason=_reason() or None)
-        flash(translate("{version} is in production.", version=moved))
+        version = promotions.promote(engine, spec, by=by, reason=reason)
+        flash(translate("{version} is in production.", version=version))
     except (PromotionRefused, ModelUnknown) as error:
         flash(str(error))
     return redirect(url_for("page.models"), 303)
@@ -49,26 +50,27 @@ def promote(name: str) -> AnyResponse:
 @page.post("/models/<name>/roll-back")
 @requires_scope(Scope.ADMIN, recorded=True)
 def roll_back(name: str) -> AnyResponse:
-    """Withdraw the canary, or bring the version before back."""
-    _check(name)
+    """Withdraw the canary, or restore the previous version."""
+    _check_name(name)
     reason = _reason()
     if not reason:
-        flash(translate("Say why, for the record."))
+        flash(translate("Enter a reason for the history."))
         return redirect(url_for("page.models"), 303)
     try:
-        moved = promotions.roll_back(
+        version = promotions.roll_back(
             current_context().engine, name, by=f"key {caller().name}", reason=reason
         )
-        flash(translate("{version} is in production.", version=moved))
+        flash(translate("{version} is in production.", version=version))
     except ModelUnknown as error:
         flash(str(error))
     return redirect(url_for("page.models"), 303)
 
 
-def _check(name: str) -> None:
+def _check_name(name: str) -> None:
     if not name.isprintable():
-        problems.refuse(404, "no model has that name", field="name")
+        problems.refuse(404, "unknown model", field="name")
 
 
 def _reason() -> str:
-    return "".join(c for c in request.form.get("reason", "") if c.isprintable())[:_LONGEST_REASON]
+    reason = request.form.get("reason", "")
+    return "".join(filter(str.isprintable, reason))[:_MAX_REASON]

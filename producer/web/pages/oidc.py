@@ -1,11 +1,11 @@
-"""Sign-in through OpenID Connect, as an option: an issuer says who somebody is.
+"""Optional sign-in through an OpenID Connect issuer.
 
-The code flow with PKCE, state and nonce, by Authlib; of the identity token the signature, the
-issuer, the audience, the nonce and the times are checked
-(https://openid.net/specs/openid-connect-core-1_0.html#IDTokenValidation). What somebody may do
-is told by a claim of it, as the settings say. They get a key of their own, whose secret nobody
-has and which ends with the session, so that what the issuer takes away is gone at the next
-sign-in; `answermill keys revoke NAME` keeps somebody out for good.
+Authlib runs the code flow with PKCE, state and nonce. It checks the signature, issuer, audience,
+nonce and times of the identity token
+(https://openid.net/specs/openid-connect-core-1_0.html#IDTokenValidation). The settings map the
+values of a claim to scopes. Each sign-in creates an API key that ends with the session and whose
+secret is discarded, so a right that the issuer removes ends at the next sign-in.
+`answermill keys revoke NAME` blocks a user permanently.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from joserfc.errors import JoseError
 from requests.exceptions import RequestException
 from werkzeug.wrappers import Response
 
-from core.domain.api_key import Scope
+from core.domain.api_key import ApiKey, Scope
 from core.errors import SettingsInvalid
 from core.settings.settings import Settings
 from db.queries import api_keys, audit_log
@@ -28,29 +28,30 @@ from db.session import transaction
 from producer.web.auth import sessions
 from producer.web.auth.authorization import requires_scope
 from producer.web.context import current_context
-from producer.web.pages.layout import dress
-from producer.web.problems import AWAY_SECONDS, refuse
+from producer.web.pages.layout import use_layout
+from producer.web.problems import RETRY_SECONDS, refuse
 
 log = structlog.get_logger()
 
 oidc = Blueprint("oidc", __name__, url_prefix="/sign-in/oidc")
-dress(oidc)  # browsers come here
+use_layout(oidc)
 
-_SECONDS = 10  # for the issuer to answer in
-_WANTED = ("oidc_client_id", "oidc_client_secret", "oidc_scopes", "web_url")
+_TIMEOUT_SECONDS = 10  # of requests to the issuer
+_LEEWAY_SECONDS = 30  # for clocks that differ
+_REQUIRED = ("oidc_client_id", "oidc_client_secret", "oidc_scopes", "web_url")
 _CLIENT = "answermill.oidc"
 
 
 def install(app: Flask, settings: Settings) -> None:
-    """Let people sign in through the issuer of the settings.
+    """Make the app offer sign-in through the issuer of the settings.
 
     Raises:
-        SettingsInvalid: something that it takes is not set.
+        SettingsInvalid: a required setting is missing.
     """
-    missing = [name for name in _WANTED if getattr(settings, name) is None]
+    missing = [name for name in _REQUIRED if getattr(settings, name) is None]
     if missing or settings.oidc_client_secret is None:
-        told = "not set, and ANSWERMILL_OIDC_ISSUER is"
-        raise SettingsInvalid([f"ANSWERMILL_{name.upper()}: {told}" for name in missing])
+        fault = "not set, but required with ANSWERMILL_OIDC_ISSUER"
+        raise SettingsInvalid([f"ANSWERMILL_{name.upper()}: {fault}" for name in missing])
     issuer = str(settings.oidc_issuer).rstrip("/")
     app.extensions[_CLIENT] = OAuth(app).register(
         "issuer",
@@ -60,7 +61,7 @@ def install(app: Flask, settings: Settings) -> None:
         client_kwargs={
             "scope": "openid",
             "code_challenge_method": "S256",
-            "default_timeout": _SECONDS,
+            "default_timeout": _TIMEOUT_SECONDS,
         },
     )
     app.register_blueprint(oidc)
@@ -69,57 +70,65 @@ def install(app: Flask, settings: Settings) -> None:
 @oidc.get("")
 @requires_scope(None)
 def begin() -> Response:
-    """Send the browser to the issuer."""
-    back = f"{str(current_context().settings.web_url).rstrip('/')}{url_for('oidc.back')}"
+    """Redirect the browser to the issuer."""
+    callback = f"{str(current_context().settings.web_url).rstrip('/')}{url_for('oidc.back')}"
     try:
-        found: Response = _client().authorize_redirect(back)
+        response: Response = _client().authorize_redirect(callback)
     except (RequestException, RuntimeError, ValueError) as error:
-        _away(error)
-    return found
+        _refuse_unavailable(error)
+    return response
 
 
 @oidc.get("/back")
 @requires_scope(None)
 def back() -> Response:
-    """Begin a session for whom the issuer names."""
-    settings = current_context().settings
-    issuer = str(settings.oidc_issuer)
-    wanted = {
-        "iss": {"essential": True, "values": [issuer, issuer.rstrip("/")]},
-        "aud": {"essential": True, "value": settings.oidc_client_id},
-    }
-    try:
-        token = _client().authorize_access_token(claims_options=wanted, leeway=30)
-    except (AuthlibBaseError, JoseError, KeyError, ValueError) as error:
-        log.warning("sign-in refused", error=type(error).__name__)
-        refuse(403, "the issuer has not said who you are", hint="sign in again")
-    except RequestException as error:
-        _away(error)
-    claims: dict[str, Any] = token.get("userinfo") or {}
-    scopes = scopes_of(claims, settings)
+    """Begin a session for the user that the issuer has identified."""
+    claims = _claims()
+    scopes = scopes_of(claims, current_context().settings)
     if not claims.get("sub") or not scopes:
         log.warning("sign-in refused", error="no scope")
-        refuse(403, "you may do nothing here", hint="ask who runs this for access")
-    now = current_context().clock()
-    with transaction(current_context().engine) as conn:
-        ends = now + sessions.LIFE
-        name = f"oidc:{claims['sub']}"
-        key = api_keys.sign_in(conn, name, scopes, expires_at=ends, now=now)
-        status = 403 if key is None else 302
-        actor = f"key {name}"
-        audit_log.record(
-            conn, actor=actor, action="page.sign_in", target="", now=now, status=status
-        )
+        refuse(403, "your account has no access here", hint="ask an administrator for access")
+    key = _create_key(f"oidc:{claims['sub']}", scopes)
     if key is None:
-        refuse(403, "you were shut out here")
+        refuse(403, "an administrator has blocked your account")
     sessions.begin(key)
     return redirect(url_for("page.home"))
 
 
+def _claims() -> dict[str, Any]:
+    settings = current_context().settings
+    issuer = str(settings.oidc_issuer)
+    options = {
+        "iss": {"essential": True, "values": [issuer, issuer.rstrip("/")]},
+        "aud": {"essential": True, "value": settings.oidc_client_id},
+    }
+    try:
+        token = _client().authorize_access_token(claims_options=options, leeway=_LEEWAY_SECONDS)
+    except (AuthlibBaseError, JoseError, KeyError, ValueError) as error:
+        log.warning("sign-in refused", error=type(error).__name__)
+        refuse(403, "the sign-in was not completed", hint="sign in again")
+    except RequestException as error:
+        _refuse_unavailable(error)
+    return token.get("userinfo") or {}
+
+
+def _create_key(name: str, scopes: frozenset[Scope]) -> ApiKey | None:
+    context = current_context()
+    now = context.clock()
+    with transaction(context.engine) as conn:
+        ends = now + sessions.LIFE
+        key = api_keys.sign_in(conn, name, scopes, expires_at=ends, now=now)
+        status = 403 if key is None else 302
+        audit_log.record(
+            conn, actor=f"key {name}", action="page.sign_in", target="", now=now, status=status
+        )
+    return key
+
+
 def scopes_of(claims: dict[str, Any], settings: Settings) -> frozenset[Scope]:
-    """Return what the claim opens."""
-    told = claims.get(settings.oidc_claim)
-    groups = {told} if isinstance(told, str) else set(told) if isinstance(told, list) else set()
+    """Return the scopes that the claims grant, by the mapping of the settings."""
+    value = claims.get(settings.oidc_claim)
+    groups = {value} if isinstance(value, str) else set(value) if isinstance(value, list) else set()
     return frozenset(Scope(scope) for scope, group in settings.oidc_groups if group in groups)
 
 
@@ -127,6 +136,6 @@ def _client() -> Any:  # noqa: ANN401 - Authlib has no annotations
     return current_app.extensions[_CLIENT]
 
 
-def _away(error: Exception) -> NoReturn:
-    log.warning("request put off", route="sign-in", error=type(error).__name__)
-    refuse(503, "the issuer is away", Retry_After=str(AWAY_SECONDS))
+def _refuse_unavailable(error: Exception) -> NoReturn:
+    log.warning("request postponed", route="sign-in", reason=type(error).__name__)
+    refuse(503, "the sign-in service is unavailable", Retry_After=str(RETRY_SECONDS))

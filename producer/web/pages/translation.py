@@ -1,9 +1,10 @@
-"""What the page says, in English and in Chinese.
+"""Translation of the pages into English and Chinese.
 
-The English sentence is the key to the Chinese one; a test sees to it that every sentence of
-the templates and of this package has one, and no other. What stands in a table's column, such
-as a status, has its words in both languages. What can't be done is told in English in both,
-as the HTTP API does.
+The English sentence is the key of the Chinese catalog. A test checks that the catalog has every
+sentence of the templates and of this package, and no other. Words from table columns, such as a
+status, can have entries in both catalogs.
+
+Not covered: error messages, which are in English as in the HTTP API.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ _FILES = {"en": "english.json", "zh": "chinese.json"}
 
 
 @cache
-def catalogue(code: str) -> dict[str, str]:
-    """Return what is said in a language for each sentence and each word of a table."""
+def catalog(code: str) -> dict[str, str]:
+    """Return the translations into a language, by sentence or column value."""
     file = Path(__file__).with_name(_FILES[code])
-    found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    translations: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    return translations
 
 
 def language() -> str:
-    """Return what the visitor has chosen, else what the browser asks for first."""
+    """Return the language of the user, by choice or browser preference."""
     chosen = session.get("language")
     if chosen in LANGUAGES:
         return str(chosen)
@@ -35,6 +36,6 @@ def language() -> str:
 
 
 def translate(text: str, **values: object) -> str:
-    """Say it in the visitor's language; `{name}` stands for the value of that name."""
-    said = catalogue(language()).get(text, text)
-    return said.format(**values) if values else said
+    """Return a sentence in the language of the user, with its values."""
+    translated = catalog(language()).get(text, text)
+    return translated.format(**values) if values else translated

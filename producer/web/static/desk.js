@@ -1,19 +1,19 @@
-// Searches entries beside what is being written, and sends with Ctrl+Enter; without this script
-// a search loads the page anew.
+// Searches entries without losing the answer being written, and submits with Ctrl+Enter.
+// Without this script, a search reloads the page.
 const search = document.querySelector("[data-search]");
-const writing = document.querySelector("#answer textarea");
+const answer = document.querySelector("#answer textarea");
 
 search?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const url = `${location.pathname}?${new URLSearchParams(new FormData(search))}`;
-  const answer = await fetch(url);
-  if (!answer.ok) return location.assign(url);
-  const found = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const picks = search.dataset.search;
-  document.querySelector(picks).replaceWith(found.querySelector(picks));
+  const response = await fetch(url);
+  if (!response.ok) return location.assign(url);
+  const loaded = new DOMParser().parseFromString(await response.text(), "text/html");
+  const selector = search.dataset.search;
+  document.querySelector(selector).replaceWith(loaded.querySelector(selector));
 });
 
-writing?.addEventListener("keydown", (event) => {
-  const sends = event.key === "Enter" && (event.ctrlKey || event.metaKey);
-  if (sends) writing.form.requestSubmit(writing.form.querySelector("button"));
+answer?.addEventListener("keydown", (event) => {
+  const submits = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+  if (submits) answer.form.requestSubmit(answer.form.querySelector("button"));
 });

@@ -1,6 +1,6 @@
-// A file may be dropped anywhere on the frame; choosing one works without this script.
+// Accepts a file that is dropped on the frame. Without this script, the file input works.
 const frame = document.querySelector("[data-drop]");
-const chosen = frame.querySelector("input[type=file]");
+const input = frame.querySelector("input[type=file]");
 
 for (const name of ["dragenter", "dragover"]) {
   frame.addEventListener(name, (event) => {
@@ -13,6 +13,6 @@ for (const name of ["dragleave", "drop"]) {
 }
 frame.addEventListener("drop", (event) => {
   event.preventDefault();
-  if (event.dataTransfer.files.length) chosen.files = event.dataTransfer.files;
-  chosen.focus();
+  if (event.dataTransfer.files.length) input.files = event.dataTransfer.files;
+  input.focus();
 });

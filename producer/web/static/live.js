@@ -1,4 +1,4 @@
-// Shows progress as it comes; without this script the page shows it when it is loaded.
+// Shows progress live. Without this script, the page shows the progress when it was loaded.
 const followed = document.querySelector("[data-events]");
 const parts = ["answered", "handed_off", "failed", "cancelled", "expired", "running"];
 const units = [["d", 86400], ["h", 3600], ["min", 60]];
@@ -8,50 +8,51 @@ const duration = (seconds) => {
   return `${Math.round(seconds / length)} ${unit}`;
 };
 
-const written = {
+const formats = {
   eta_seconds: (value) => (value === null ? "–" : duration(value)),
   questions_per_second: (value) =>
     (value ?? 0).toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 }),
 };
+const formatCount = (value) => value.toLocaleString("en");
 
-function show(place, batch) {
-  for (const field of place.querySelectorAll("[data-field]")) {
+function show(card, batch) {
+  for (const field of card.querySelectorAll("[data-field]")) {
     const name = field.dataset.field;
-    field.textContent = (written[name] ?? ((value) => value.toLocaleString("en")))(batch[name]);
+    field.textContent = (formats[name] ?? formatCount)(batch[name]);
   }
-  let at = 0;
+  let start = 0;
   for (const name of parts) {
     const share = (100 * batch[name]) / Math.max(batch.questions, 1);
-    const drawn = place.querySelector(`[data-part="${name}"]`);
-    drawn.setAttribute("x", at);
-    drawn.setAttribute("width", share);
-    at += share;
+    const rect = card.querySelector(`[data-part="${name}"]`);
+    rect.setAttribute("x", start);
+    rect.setAttribute("width", share);
+    start += share;
   }
 }
 
-// What is final is shown as the server writes it: words, results and all.
-async function renew() {
-  const answer = await fetch(location.href);
-  if (!answer.ok) return;
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const kept = document.activeElement?.id;
-  document.querySelector("main").replaceWith(fresh.querySelector("main"));
-  if (kept) document.getElementById(kept)?.focus();
+// The server renders what changes at the end of a batch: labels, results and buttons.
+async function reload() {
+  const response = await fetch(location.href);
+  if (!response.ok) return;
+  const loaded = new DOMParser().parseFromString(await response.text(), "text/html");
+  const focused = document.activeElement?.id;
+  document.querySelector("main").replaceWith(loaded.querySelector("main"));
+  if (focused) document.getElementById(focused)?.focus();
 }
 
 if (followed) {
   const source = new EventSource(followed.dataset.events);
-  const waiting = new Set(new URL(followed.dataset.events, location).searchParams.getAll("batch"));
-  const hear = (event) => {
+  const unfinished = new Set(new URL(followed.dataset.events, location).searchParams.getAll("batch"));
+  const receive = (event) => {
     const batch = JSON.parse(event.data);
-    const place = document.querySelector(`[data-batch="${batch.batch}"]`);
-    if (place) show(place, batch);
+    const card = document.querySelector(`[data-batch="${batch.batch}"]`);
+    if (card) show(card, batch);
     return batch;
   };
-  source.addEventListener("progress", hear);
+  source.addEventListener("progress", receive);
   source.addEventListener("end", (event) => {
-    waiting.delete(String(hear(event).batch));
-    if (waiting.size === 0) source.close();
-    renew();
+    unfinished.delete(String(receive(event).batch));
+    if (unfinished.size === 0) source.close();
+    reload();
   });
 }

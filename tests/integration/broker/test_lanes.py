@@ -23,7 +23,7 @@ def _message(job=1, lane=Lane.BULK):
 
 @pytest.fixture
 def app_of():
-    """Return a function that makes a Celery client; all of them are closed at the end."""
+    """Return a function that creates a Celery client, which is closed after the test."""
     apps = []
 
     def make(settings):
@@ -51,20 +51,22 @@ def client(redis_server):
 def test_messages_wait_in_their_lane(settings, app_of):
     app = app_of(settings)
     lanes = [Lane.BULK, Lane.INTERACTIVE, Lane.BULK]
-    queues.send(app, [_message(n, lane) for n, lane in enumerate(lanes, start=1)], settings)
+    queues.send(
+        app, [_message(number, lane) for number, lane in enumerate(lanes, start=1)], settings
+    )
     assert queues.waiting(app, Lane.BULK, settings) == 2
     assert queues.waiting(app, Lane.INTERACTIVE, settings) == 1
 
 
 def test_more_messages_than_one_pipeline_holds_all_arrive(settings, app_of):
     app = app_of(settings)
-    queues.send(app, [_message(n) for n in range(1, 1_235)], settings)
+    queues.send(app, [_message(number) for number in range(1, 1_235)], settings)
     assert queues.waiting(app, Lane.BULK, settings) == 1_234
 
 
 def test_sending_nothing_does_not_even_connect(home, app_of):
-    away = load.load(home=home, broker_url="redis://127.0.0.1:1/0")
-    queues.send(app_of(away), [], away)
+    unavailable = load.load(home=home, broker_url="redis://127.0.0.1:1/0")
+    queues.send(app_of(unavailable), [], unavailable)
 
 
 def test_what_waits_in_redis_is_understood_and_is_nothing_but_a_hint(settings, app_of, client):
@@ -95,13 +97,13 @@ def test_a_redis_that_lost_all_has_nothing_waiting(settings, app_of, client):
     ],
     ids=["refused", "no socket"],
 )
-def test_a_redis_that_does_not_answer_is_away_and_its_password_untold(url, home, app_of):
-    away = load.load(home=home, broker_url=url)
-    app = app_of(away)
+def test_an_unavailable_redis_is_reported_without_its_password(url, home, app_of):
+    unavailable = load.load(home=home, broker_url=url)
+    app = app_of(unavailable)
     app.conf.broker_transport_options |= {"connect_retries_timeout": 0.1, "interval_start": 0.1}
     for call in (
-        lambda: queues.send(app, [_message()], away),
-        lambda: queues.waiting(app, Lane.BULK, away),
+        lambda: queues.send(app, [_message()], unavailable),
+        lambda: queues.waiting(app, Lane.BULK, unavailable),
     ):
         with pytest.raises(BrokerUnavailable) as caught:
             call()

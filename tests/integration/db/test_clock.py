@@ -13,18 +13,18 @@ _CLOSE = timedelta(seconds=5)
 
 
 @pytest.fixture
-def asked(engine):
-    """The statements that the database was given."""
+def query_count(engine):
+    """Return a function that counts the statements that read the time."""
     statements = []
 
     def note(_conn, _cursor, statement, *_):
         statements.append(statement)
 
     sa.event.listen(engine, "before_cursor_execute", note)
-    return lambda: len([s for s in statements if "now" in s or "clock_timestamp" in s])
+    return lambda: len([text for text in statements if "now" in text or "clock_timestamp" in text])
 
 
-def test_the_clock_tells_the_database_time_in_utc(engine):
+def test_the_clock_returns_the_database_time_in_utc(engine):
     now = DatabaseClock(engine)()
     assert now.tzinfo is UTC
     assert abs(now - datetime.now(UTC)) < _CLOSE
@@ -32,8 +32,8 @@ def test_the_clock_tells_the_database_time_in_utc(engine):
 
 def test_the_clock_never_goes_back(engine):
     clock = DatabaseClock(engine)
-    told = [clock() for _ in range(1_000)]
-    assert told == sorted(told)
+    times = [clock() for _ in range(1_000)]
+    assert times == sorted(times)
 
 
 def test_the_clock_goes_on(engine):
@@ -43,7 +43,7 @@ def test_the_clock_goes_on(engine):
     assert timedelta(seconds=0.05) <= clock() - before < _CLOSE
 
 
-def test_whoever_sets_this_machine_s_clock_moves_nothing(engine, monkeypatch):
+def test_the_local_clock_has_no_effect(engine, monkeypatch):
     real = datetime.now(UTC)
     clock = DatabaseClock(engine)
     clock()
@@ -52,28 +52,28 @@ def test_whoever_sets_this_machine_s_clock_moves_nothing(engine, monkeypatch):
         assert abs(clock() - real) < _CLOSE
 
 
-def test_the_database_is_asked_once_and_again_after_a_while(engine, asked, monkeypatch):
+def test_the_database_clock_is_read_once_and_again_after_a_while(engine, query_count, monkeypatch):
     clock = DatabaseClock(engine, refresh_seconds=300)
     for _ in range(10):
         clock()
-    assert asked() == 1
+    assert query_count() == 1
     moved = time.monotonic() + 301
     monkeypatch.setattr("db.clock.time.monotonic", lambda: moved)
-    told = clock()
-    assert asked() == 2
-    assert abs(told - datetime.now(UTC)) < _CLOSE
+    times = clock()
+    assert query_count() == 2
+    assert abs(times - datetime.now(UTC)) < _CLOSE
 
 
 def test_threads_that_share_a_clock_read_whole_answers(engine):
-    """Never the moment of one answer with the time of another."""
+    """The monotonic time of one read is never paired with the result of another."""
     clock = DatabaseClock(engine, refresh_seconds=0.0005)
     wrong, until = [], time.monotonic() + 0.3
 
     def read():
         while time.monotonic() < until:
-            told = clock()
-            if abs(told - datetime.now(UTC)) > _CLOSE:
-                wrong.append(told)
+            times = clock()
+            if abs(times - datetime.now(UTC)) > _CLOSE:
+                wrong.append(times)
 
     threads = [threading.Thread(target=read) for _ in range(3)]
     for thread in threads:

@@ -22,7 +22,7 @@ SECRET = "hunter2"
 
 @pytest.fixture
 def opened(home):
-    """Return a function that opens an engine; all of them are closed at the end."""
+    """Return a function that opens an engine, which is closed after the test."""
     engines = []
 
     def open_one(url):
@@ -39,7 +39,7 @@ def _names(engine: sa.Engine) -> list[str]:
         return [batch.name for batch in batches.newest(conn, 10)]
 
 
-def test_a_sqlite_file_that_is_damaged_later_is_away(opened, sqlite_url, home):
+def test_a_sqlite_file_that_is_damaged_later_is_unavailable(opened, sqlite_url, home):
     engine = opened(sqlite_url)
     with reading(engine) as conn:
         page = conn.scalar(sa.text("SELECT rootpage FROM sqlite_master WHERE name = 'batches'"))
@@ -59,10 +59,10 @@ def _no_file(home):
 @pytest.mark.parametrize(
     "url",
     [
-        lambda _: f"postgresql://user:{SECRET}@127.0.0.1:1/nobody",
-        lambda home: f"postgresql://user:{SECRET}@/nobody?host={home}",
-        lambda _: f"postgresql://127.0.0.1:1/nobody?user=u&password={SECRET}",
-        lambda home: f"postgresql://user:{SECRET}@/nobody?host={home}&no_such_option=1",
+        lambda _: f"postgresql://user:{SECRET}@127.0.0.1:1/absent",
+        lambda home: f"postgresql://user:{SECRET}@/absent?host={home}",
+        lambda _: f"postgresql://127.0.0.1:1/absent?user=u&password={SECRET}",
+        lambda home: f"postgresql://user:{SECRET}@/absent?host={home}&no_such_option=1",
         lambda home: f"sqlite:///{home}/missing/answermill.db",
         lambda home: f"sqlite:///{home}",
         _no_file,
@@ -70,7 +70,7 @@ def _no_file(home):
     ids=["refused", "no socket", "query", "option", "no folder", "a folder", "no database"],
 )
 @pytest.mark.parametrize("entry", [check_schema, open_batch], ids=["reading", "transaction"])
-def test_a_database_that_does_not_serve_is_away_and_its_password_untold(url, entry, home, opened):
+def test_an_unavailable_database_is_reported_without_its_password(url, entry, home, opened):
     engine = opened(url(home))
     with pytest.raises(DatabaseUnavailable) as caught:
         entry(engine)
@@ -79,7 +79,7 @@ def test_a_database_that_does_not_serve_is_away_and_its_password_untold(url, ent
     assert str(caught.value).startswith(f"database {engine.url.drivername}://")
 
 
-def test_a_postgresql_database_that_does_not_exist_is_away(postgres_server, opened):
+def test_a_postgresql_database_that_does_not_exist_is_unavailable(postgres_server, opened):
     with pytest.raises(DatabaseUnavailable, match="does not exist"):
         check_schema(opened(postgres_server.url("nowhere")))
 
@@ -98,7 +98,7 @@ def _end_connection(conn: sa.Connection, url: str) -> None:
         other.execute("SELECT pg_terminate_backend(%s)", (pid,))
 
 
-def test_a_connection_lost_in_a_query_is_a_database_away(postgres_url, opened):
+def test_a_connection_lost_in_a_query_means_unavailable(postgres_url, opened):
     engine = opened(postgres_url)
 
     def lose_it():
@@ -111,9 +111,11 @@ def test_a_connection_lost_in_a_query_is_a_database_away(postgres_url, opened):
     assert _names(engine) == []
 
 
-def test_a_connection_lost_in_copy_is_a_database_away(postgres_url, opened):
+def test_a_connection_lost_in_copy_means_unavailable(postgres_url, opened):
     engine = opened(postgres_url)
-    rows = [(1, x.position, x.key, x.text, None, None) for x in questions(3)]
+    rows = [
+        (1, question.position, question.key, question.text, None, None) for question in questions(3)
+    ]
     columns = ("batch_id", "position", "key", "text", "language", "metadata")
 
     def lose_it():
@@ -139,8 +141,8 @@ def test_a_row_that_is_there_already_is_the_same_error_on_both(engine):
         insert_again()
 
 
-def test_a_database_locked_for_long_is_away(opened, sqlite_url, monkeypatch):
-    monkeypatch.setattr("db.engine._BUSY_SECONDS", 0.05)
+def test_a_database_locked_for_long_is_unavailable(opened, sqlite_url, monkeypatch):
+    monkeypatch.setattr("db.engine._SQLITE_LOCK_SECONDS", 0.05)
     engine = opened(sqlite_url)
     holder = sqlite3.connect(engine.url.database, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

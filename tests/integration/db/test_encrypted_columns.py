@@ -1,4 +1,4 @@
-"""Texts that are encrypted in the database, on both databases."""
+"""Encryption of stored texts, on both databases."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def opened(settings):
     engines = []
 
     def opened(*keys: str) -> sa.Engine:
-        told = load.load(
+        rows = load.load(
             home=settings.home,
             database_url=settings.database,
             encryption_keys=",".join(keys) or None,
         )
-        engines.append(open_engine(told))
+        engines.append(open_engine(rows))
         return engines[-1]
 
     yield opened
@@ -61,7 +61,7 @@ def opened(settings):
 
 
 def filled(engine):
-    """Store a batch in which everything there is holds the secret."""
+    """Store a batch in which every encrypted column contains the secret."""
     batch = stored_batch(engine, ASKED, job_size=2, idempotency_key=SECRET)
     ends = [
         result(1, answer=answer(answer=SECRET)),
@@ -83,7 +83,7 @@ def filled(engine):
 
 
 def seen(engine, batch):
-    """Read back all of it."""
+    """Return all values that contain the secret."""
     with reading(engine) as conn:
         return (
             results.texts(conn, batch.id, limit=9),
@@ -106,9 +106,9 @@ def test_nothing_of_a_text_can_be_read_without_the_key(opened):
             sa.text("SELECT metadata FROM questions WHERE metadata IS NOT NULL")
         )
     assert str(metadata).strip('"').startswith(MARK)
-    texts, told, digest, part, noted, desk_answer, _ = seen(engine, batch)
+    texts, rows, digest, part, noted, desk_answer, _ = seen(engine, batch)
     assert texts == [(1, "ticket-1", SECRET), (2, "ticket-2", f"{MARK}{SECRET}")]
-    assert told == [(SECRET, SECRET, None), (f"{MARK}{SECRET}", None, FAILED)]
+    assert rows == [(SECRET, SECRET, None), (f"{MARK}{SECRET}", None, FAILED)]
     assert (digest, part, noted) == (SECRET, SECRET.encode(), {"note": SECRET})
     assert desk_answer == SECRET
 
@@ -129,18 +129,18 @@ def test_classes_of_errors_stay_countable(opened):
         assert retries.count(conn, batch.id, [Status.FAILED], only="ValueError") == 1
 
 
-def test_whoever_lacks_the_key_is_told_which(opened):
+def test_a_missing_key_is_named(opened):
     batch = filled(opened(FIRST))
     for engine in (opened(), opened(SECOND)):
         with reading(engine) as conn, pytest.raises(KeyMissing, match=id_of(FIRST)):
             results.page(conn, batch.id)
         with reading(engine) as conn, pytest.raises(KeyMissing):
             results.check_key(conn)
-        with reading(engine) as conn:  # what holds no text can be read
-            found = batches.find(conn, str(batch.id))
-            assert (found.state, found.question_count) == ("done", 2)
+        with reading(engine) as conn:  # columns without a text stay readable
+            reread = batches.find(conn, str(batch.id))
+            assert (reread.state, reread.question_count) == ("done", 2)
             with pytest.raises(KeyMissing):
-                batches.is_made_of(found, SECRET)
+                batches.is_made_of(reread, SECRET)
 
 
 def test_plain_and_encrypted_rows_lie_side_by_side(opened):
@@ -158,11 +158,11 @@ def test_a_rotation_seals_everything_anew_and_only_once(opened):
     expected = seen(opened(), batch)
     cursors = [row.cursor for row in all_results(opened(), batch)]
     first, both, second = opened(FIRST), opened(SECOND, FIRST), opened(SECOND)
-    told = []
+    rows = []
     assert (
-        key_rotation.reencrypt_all(first, step=1, on_progress=lambda *seen: told.append(seen)) == 8
+        key_rotation.reencrypt_all(first, step=1, on_progress=lambda *seen: rows.append(seen)) == 8
     )
-    assert ("questions", 2, 2) in told
+    assert ("questions", 2, 2) in rows
     assert key_rotation.reencrypt_all(first, on_progress=lambda *_: None) == 0
     assert "4711" not in raw(first)
     assert seen(first, batch) == expected
@@ -176,7 +176,7 @@ def test_a_rotation_that_was_interrupted_goes_on(opened):
     batch = filled(opened())
     engine = opened(FIRST)
 
-    def stop(table, seen, total):  # noqa: ARG001 - as it is called
+    def stop(table, seen, total):  # noqa: ARG001 - the callback's signature
         if table == "questions":
             raise KeyboardInterrupt
 
@@ -194,7 +194,7 @@ def test_what_is_encrypted_can_be_made_plain_again(opened, settings):
     expected = seen(engine, batch)
     key = base64.b64decode(FIRST)
     leaving = open_engine(settings)
-    encrypted_columns.set_cipher(leaving, Cipher([key], opens_only=True))
+    encrypted_columns.set_cipher(leaving, Cipher([key], decrypt_only=True))
     key_rotation.reencrypt_all(leaving, on_progress=lambda *_: None)
     leaving.dispose()
     assert id_of(FIRST) not in raw(engine)

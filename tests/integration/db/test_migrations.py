@@ -44,7 +44,7 @@ def empty_engine(empty_database_url, home):
 
 
 def _described(engine: sa.Engine) -> dict[str, Any]:
-    """Return all that the database tells about our tables, names of constraints included."""
+    """Return the schema that the database reports, with the names of constraints."""
     inspector = sa.inspect(engine)
     return {
         table: {
@@ -54,18 +54,22 @@ def _described(engine: sa.Engine) -> dict[str, Any]:
             ],
             "primary key": inspector.get_pk_constraint(table),
             "foreign keys": inspector.get_foreign_keys(table),
-            "unique": sorted(inspector.get_unique_constraints(table), key=lambda x: x["name"]),
+            "unique": sorted(
+                inspector.get_unique_constraints(table), key=lambda item: item["name"]
+            ),
             "indexes": sorted(
                 (
                     {
-                        "name": x["name"],
-                        "columns": x["column_names"],
-                        "unique": x["unique"],
-                        "where": str(x["dialect_options"].get(f"{engine.dialect.name}_where", "")),
+                        "name": item["name"],
+                        "columns": item["column_names"],
+                        "unique": item["unique"],
+                        "where": str(
+                            item["dialect_options"].get(f"{engine.dialect.name}_where", "")
+                        ),
                     }
-                    for x in inspector.get_indexes(table)
+                    for item in inspector.get_indexes(table)
                 ),
-                key=lambda x: x["name"],
+                key=lambda item: item["name"],
             ),
         }
         for table in tables.metadata.tables
@@ -85,7 +89,7 @@ def test_migrations_make_the_tables_that_the_code_knows(engine):
 
 
 def test_migrations_make_the_same_indexes_and_constraints_by_name(engine, empty_engine):
-    """What Alembic's comparison passes over: partial indexes and names."""
+    """Partial indexes and names, which Alembic's comparison ignores."""
     tables.metadata.create_all(empty_engine)
     assert _with_one_spelling_of_in(_described(engine)) == _with_one_spelling_of_in(
         _described(empty_engine)
@@ -94,8 +98,8 @@ def test_migrations_make_the_same_indexes_and_constraints_by_name(engine, empty_
 
 @pytest.mark.parametrize("view", tables.views.tables.values(), ids=str)
 def test_a_view_has_the_columns_that_the_code_knows(engine, view):
-    found = [c["name"] for c in sa.inspect(engine).get_columns(view.name)]
-    assert found == [c.name for c in view.columns]
+    names = [c["name"] for c in sa.inspect(engine).get_columns(view.name)]
+    assert names == [c.name for c in view.columns]
 
 
 def test_the_revision_of_the_code_is_the_last_migration(engine):
@@ -105,9 +109,9 @@ def test_the_revision_of_the_code_is_the_last_migration(engine):
 
 
 def test_revisions_sort_as_they_follow_each_other():
-    """`check_schema` compares them as text."""
+    """`check_schema` compares revisions as text."""
     script = ScriptDirectory.from_config(configuration())
-    order = [found.revision for found in script.walk_revisions("base", "heads")][::-1]
+    order = [names.revision for names in script.walk_revisions("base", "heads")][::-1]
     assert order == sorted(order)
 
 
@@ -149,7 +153,7 @@ def test_upgrading_from_the_first_tables_keeps_every_row(empty_engine):
         assert (str(version), version.canary_share) == ("shop@1", None)
 
 
-def test_an_upgrade_that_breaks_leaves_nothing_behind(empty_engine):
+def test_an_upgrade_that_fails_is_rolled_back(empty_engine):
     with transaction(empty_engine) as conn:
         conn.execute(sa.text("CREATE TABLE model_versions (in_the_way INTEGER)"))
     with pytest.raises(Exception, match="model_versions"):
@@ -175,11 +179,11 @@ def test_processes_that_upgrade_at_once_do_so_one_after_the_other(empty_database
         for process in processes:
             process.stdin.write("\n")
             process.stdin.flush()
-        told = [process.communicate(timeout=60) for process in processes]
+        outputs = [process.communicate(timeout=60) for process in processes]
     finally:
         for process in processes:
             process.kill()
             process.communicate()
-    assert told == [("", "")] * 3
+    assert outputs == [("", "")] * 3
     assert [process.returncode for process in processes] == [0] * 3
     assert revision(empty_engine) == tables.REVISION

@@ -1,4 +1,4 @@
-"""A role that owns one database and may do nothing else, as managed PostgreSQL gives it out."""
+"""A PostgreSQL role that owns one database and has no other right, as in managed services."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROLE, _DATABASE = "plain", "plain"
 
 @pytest.fixture
 def plain_url(postgres_server):
-    """The URL of a database of its own, as a role without any right beyond it."""
+    """Return the URL of a new database, with a role that has no other right."""
     run = postgres_server.admin.execute
     role, database = sql.Identifier(_ROLE), sql.Identifier(_DATABASE)
     run(sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE").format(role))
@@ -45,9 +45,11 @@ def test_it_can_make_the_tables_and_take_a_batch_from_submission_to_results(plai
             batches.seal(conn, batch, NOW)
         with transaction(engine) as conn:
             job = claims.claim_job(conn, sent.job, owner="w", lease=LEASE, now=NOW)
-            lost = jobs.finish_all(conn, [(job, [result(n) for n in (1, 2, 3)])], now=NOW)
+            lost = jobs.finish_all(
+                conn, [(job, [result(position) for position in (1, 2, 3)])], now=NOW
+            )
         assert not lost
         with reading(engine) as conn:
-            assert results.one(conn, batch.id, 3).status == "answered"
+            assert results.of_question(conn, batch.id, 3).status == "answered"
     finally:
         engine.dispose()

@@ -21,7 +21,7 @@ from tests.factories import NOW, open_batch, stored_batch
 
 @pytest.fixture
 def opened(home):
-    """Return a function that opens an engine; all of them are closed at the end."""
+    """Return a function that opens an engine, which is closed after the test."""
     engines = []
 
     def open_one(url):
@@ -82,7 +82,7 @@ def test_a_reader_does_not_wait_for_a_writer(engine):
 
 
 def test_writers_wait_for_each_other(engine):
-    """On SQLite a transaction that starts as a reader would fail at once instead."""
+    """A SQLite transaction that starts as a reader would fail at once instead."""
     batch = open_batch(engine)
     barrier = threading.Barrier(4)
     faults = []
@@ -95,7 +95,7 @@ def test_writers_wait_for_each_other(engine):
                     query = sa.select(b.c.question_count).where(b.c.id == batch.id)
                     seen = conn.scalar(query.with_for_update())
                     conn.execute(sa.update(b).values(question_count=seen + 1))
-        except Exception as error:  # noqa: BLE001 - the test tells all of them
+        except Exception as error:  # noqa: BLE001 - the test asserts that there are none
             faults.append(error)
 
     threads = [threading.Thread(target=count_up) for _ in range(4)]
@@ -118,7 +118,7 @@ def test_sqlite_keeps_what_was_accepted_through_a_power_cut(home):
 
 
 def test_a_new_sqlite_file_that_another_process_sets_up_is_waited_for(home, opened):
-    """The switch to WAL fails at once while another one writes, whatever the timeout says."""
+    """The switch to WAL fails at once while another process writes, despite the timeout."""
     holder = sqlite3.connect(home / "new.db", isolation_level=None, check_same_thread=False)
     holder.execute("BEGIN IMMEDIATE")
     release = threading.Timer(0.2, holder.close)
@@ -138,7 +138,7 @@ def test_a_new_sqlite_file_that_another_process_sets_up_is_waited_for(home, open
     ],
     ids=["check_schema", "transaction", "reading"],
 )
-def test_a_database_without_tables_says_what_to_run(entry, empty_database_url, opened):
+def test_the_error_for_a_database_without_tables_names_the_fix(entry, empty_database_url, opened):
     with pytest.raises(SchemaMissing, match="has no tables yet; run `answermill db upgrade`"):
         entry(opened(empty_database_url))
 
@@ -164,11 +164,13 @@ def test_prepare_makes_the_embedded_database_for_its_owner_alone(home):
     assert stat.S_IMODE(settings.home.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("found", ["0000", "9999"])
-def test_only_an_earlier_schema_is_refused(engine, found):
+@pytest.mark.parametrize("stored_revision", ["0000", "9999"])
+def test_only_an_earlier_schema_is_refused(engine, stored_revision):
     with transaction(engine) as conn:
-        conn.execute(sa.text("UPDATE alembic_version SET version_num = :found"), {"found": found})
-    if found > REVISION:
+        conn.execute(
+            sa.text("UPDATE alembic_version SET version_num = :new"), {"new": stored_revision}
+        )
+    if stored_revision > REVISION:
         check_schema(engine)
         return
     with pytest.raises(SchemaMissing, match=f"at revision 0000, not {REVISION}"):

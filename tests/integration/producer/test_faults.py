@@ -63,9 +63,9 @@ def test_an_unknown_batch_is_an_error_of_every_command(command, ref, cli):
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--name", "12"], "a batch can't have the name '12': it would be taken for a batch's id"),
-        (["--name", "a\nb"], "a batch can't have the name 'a\\nb': it has characters that can't"),
-        (["--deadline", "soon"], "'soon' is no duration; write 30s, 90m, 2h or 1d"),
+        (["--name", "12"], "a batch cannot have the name '12': it would be taken for a batch's id"),
+        (["--name", "a\nb"], "a batch cannot have the name 'a\\nb': it has characters that can't"),
+        (["--deadline", "soon"], "'soon' is not a duration; write 30s, 90m, 2h or 1d"),
         (["--deadline", "0s"], "--deadline 0s leaves no time"),
         (["--deadline", "2020-01-01"], "--deadline 2020-01-01 has passed"),
         (["--lane", "fast"], "'fast' is not one of 'interactive', 'bulk'"),
@@ -81,7 +81,7 @@ def test_a_wrong_word_is_told_and_nothing_is_stored(words, problem, cli, write, 
 def test_a_name_that_is_taken_is_told(cli, write):
     cli("submit", write("f.csv", 2), "--name", "july")
     told = _told(cli("submit", write("f.csv", 3), "--name", "july"), 2)
-    assert "batch 1 has the name 'july' and was made of other questions" in told
+    assert "batch 1 has the name 'july' and contains other questions" in told
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from core import console
 from core.errors import BrokerUnavailable, SettingsInvalid
 
 
-def app_that(does):
+def app_with(command):
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(does)
+    app.command()(command)
     return app
 
 
@@ -24,7 +24,7 @@ def raising(error):
     def command() -> None:
         raise error
 
-    return app_that(command)
+    return app_with(command)
 
 
 @pytest.mark.parametrize(
@@ -34,14 +34,14 @@ def raising(error):
         (BrokerUnavailable("redis://there", "refused"), 3),
         (KeyboardInterrupt(), 130),
         (typer.Exit(7), 7),
-        (RuntimeError("ours"), 1),
+        (RuntimeError("a bug"), 1),
     ],
 )
 def test_every_ending_has_its_exit_status(error, status, capsys):
     assert console.run(raising(error), []) == status
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert ("Traceback" in told.err) == (status == 1)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert ("Traceback" in captured.err) == (status == 1)
 
 
 def test_each_fault_is_one_line_however_narrow_the_terminal(monkeypatch, capsys):
@@ -52,14 +52,14 @@ def test_each_fault_is_one_line_however_narrow_the_terminal(monkeypatch, capsys)
     )
 
 
-def test_a_misspelt_option_is_the_callers_mistake(capsys):
-    assert console.run(app_that(lambda: None), ["--wrong"]) == 2
-    told = capsys.readouterr().err
-    assert len(told.splitlines()) == 1
-    assert "--wrong" in told
+def test_a_misspelled_option_is_the_callers_mistake(capsys):
+    assert console.run(app_with(lambda: None), ["--wrong"]) == 2
+    captured = capsys.readouterr().err
+    assert len(captured.splitlines()) == 1
+    assert "--wrong" in captured
 
 
-def test_a_reader_that_went_away_is_no_traceback():
+def test_a_reader_that_closed_the_pipe_is_not_a_traceback():
     code = (
         "import sys; from core import console; import typer; a = typer.Typer();"
         "a.command()(lambda: [print('x' * 1000) for _ in range(1000)] and None);"
@@ -93,7 +93,7 @@ def test_durations(text, seconds):
 
 
 @given(st.text(max_size=12))
-def test_no_other_duration_is_guessed(text):
+def test_no_other_text_is_a_duration(text):
     if not console._DURATION.fullmatch(text.strip()):
         with pytest.raises(typer.BadParameter):
             console.parse_duration(text)

@@ -22,7 +22,7 @@ from core.errors import (
 
 
 def _drawn() -> dict[str, str]:
-    """Return child to parent, as the module's docstring draws them."""
+    """Return the parent of each error in the tree of the module's docstring."""
     parents, path = {}, {}
     for line in (errors.__doc__ or "").splitlines():
         match = re.match(r"    ([│├└─ ]*)([A-Z]\w+)", line)
@@ -35,14 +35,14 @@ def _drawn() -> dict[str, str]:
 
 
 def _real() -> dict[str, str]:
-    found, waiting = {}, [AnswermillError]
+    parents, waiting = {}, [AnswermillError]
     while waiting:
         parent = waiting.pop()
-        # Other modules may not hang errors of their own on the tree.
+        # No other module may add errors to the tree.
         for child in parent.__subclasses__():
-            found[child.__name__] = parent.__name__
+            parents[child.__name__] = parent.__name__
             waiting.append(child)
-    return found
+    return parents
 
 
 def test_the_tree_in_the_docstring_is_the_real_one():
@@ -63,11 +63,11 @@ def test_the_tree_in_the_docstring_is_the_real_one():
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-def test_an_error_knows_its_exit_status_and_whether_to_try_again(error, status, transient):
+def test_an_error_has_an_exit_status_and_is_transient_or_not(error, status, transient):
     assert (error.exit_status, error.transient) == (status, transient)
 
 
-def test_every_error_of_the_caller_exits_with_2_and_every_service_away_with_3():
+def test_every_user_error_exits_with_2_and_every_unavailable_service_with_3():
     for name in _real():
         kind = getattr(errors, name)
         expected = (
@@ -77,17 +77,17 @@ def test_every_error_of_the_caller_exits_with_2_and_every_service_away_with_3():
         assert kind.transient is issubclass(kind, ServiceUnavailable), name
 
 
-def test_an_error_makes_its_sentence_of_the_facts_and_keeps_them():
+def test_an_error_builds_its_message_from_the_facts_and_keeps_them():
     error = BatchClosed(7, "cancelled", "added to")
-    assert str(error) == "batch 7 is cancelled: it can't be added to"
+    assert str(error) == "batch 7 is cancelled: it cannot be added to"
     assert (error.batch, error.state) == (7, "cancelled")
 
 
-def test_a_fault_in_a_file_tells_the_row_when_there_is_one():
+def test_a_fault_in_a_file_names_its_row_if_it_has_one():
     assert str(SourceInvalid("q.csv", "no question", row=12)) == "q.csv, row 12: no question"
     assert str(SourceInvalid("q.csv", "empty")) == "q.csv: empty"
 
 
-def test_a_missing_schema_says_what_to_run():
+def test_a_missing_schema_names_the_command_to_run():
     assert "`answermill db upgrade`" in str(SchemaMissing("sqlite:///x", None, "0001"))
     assert "at revision 0001, not 0002" in str(SchemaMissing("sqlite:///x", "0001", "0002"))

@@ -11,7 +11,7 @@ from core.settings.load import load
 
 
 @pytest.fixture(autouse=True)
-def _put_back():
+def _restore_logging():
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -28,7 +28,7 @@ def test_an_event_is_one_json_line(capsys):
     assert line["timestamp"].endswith("Z")
 
 
-def test_what_libraries_log_looks_the_same(capsys):
+def test_records_of_libraries_have_the_same_form(capsys):
     logging_setup.configure(load(log_format="json"))
     logging.getLogger("celery.worker").warning("lost %s", "touch")
     line = json.loads(capsys.readouterr().err)
@@ -45,20 +45,20 @@ def test_a_traceback_stays_on_the_json_line(capsys):
     assert "ValueError: invalid" in json.loads(line)["exception"]
 
 
-def test_a_traceback_for_people_shows_no_values(capsys):
+def test_a_traceback_on_a_console_shows_no_values(capsys):
     logging_setup.configure(load(log_format="console"))
     question = "a customer's own words"
     try:
         len(question) / 0
     except ZeroDivisionError:
         structlog.get_logger().exception("sweep failed")
-    told = capsys.readouterr().err
-    assert "ZeroDivisionError" in told
-    assert question not in told
+    written = capsys.readouterr().err
+    assert "ZeroDivisionError" in written
+    assert question not in written
 
 
 @pytest.mark.parametrize(("level", "lines"), [("debug", 4), ("info", 3), ("error", 1)])
-def test_less_than_the_level_is_not_written(level, lines, capsys):
+def test_events_below_the_level_are_not_written(level, lines, capsys):
     logging_setup.configure(load(log_level=level))
     log = structlog.get_logger()
     for name in ("debug", "info", "warning", "error"):
@@ -66,7 +66,7 @@ def test_less_than_the_level_is_not_written(level, lines, capsys):
     assert len(capsys.readouterr().err.splitlines()) == lines
 
 
-def test_celery_is_not_heard_on_each_task(capsys):
+def test_celery_does_not_log_each_task(capsys):
     logging_setup.configure(load())
     logging.getLogger("celery.app.trace").info("Task succeeded")
     assert capsys.readouterr().err == ""

@@ -33,11 +33,11 @@ def test_a_message_holds_nothing_but_a_version_and_an_id(message):
 
 
 @given(_messages, st.dictionaries(st.text().filter(lambda k: k not in {"v", "job"}), _json))
-def test_fields_that_a_later_release_added_are_passed_over(message, more):
+def test_fields_that_a_later_release_added_are_ignored(message, more):
     assert JobHint.decode(more | message.encode()) == JobHint(message.job)
 
 
-def test_a_message_of_a_later_version_is_refused_by_name():
+def test_a_message_of_a_later_version_is_refused_with_both_versions():
     with pytest.raises(MessageInvalid, match="version 2 is later than 1"):
         JobHint.decode({"v": WIRE_VERSION + 1, "job": 1})
 
@@ -55,7 +55,7 @@ def test_a_job_id_that_no_database_gives_is_refused(job):
 
 
 @given(st.dictionaries(st.sampled_from(["v", "job", "x"]), _json))
-def test_junk_is_refused_or_understood_and_never_breaks_the_worker(junk):
+def test_junk_is_refused_or_decoded_and_never_breaks_the_worker(junk):
     try:
         hint = JobHint.decode(junk)
     except MessageInvalid:
@@ -64,6 +64,6 @@ def test_junk_is_refused_or_understood_and_never_breaks_the_worker(junk):
     assert 1 <= hint.job == junk["job"]
 
 
-def test_the_caption_tells_people_what_it_is_about():
+def test_the_caption_names_the_batch_and_the_job():
     message = AnswerJob(job=9, batch=4, lane=Lane.BULK, size=128)
     assert message.caption == "batch=4 job=9 n=128 lane=bulk"

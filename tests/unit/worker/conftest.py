@@ -1,4 +1,4 @@
-"""A tiny encoder, and a bundle built with it: random weights, real file formats."""
+"""A tiny encoder with random weights, and bundles built with it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENTRIES = [
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as transformers saves one: BERT with two layers, which reads characters."""
+    """A folder of transformers: BERT with two layers, which reads characters."""
     folder = tmp_path_factory.mktemp("tiny-encoder")
     characters = [*"abcdefghijklmnopqrstuvwxyz0123456789?!.,'@#", *"您是机器人吗你真订单退款"]
     words = [*_SPECIAL.values(), *characters, *(f"##{char}" for char in characters)]
@@ -51,7 +51,7 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
-    vocabulary = {word: place for place, word in enumerate(words)}
+    vocabulary = {word: number for number, word in enumerate(words)}
     core = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     core.normalizer = normalizers.BertNormalizer(lowercase=True)
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -62,7 +62,7 @@ def _tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle that no test may change; copy its folder to damage it."""
+    """A bundle that no test may change. To damage it, copy its folder."""
     source = EncoderSource("tiny", tiny_encoder)
     store = tmp_path_factory.mktemp("store")
     return build(store, "tiny", ENTRIES, source, threads=1, on_progress=lambda *_: None)
@@ -72,7 +72,7 @@ def tiny_bundle(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def tiny_bundles(
     tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[EncoderKind, Bundle]:
-    """The tiny bundle by the kind of its encoder; no test may change one."""
+    """The tiny bundle by the kind of its encoder. No test may change one."""
     store = tmp_path_factory.mktemp("converted")
     return {KINDS[0]: tiny_bundle} | {
         kind: convert_version(

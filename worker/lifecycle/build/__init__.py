@@ -1,1 +1,1 @@
-"""CAPTION worker/lifecycle/build."""
+"""The steps from a knowledge base and an encoder to a model version."""

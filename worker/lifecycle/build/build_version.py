@@ -1,14 +1,17 @@
-"""CAPTION worker.lifecycle.build.build_version."""
+"""Build of a version: train, build the bundle, publish, register.
+
+Not covered: the bundle's content (`build_bundle`), and how progress is shown: the caller
+passes a function that takes a title and returns a context manager.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worker.model.encoder.base import EncoderKind
+from worker.lifecycle.build.options import BuildOptions, Tune
 from worker.model.encoder.embed import EmbedProgress
 from worker.process.cpu_threads import set_thread_limits
 
@@ -16,30 +19,11 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from core.settings.settings import Settings
-    from worker.lifecycle.build.build_bundle import BuildResult
-    from worker.lifecycle.inputs.labelled_questions import Labelled
-    from worker.model.bundle.bundle import Entry
+    from worker.lifecycle.build.build_bundle import BuildResult, EncoderTraining
+    from worker.lifecycle.training.encoder_source import EncoderSource
+    from worker.model.bundle.bundle import Bundle, Entry
 
-
-class Tune(StrEnum):
-    """What is trained on the knowledge base, and kept if it then answers better."""
-
-    NONE = "none"
-    HEAD = "head"  # what decides, on the encoder's embeddings
-    ENCODER = "encoder"  # the encoder as well, which takes minutes
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """Options of a build."""
-
-    encoder: str | None
-    layers: int | None
-    tune: Tune
-    labelled: list[Labelled]
-    precision_target: float
-    kind: EncoderKind
-    cascade: bool
+Progress = Callable[[str], AbstractContextManager[EmbedProgress]]
 
 
 def build_version(
@@ -49,52 +33,83 @@ def build_version(
     entries: list[Entry],
     options: BuildOptions,
     *,
-    progress: Callable[[str], AbstractContextManager[EmbedProgress]],
+    progress: Progress,
 ) -> BuildResult:
+    """Build a bundle, publish it, and register it as the next version.
+
+    Raises:
+        AnswermillError: see `build_bundle.build`, `tune_encoder`, `distill_encoder`, `publish`.
+    """
     threads = set_thread_limits(settings.threads)
     from worker.lifecycle.build import publish
     from worker.lifecycle.conversion import convert
 
     publish.check(settings)
     convert.check_installed(options.kind)
-    from worker.lifecycle.build import (
-        build_bundle as building,  # torch comes only when the rest is right
-    )
-    from worker.lifecycle.training.distill import distill_encoder
+    # This imports torch, so the checks come first.
+    from worker.lifecycle.build.build_bundle import register
+
+    bundle, training = _build(settings, name, entries, options, threads=threads, progress=progress)
+    publish.publish(settings, bundle, progress)
+    return register(database, bundle, training)
+
+
+def _build(
+    settings: Settings,
+    name: str,
+    entries: list[Entry],
+    options: BuildOptions,
+    *,
+    threads: int,
+    progress: Progress,
+) -> tuple[Bundle, EncoderTraining]:
+    from worker.lifecycle.build.build_bundle import build
     from worker.lifecycle.training.encoder_source import find_encoder
-    from worker.lifecycle.training.fine_tune import tune_encoder
     from worker.model.bundle.staging import staging_folder
 
-    source, distilled, tuned = find_encoder(options.encoder), None, None
+    source = find_encoder(options.encoder)
     with staging_folder(settings.models / name) as folder:
-        if options.layers:
-            with progress("Distilling the encoder") as hear:
-                distilled = distill_encoder(
-                    source,
-                    entries,
-                    options.layers,
-                    folder / "distilling",
-                    threads=threads,
-                    on_progress=hear,
-                )
-            source = distilled.source
-        if options.tune is Tune.ENCODER:
-            with progress("Tuning the encoder") as hear:
-                tuned = tune_encoder(source, entries, folder, threads=threads, on_progress=hear)
-        with progress("Embedding phrasings") as hear:
-            made = building.build(
+        training = _train(source, entries, options, folder, threads=threads, progress=progress)
+        with progress("Embedding phrasings") as on_progress:
+            bundle = build(
                 settings.models,
                 name,
                 entries,
                 source,
-                distilled=distilled,
-                tuned=tuned,
+                options,
+                training=training,
                 threads=threads,
-                on_progress=hear,
-                labelled=options.labelled,
-                precision_target=options.precision_target,
-                kind=options.kind,
-                cascade=options.cascade,
+                on_progress=on_progress,
             )
-    publish.publish(settings, made, progress)
-    return building.register(database, made, distilled, tuned)
+    return bundle, training
+
+
+def _train(
+    source: EncoderSource,
+    entries: list[Entry],
+    options: BuildOptions,
+    folder: Path,
+    *,
+    threads: int,
+    progress: Progress,
+) -> EncoderTraining:
+    from worker.lifecycle.build.build_bundle import EncoderTraining
+    from worker.lifecycle.training.distill import distill_encoder
+    from worker.lifecycle.training.fine_tune import tune_encoder
+
+    distilled = tuned = None
+    if options.layers:
+        with progress("Distilling the encoder") as on_progress:
+            distilled = distill_encoder(
+                source,
+                entries,
+                options.layers,
+                folder / "distilling",
+                threads=threads,
+                on_progress=on_progress,
+            )
+        source = distilled.source
+    if options.tune is Tune.ENCODER:
+        with progress("Tuning the encoder") as on_progress:
+            tuned = tune_encoder(source, entries, folder, threads=threads, on_progress=on_progress)
+    return EncoderTraining(distilled, tuned)

@@ -1,13 +1,13 @@
-"""Fitting the cascade, and proving that it may answer.
+"""Fit of the cascade, and the check that it may answer.
 
-The cheap model (`worker.lifecycle.build.linear_svm`) is asked what the index was asked: phrasings that it
-was fitted without, phrasings whose whole entry it was fitted without, questions that belong
-to no shop, and labelled ones. Its confidence is calibrated on these as the index's is.
+The classifier (`worker.lifecycle.build.linear_svm`) predicts the same questions as the index:
+left-out phrasings, phrasings of left-out entries, out-of-scope questions and labelled ones.
+Its confidence is calibrated on them as the index's is.
 
-It answers from a cut on: the least at which, on what it would answer, it is right at least as
-often as the index, and at which version and encoder together hand off as well as the encoder
-alone, but for a small margin. The cut is never below the version's threshold. Where no cut leaves
-it a share worth having, there is no cascade.
+The cascade answers from a confidence threshold on: the least one at which the classifier is at
+least as accurate as the index on the questions it would answer, and at which classifier and
+encoder together hand off as well as the encoder alone, except for a small margin. That
+threshold is at least the version's. If no threshold gives a useful share, there is no cascade.
 """
 
 from __future__ import annotations
@@ -19,207 +19,226 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from worker.lifecycle.build.calibrate import FEWEST, Calibration, CalibrationSet, calibrate
-from worker.lifecycle.build.fit import Fitted, Flags, LabelledPredictions, Rows
-from worker.lifecycle.build.linear_svm import CrossValidation, ask, groups_of, parts_of
+from worker.lifecycle.build.calibrate import (
+    MIN_QUESTIONS,
+    Calibration,
+    CalibrationSet,
+    calibrate,
+)
+from worker.lifecycle.build.fit import FittedIndex, Flags, LabelledPredictions, Rows
+from worker.lifecycle.build.linear_svm import CrossValidation, groups_of, parts_of, predict
 from worker.model.cascade import ngrams
 from worker.model.cascade.classifier import Cascade, LinearClassifier
 from worker.model.retrieval.confidence import DECIMALS, Doubles
 from worker.model.retrieval.index import Ints
 
-LEAST_SHARE = 0.1  # of phrasings; less isn't worth the time that all the others are read twice
-RECALL_MARGIN = 0.005  # how much less may be handed off of what must be
-SCOPE_MARGIN = 0.01  # how much less AUROC may tell of scope
-MOST_PHRASINGS = 20_000  # more: minutes of fitting
-MOST_WEIGHTS = 20_000_000  # 80 MB
+MIN_SHARE = 0.1  # of phrasings; a smaller share does not pay for reading the others twice
+RECALL_MARGIN = 0.005  # by which hand-off recall may fall
+AUROC_MARGIN = 0.01  # by which the AUROC of the scope may fall
+MAX_PHRASINGS = 20_000  # with more, the fit takes minutes
+MAX_WEIGHTS = 20_000_000  # 80 MB
 
 _CUTS = np.r_[np.arange(0.5, 0.95, 0.02), np.arange(0.95, 0.9985, 0.0025)]
 
 
 @dataclass(frozen=True)
 class CascadeInputs:
-    """What the index was asked, and how it did; the cheap model is asked the same."""
+    """The questions that the index predicted, and its predictions."""
 
     rows: Rows
-    held_out: Flags | None  # (phrasings,): what a trial's encoder didn't see; None: no trial
-    fitted: Fitted
-    cases: CalibrationSet
+    held_out: Flags | None  # (phrasings,): not seen by a trial's encoder; None: no trial
+    fitted: FittedIndex
+    questions: CalibrationSet
     index: Calibration
-    out_of_scope: Sequence[str]  # normalised, those of the cases
+    out_of_scope: Sequence[str]  # normalized; those of `questions`
     labelled: Sequence[str]  # the same
     expected: Sequence[frozenset[int]]  # of the labelled
 
 
 @dataclass(frozen=True)
 class CascadeResult:
-    """The cascade, or why there is none; and what was measured."""
+    """The cascade, or None, and the metrics or the reason for None."""
 
     cascade: Cascade | None
-    figures: dict[str, Any]
+    metrics: dict[str, Any]
 
     @classmethod
-    def unwanted(cls) -> CascadeResult:
-        """There is none, as was asked for."""
+    def disabled(cls) -> CascadeResult:
+        """Return the result for `--no-cascade`."""
         return _none("--no-cascade")
 
 
-def make_cascade(exam: CascadeInputs, precision_target: float) -> CascadeResult:
-    """Fit the cheap model, ask it, and find the cut."""
-    rows = exam.rows
+def make_cascade(inputs: CascadeInputs, precision_target: float) -> CascadeResult:
+    """Fit the classifier, calibrate it, and choose its confidence threshold."""
+    rows = inputs.rows
     texts, entry_of = rows.texts[: rows.phrasings], rows.entry_of[: rows.phrasings]
-    if refusal := _refusal(exam, entry_of):
+    if refusal := _refusal(inputs, entry_of):
         return _none(refusal)
-    known = ngrams.learn(texts)
-    if len(known.codes) * (int(entry_of.max()) + 1) > MOST_WEIGHTS:
+    grams = ngrams.learn(texts)
+    if len(grams.codes) * (int(entry_of.max()) + 1) > MAX_WEIGHTS:
         return _none("it would take too many weights")
-    bench = CrossValidation(known, texts, entry_of)
-    whole = bench.fit(np.ones(len(texts), bool))
-    cases = _ask(exam, bench, whole)
-    calibration = calibrate(cases, precision_target)
-    if not (calibration.metrics["calibrated"] and exam.index.metrics["calibrated"]):
-        return _none("there is too little to calibrate it on")
-    return _cut(exam, cases, calibration, whole)
+    validation = CrossValidation(grams, texts, entry_of)
+    classifier = validation.fit(np.ones(len(texts), bool))
+    questions = _predict(inputs, validation, classifier)
+    calibration = calibrate(questions, precision_target)
+    if not (calibration.metrics["calibrated"] and inputs.index.metrics["calibrated"]):
+        return _none("there are too few questions to calibrate it on")
+    return _choose_cut(inputs, questions, calibration, classifier)
 
 
-def _none(why: str) -> CascadeResult:
-    return CascadeResult(None, {"share": 0.0, "off": why})
+def _none(reason: str) -> CascadeResult:
+    return CascadeResult(None, {"share": 0.0, "off": reason})
 
 
-def _refusal(exam: CascadeInputs, entry_of: Ints) -> str | None:
-    if len(entry_of) > MOST_PHRASINGS:
-        return f"there are more than {MOST_PHRASINGS:,} phrasings"
-    enough = min(len(exam.fitted.known.right), len(exam.fitted.missing.right)) >= FEWEST
-    return None if enough else "there are too few phrasings to judge it by"
+def _refusal(inputs: CascadeInputs, entry_of: Ints) -> str | None:
+    if len(entry_of) > MAX_PHRASINGS:
+        return f"there are more than {MAX_PHRASINGS:,} phrasings"
+    count = min(len(inputs.fitted.known.right), len(inputs.fitted.near.right))
+    return None if count >= MIN_QUESTIONS else "there are too few phrasings to evaluate it on"
 
 
-def _ask(exam: CascadeInputs, bench: CrossValidation, whole: LinearClassifier) -> CalibrationSet:
-    everything = np.ones(len(bench.texts), bool)
-    learnable = everything if exam.held_out is None else ~exam.held_out
-    parts = parts_of(bench.entry_of) if exam.held_out is None else exam.held_out.astype(np.int64)
-    groups, fitted = groups_of(bench.entry_of), exam.fitted
+def _predict(
+    inputs: CascadeInputs, validation: CrossValidation, classifier: LinearClassifier
+) -> CalibrationSet:
+    entry_of, held_out, fitted = validation.entry_of, inputs.held_out, inputs.fitted
+    learnable = np.ones(len(entry_of), bool) if held_out is None else ~held_out
+    parts = parts_of(entry_of) if held_out is None else held_out.astype(np.int64)
+    groups = groups_of(entry_of)
+    nothing: list[frozenset[int]] = [frozenset()] * len(inputs.out_of_scope)
     return CalibrationSet(
-        known=bench.left_out(fitted.known_rows, parts, learnable, in_scope=True),
-        near=bench.left_out(fitted.missing_rows, groups, learnable, in_scope=False),
-        out_of_scope=ask(whole, exam.out_of_scope, [frozenset()] * len(exam.out_of_scope)),
-        labelled=ask(whole, exam.labelled, exam.expected),
-        labelled_in_scope=exam.cases.labelled_in_scope,
+        known=validation.predict_left_out(fitted.known_rows, parts, learnable, in_scope=True),
+        near=validation.predict_left_out(fitted.near_rows, groups, learnable, in_scope=False),
+        out_of_scope=predict(classifier, inputs.out_of_scope, nothing),
+        labelled=predict(classifier, inputs.labelled, inputs.expected),
+        labelled_in_scope=inputs.questions.labelled_in_scope,
     )
 
 
-def _cut(
-    exam: CascadeInputs, cases: CalibrationSet, cheap: Calibration, whole: LinearClassifier
+def _choose_cut(
+    inputs: CascadeInputs,
+    questions: CalibrationSet,
+    calibration: Calibration,
+    classifier: LinearClassifier,
 ) -> CascadeResult:
-    trials = list(_trials(exam, cases, cheap))
-    passed = [trial for trial in trials if trial.passes]
+    passed = [trial for trial in _trials(inputs, questions, calibration) if trial.passes]
     if not passed:
-        return _none("at no cut it is as good as the encoder on a share worth having")
+        return _none("at no threshold is it as good as the encoder on a useful share")
     best = min(passed, key=lambda trial: trial.cut)
-    return CascadeResult(Cascade(whole, cheap.confidence, best.cut), asdict(best))
+    return CascadeResult(Cascade(classifier, calibration.confidence, best.cut), asdict(best))
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """What a cut would do."""
+    """The metrics of the cascade at one confidence threshold."""
 
     cut: float
     share: float  # of the left-out phrasings
     accuracy: float | None  # on that share
     encoder_accuracy: float | None  # on the same
-    handoff_recall: list[float]  # near, far, labelled, as far as there are any
+    handoff_recall: list[float]  # near, out of scope, labelled, if there are any
     encoder_handoff_recall: list[float]
-    auroc: list[float]  # of telling left-out phrasings from these
+    auroc: list[float]  # left-out phrasings against each of these
     encoder_auroc: list[float]
 
     @property
     def passes(self) -> bool:
-        """Whether the cascade may answer from this cut on."""
-        if self.share < LEAST_SHARE or self.accuracy is None or self.encoder_accuracy is None:
+        """Whether the cascade may answer from this threshold on."""
+        if self.share < MIN_SHARE or self.accuracy is None or self.encoder_accuracy is None:
             return False
         return (
             self.accuracy >= self.encoder_accuracy
-            and _hold(self.handoff_recall, self.encoder_handoff_recall, RECALL_MARGIN)
-            and _hold(self.auroc, self.encoder_auroc, SCOPE_MARGIN)
+            and _within(self.handoff_recall, self.encoder_handoff_recall, RECALL_MARGIN)
+            and _within(self.auroc, self.encoder_auroc, AUROC_MARGIN)
         )
 
 
-def _hold(ours: Sequence[float], theirs: Sequence[float], margin: float) -> bool:
+def _within(ours: Sequence[float], theirs: Sequence[float], margin: float) -> bool:
     return all(a >= b - margin for a, b in zip(ours, theirs, strict=True))
 
 
 @dataclass(frozen=True)
-class _Both:
-    """What cheap model and index say of the same questions."""
+class _PairedPredictions:
+    """The predictions of classifier and index for the same questions."""
 
     right: Flags
     index_right: Flags
-    sure: Doubles
-    index_sure: Doubles
+    confidence: Doubles
+    index_confidence: Doubles
     scope: Doubles
     index_scope: Doubles
 
+    def subset(self, chosen: Flags) -> _PairedPredictions:
+        return _PairedPredictions(**{name: column[chosen] for name, column in vars(self).items()})
 
-def _trials(exam: CascadeInputs, cases: CalibrationSet, cheap: Calibration) -> Iterator[_Trial]:
-    inside = [_both(cases.known, exam.cases.known, cheap, exam.index)]
-    outside = [
-        _both(ours, theirs, cheap, exam.index)
-        for ours, theirs in (
-            (cases.near, exam.cases.near),
-            (cases.out_of_scope, exam.cases.out_of_scope),
-        )
-        if len(ours.right)
-    ]
-    if len(cases.labelled.right):
-        asked = _both(cases.labelled, exam.cases.labelled, cheap, exam.index)
-        in_scope = cases.labelled_in_scope
-        inside.append(_some(asked, in_scope))
+    def mixed_scope(self, cut: float) -> Doubles:
+        """Return the scope from whichever of the two answers at that threshold."""
+        mixed: Doubles = np.where(self.confidence >= cut, self.scope, self.index_scope)
+        return mixed
+
+    def mixed_confidence(self, cut: float) -> Doubles:
+        """Return the confidence of whichever of the two answers at that threshold."""
+        mixed: Doubles = np.where(self.confidence >= cut, self.confidence, self.index_confidence)
+        return mixed
+
+
+def _pair(
+    ours: LabelledPredictions,
+    theirs: LabelledPredictions,
+    calibration: Calibration,
+    index: Calibration,
+) -> _PairedPredictions:
+    confidence, scope = calibration.confidence.chances(ours.features)
+    index_confidence, index_scope = index.confidence.chances(theirs.features)
+    return _PairedPredictions(
+        ours.right, theirs.right, confidence, index_confidence, scope, index_scope
+    )
+
+
+def _trials(
+    inputs: CascadeInputs, questions: CalibrationSet, calibration: Calibration
+) -> Iterator[_Trial]:
+    index, theirs = inputs.index, inputs.questions
+    inside = [_pair(questions.known, theirs.known, calibration, index)]
+    pairs = ((questions.near, theirs.near), (questions.out_of_scope, theirs.out_of_scope))
+    outside = [_pair(*pair, calibration, index) for pair in pairs if len(pair[0].right)]
+    if len(questions.labelled.right):
+        labelled = _pair(questions.labelled, theirs.labelled, calibration, index)
+        in_scope = questions.labelled_in_scope
+        inside.append(labelled.subset(in_scope))
         if not in_scope.all():
-            outside.append(_some(asked, ~in_scope))
-    for cut in _CUTS[exam.index.threshold <= _CUTS]:
-        yield _trial(round(float(cut), DECIMALS), inside, outside, exam.index.threshold)
+            outside.append(labelled.subset(~in_scope))
+    for cut in _CUTS[index.threshold <= _CUTS]:
+        yield _trial(round(float(cut), DECIMALS), inside, outside, index.threshold)
 
 
-def _both(
-    ours: LabelledPredictions, theirs: LabelledPredictions, cheap: Calibration, index: Calibration
-) -> _Both:
-    sure, scope = cheap.confidence.chances(ours.features)
-    index_sure, index_scope = index.confidence.chances(theirs.features)
-    return _Both(ours.right, theirs.right, sure, index_sure, scope, index_scope)
-
-
-def _some(both: _Both, chosen: Flags) -> _Both:
-    return _Both(**{name: column[chosen] for name, column in vars(both).items()})
-
-
-def _trial(cut: float, inside: list[_Both], outside: list[_Both], threshold: float) -> _Trial:
-    known, taken = inside[0], np.concatenate([part.sure >= cut for part in inside])
-    right = np.concatenate([part.right for part in inside])[taken]
-    index_right = np.concatenate([part.index_right for part in inside])[taken]
+def _trial(
+    cut: float,
+    inside: list[_PairedPredictions],
+    outside: list[_PairedPredictions],
+    threshold: float,
+) -> _Trial:
+    known, chosen = inside[0], np.concatenate([part.confidence >= cut for part in inside])
+    right = np.concatenate([part.right for part in inside])[chosen]
+    index_right = np.concatenate([part.index_right for part in inside])[chosen]
     return _Trial(
         cut=cut,
-        share=_mean(known.sure >= cut) or 0.0,
+        share=_mean(known.confidence >= cut) or 0.0,
         accuracy=_mean(right),
         encoder_accuracy=_mean(index_right),
-        handoff_recall=[
-            _recall(np.where(p.sure >= cut, p.sure, p.index_sure), threshold) for p in outside
-        ],
-        encoder_handoff_recall=[_recall(part.index_sure, threshold) for part in outside],
-        auroc=[_auroc(_scope(known, cut), _scope(part, cut)) for part in outside],
+        handoff_recall=[_recall(part.mixed_confidence(cut), threshold) for part in outside],
+        encoder_handoff_recall=[_recall(part.index_confidence, threshold) for part in outside],
+        auroc=[_auroc(known.mixed_scope(cut), part.mixed_scope(cut)) for part in outside],
         encoder_auroc=[_auroc(known.index_scope, part.index_scope) for part in outside],
     )
 
 
-def _scope(both: _Both, cut: float) -> Doubles:
-    mixed: Doubles = np.where(both.sure >= cut, both.scope, both.index_scope)
-    return mixed
-
-
-def _recall(sure: Doubles, threshold: float) -> float:
-    return round(float((sure < threshold).mean()), DECIMALS)
+def _recall(confidence: Doubles, threshold: float) -> float:
+    return round(float((confidence < threshold).mean()), DECIMALS)
 
 
 def _auroc(inside: Doubles, outside: Doubles) -> float:
-    true = np.arange(len(inside) + len(outside)) < len(inside)
-    return round(float(roc_auc_score(true, np.r_[inside, outside])), DECIMALS)
+    in_scope = np.arange(len(inside) + len(outside)) < len(inside)
+    return round(float(roc_auc_score(in_scope, np.r_[inside, outside])), DECIMALS)
 
 
 def _mean(flags: Flags) -> float | None:

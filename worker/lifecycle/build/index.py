@@ -1,7 +1,10 @@
-"""From a knowledge base and an encoder to a calibrated index.
+"""A calibrated index from a knowledge base and an encoder.
 
-Whatever is read by the encoder is read here: every phrasing and answer text, the far
-questions, and the labelled questions if there are any.
+The encoder reads all texts here: every phrasing and answer text, the out-of-scope questions,
+and the labelled questions if there are any. Then the index is fitted and calibrated, and the
+cascade is fitted.
+
+Not covered: training of the encoder, and the bundle's files (`build_bundle`).
 """
 
 from __future__ import annotations
@@ -14,125 +17,119 @@ import numpy as np
 from worker.lifecycle.build.calibrate import Calibration, CalibrationSet, calibrate
 from worker.lifecycle.build.cascade import CascadeInputs, CascadeResult, make_cascade
 from worker.lifecycle.build.fit import (
-    Fitted,
+    FittedIndex,
     Flags,
     LabelledPredictions,
     Rows,
     fit,
     fit_index,
+    fit_trial,
     predict_as_new,
-    try_out,
 )
+from worker.lifecycle.build.options import BuildOptions
 from worker.lifecycle.inputs.labelled_questions import Labelled
 from worker.lifecycle.inputs.out_of_scope_questions import read_out_of_scope_questions
 from worker.model.bundle.bundle import Entry
 from worker.model.encoder.base import Encoder
 from worker.model.encoder.embed import EmbedProgress, embed
-from worker.model.retrieval import lexicon as lexical
-from worker.model.retrieval.index import Floats, Index, Ints
+from worker.model.retrieval import lexicon as lexicons
+from worker.model.retrieval.index import Floats, Index
 from worker.model.retrieval.ivf import IvfIndex
 from worker.model.retrieval.knowledge_base import KnowledgeBase
 from worker.text.normalization import normalize_for_match
 
-# A far question that resembles a row more than this may have an entry here.
-_HAS_AN_ENTRY = 0.7
-_NEAREST = 2  # the column of the features
-
-# Beyond so many phrasings each question is compared with a shortlist (docs/log.md).
-MOST_EXACT = 100_000
+# An out-of-scope question that is more similar to a row than this may have an entry here.
+_MAX_SIMILARITY = 0.7
+_NEAREST = 2  # the column of the features that holds the similarity of the nearest row
 
 
 @dataclass(frozen=True)
 class IndexResult:
-    """An index, the embeddings that it was made of, and what calibration says of it."""
+    """An index, the embeddings of its rows, its calibration and its cascade."""
 
     index: Index
     embeddings: Floats  # (rows, dimensions)
     calibration: Calibration
     cascade: CascadeResult
-    cells: IvfIndex | None = None  # where there are too many rows to compare with each
+    ivf: IvfIndex | None = None  # with too many rows for exact search
 
 
 @dataclass(frozen=True)
 class EncoderTrial:
-    """An encoder that was tuned without some phrasings, which can be asked therefore."""
+    """An encoder that was tuned without some phrasings, and those phrasings."""
 
     encoder: Encoder
     held_out: Flags  # (phrasings,)
 
 
 @dataclass(frozen=True)
-class _Read:
-    """What an encoder has read."""
+class _Embedded:
+    """The texts that an encoder has read, with their embeddings."""
 
     rows: Rows
-    out_of_scope_questions: list[str]
-    out_of_scope: Floats  # their embeddings
-    labelled: Floats  # those of the labelled questions
+    out_of_scope: list[str]  # normalized
+    out_of_scope_embeddings: Floats
+    labelled: list[str]  # normalized
+    labelled_embeddings: Floats
 
 
 def make_index(
     encoder: Encoder,
     entries: list[Entry],
+    options: BuildOptions,
     *,
     trial: EncoderTrial | None = None,
-    labelled: Sequence[Labelled] = (),
-    precision_target: float,
     on_progress: EmbedProgress,
-    cascade: bool = True,
-    most_exact: int = MOST_EXACT,
 ) -> IndexResult:
-    """Embed all that is known, fit the index, calibrate it; fit a cascade if wanted and worth it.
+    """Embed all texts, fit and calibrate the index, and fit the cascade.
 
-    Calibration compares with every row, however many there are; with more phrasings than
-    `most_exact` cells are made for those who answer.
+    Calibration uses exact search at any size. An IVF index for faster search is added if
+    there are more phrasings than `options.max_exact_search`.
 
-    With a trial, whatever is chosen is chosen and calibrated by the trial's encoder on what
-    was held out from it: the phrasings that an encoder was tuned on flatter it.
+    With a trial, parameters and calibration come from the trial's encoder and its held-out
+    phrasings, because an encoder looks too good on the phrasings that it was tuned on.
     """
     knowledge = KnowledgeBase.of(entries)
-    read = _read(trial.encoder if trial else encoder, knowledge, labelled, on_progress)
-    lexicon = lexical.learn(read.rows.texts[: read.rows.phrasings])
+    embedded = _embed_all(
+        trial.encoder if trial else encoder, knowledge, options.labelled, on_progress
+    )
+    lexicon = lexicons.learn(embedded.rows.texts[: embedded.rows.phrasings])
     if trial is None:
-        fitted, rows = fit(read.rows, lexicon), read.rows
+        fitted, rows = fit(embedded.rows, lexicon), embedded.rows
         index = fitted.index
     else:
-        fitted = try_out(read.rows, lexicon, trial.held_out)
+        fitted = fit_trial(embedded.rows, lexicon, trial.held_out)
         rows = _rows(knowledge, embed(encoder, knowledge.rows, on_progress))
         index = fit_index(rows, lexicon, fitted.index.parameters)
-    far, are_far = _out_of_scope(fitted, read.out_of_scope_questions, read.out_of_scope)
-    expected = _expected(entries, labelled)
-    cases = _cases(fitted, far, labelled, expected, read)
-    calibration = calibrate(cases, precision_target)
-    large = index.head is None and rows.phrasings > most_exact
-    cells = IvfIndex.of(rows.embeddings) if large else None
-    if not cascade:
-        return IndexResult(index, rows.embeddings, calibration, CascadeResult.unwanted(), cells)
-    exam = CascadeInputs(
-        read.rows,
-        trial.held_out if trial else None,
-        fitted,
-        cases,
-        calibration,
-        out_of_scope=[normalize_for_match(read.out_of_scope_questions[place]) for place in are_far],
-        labelled=[normalize_for_match(question.question) for question in labelled],
-        expected=expected,
+    inputs = _calibrated(embedded, fitted, trial, _expected(entries, options.labelled), options)
+    cascade = (
+        make_cascade(inputs, options.precision_target)
+        if options.cascade
+        else CascadeResult.disabled()
     )
-    made = make_cascade(exam, precision_target)
-    return IndexResult(index, rows.embeddings, calibration, made, cells)
+    large = index.head is None and rows.phrasings > options.max_exact_search
+    ivf = IvfIndex.of(rows.embeddings) if large else None
+    return IndexResult(index, rows.embeddings, inputs.index, cascade, ivf)
 
 
-def _read(
+def _embed_all(
     encoder: Encoder,
     knowledge: KnowledgeBase,
     labelled: Sequence[Labelled],
     on_progress: EmbedProgress,
-) -> _Read:
-    far = read_out_of_scope_questions()
-    asked = [question.question for question in labelled]
-    read = embed(encoder, [*knowledge.rows, *far, *asked], on_progress)
-    of_rows, of_far, of_asked = np.split(read, np.cumsum([len(knowledge.rows), len(far)]))
-    return _Read(_rows(knowledge, of_rows), far, of_far, of_asked)
+) -> _Embedded:
+    out_of_scope = read_out_of_scope_questions()
+    questions = [question.question for question in labelled]
+    embeddings = embed(encoder, [*knowledge.rows, *out_of_scope, *questions], on_progress)
+    ends = np.cumsum([len(knowledge.rows), len(out_of_scope)])
+    of_rows, of_out_of_scope, of_labelled = np.split(embeddings, ends)
+    return _Embedded(
+        _rows(knowledge, of_rows),
+        [normalize_for_match(text) for text in out_of_scope],
+        of_out_of_scope,
+        [normalize_for_match(text) for text in questions],
+        of_labelled,
+    )
 
 
 def _rows(knowledge: KnowledgeBase, embeddings: Floats) -> Rows:
@@ -144,35 +141,51 @@ def _rows(knowledge: KnowledgeBase, embeddings: Floats) -> Rows:
     )
 
 
-def _cases(
-    fitted: Fitted,
-    far: LabelledPredictions,
-    labelled: Sequence[Labelled],
+def _calibrated(
+    embedded: _Embedded,
+    fitted: FittedIndex,
+    trial: EncoderTrial | None,
     expected: Sequence[frozenset[int]],
-    read: _Read,
-) -> CalibrationSet:
-    texts = [normalize_for_match(question.question) for question in labelled]
-    return CalibrationSet(
+    options: BuildOptions,
+) -> CascadeInputs:
+    """Calibrate the index, and return the calibration and its questions."""
+    out_of_scope, texts = _out_of_scope(fitted.index, embedded)
+    questions = CalibrationSet(
         known=fitted.known,
-        near=fitted.missing,
-        out_of_scope=far,
-        labelled=predict_as_new(fitted.index, texts, read.labelled, expected),
-        labelled_in_scope=np.array([bool(question.expected) for question in labelled], bool),
+        near=fitted.near,
+        out_of_scope=out_of_scope,
+        labelled=predict_as_new(
+            fitted.index, embedded.labelled, embedded.labelled_embeddings, expected
+        ),
+        labelled_in_scope=np.array([bool(entries) for entries in expected], bool),
+    )
+    return CascadeInputs(
+        embedded.rows,
+        trial.held_out if trial else None,
+        fitted,
+        questions,
+        calibrate(questions, options.precision_target),
+        out_of_scope=texts,
+        labelled=embedded.labelled,
+        expected=expected,
     )
 
 
-def _out_of_scope(
-    fitted: Fitted, texts: Sequence[str], embeddings: Floats
-) -> tuple[LabelledPredictions, Ints]:
-    """Ask the far questions; return what came of those that are far, and their places."""
+def _out_of_scope(index: Index, embedded: _Embedded) -> tuple[LabelledPredictions, list[str]]:
+    """Return the predictions and texts of the out-of-scope questions.
+
+    Questions that resemble a row are left out.
+    """
+    texts = embedded.out_of_scope
     nothing: list[frozenset[int]] = [frozenset()] * len(texts)
-    asked = predict_as_new(
-        fitted.index, [normalize_for_match(text) for text in texts], embeddings, nothing
+    predictions = predict_as_new(index, texts, embedded.out_of_scope_embeddings, nothing)
+    kept = np.flatnonzero(predictions.features[:, _NEAREST] < _MAX_SIMILARITY)
+    return (
+        LabelledPredictions(predictions.features[kept], predictions.right[kept]),
+        [texts[i] for i in kept],
     )
-    far = np.flatnonzero(asked.features[:, _NEAREST] < _HAS_AN_ENTRY)
-    return LabelledPredictions(asked.features[far], asked.right[far]), far
 
 
 def _expected(entries: list[Entry], labelled: Sequence[Labelled]) -> list[frozenset[int]]:
-    place = {entry.id: i for i, entry in enumerate(entries)}
-    return [frozenset(place[id_] for id_ in question.expected) for question in labelled]
+    index_of = {entry.id: i for i, entry in enumerate(entries)}
+    return [frozenset(index_of[id_] for id_ in question.expected) for question in labelled]

@@ -1,11 +1,10 @@
-"""Fitting the head: kernel ridge regression, and what leaving rows out of it gives.
+"""The head: kernel ridge regression, and its scores for left-out rows.
 
-The head is kernel ridge regression on which entry a row belongs to. Its answers for a row
-that is not known, and for one whose whole entry is not known, follow from the fitted one
-without fitting again: with A the inverse of the regularised kernel matrix, w = A Y the
-weights and S what is left out, they are Y_S - inv(A_SS) w_S (for a single row: Rifkin and
-Lippert, "Notes on regularized least-squares", MIT 2007, section 4; a set of rows works
-alike). So every phrasing is asked as if it were new, in one fit.
+The head predicts the entry of a row. The scores for a row that is not known, or whose whole
+entry is not known, follow from one fit. With A the inverse of the regularized kernel matrix,
+w = A Y the weights and S the left-out rows, they are Y_S - inv(A_SS) w_S. For a single row,
+see Rifkin and Lippert, "Notes on regularized least-squares", MIT 2007, section 4. A set of
+rows works alike.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from scipy import linalg
 
 from worker.model.retrieval.index import NOT_A_ROW, Floats, Index, Ints, kernel
 
-_BLOCK = 256  # rows of similarities in memory at once, at most
-_CELLS = 2**24  # of them, at most: 64 MB
+_MAX_BLOCK = 256  # rows of similarities in memory at once
+_MAX_BLOCK_VALUES = 2**24  # similarities in memory at once: 64 MB
 
-# How far a row's own entry is doubted: more smooths more. An answer text is not a question.
-_NOISE, _ANSWER_NOISE = 0.2, 0.5
+# Variance of the noise in a row's label. Higher: smoother. An answer text is not a question.
+_PHRASING_NOISE, _ANSWER_NOISE = 0.2, 0.5
 
 
 @dataclass(frozen=True)
 class KernelRidgeFit:
-    """The inverse of the regularised kernel matrix, and the head that it gives."""
+    """The inverse of the regularized kernel matrix, and the head."""
 
     inverse: Floats  # (rows, rows)
     targets: Floats  # (rows, entries): 1 for a row's own entry, -1 for the others
@@ -36,16 +35,11 @@ class KernelRidgeFit:
 
     @classmethod
     def of(cls, index: Index) -> KernelRidgeFit:
-        """Fit: cubic in the rows."""
+        """Fit the head. The time grows with the cube of the number of rows."""
         count = len(index.entry_of)
-        matrix = np.empty((count, count), np.float32, order="F")
-        for block in blocks(np.arange(count), count):
-            matrix[:, block] = kernel(
-                index.pairwise_similarities(block), index.parameters.sharpness
-            ).T
-        noise = np.where(np.arange(count) < index.phrasings, _NOISE, _ANSWER_NOISE)
-        matrix[np.diag_indices(count)] += noise.astype(np.float32)
-        factor = linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
+        factor = linalg.cholesky(
+            _regularized_kernel(index), lower=True, overwrite_a=True, check_finite=False
+        )
         half, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
         inverse = np.tril(half, -1)
         inverse += inverse.T + np.diag(np.diag(half))
@@ -54,11 +48,11 @@ class KernelRidgeFit:
         return cls(inverse, targets, inverse @ targets, index.entry_of)
 
     def without_row(self) -> Floats:
-        """Return (rows, entries) of scores of each row if it were not known."""
+        """Return (rows, entries): the scores of each row without itself."""
         return self.targets - self.head / np.diag(self.inverse)[:, None]
 
     def without_entry(self) -> Floats:
-        """Return (rows, entries) of scores of each row if no row of its entry were known."""
+        """Return (rows, entries): the scores of each row without its entry."""
         scores = np.empty_like(self.targets)
         for entry in range(self.targets.shape[1]):
             own = np.flatnonzero(self.entry_of == entry)
@@ -68,7 +62,23 @@ class KernelRidgeFit:
         return scores
 
 
+def _regularized_kernel(index: Index) -> Floats:
+    count = len(index.entry_of)
+    matrix = np.empty((count, count), np.float32, order="F")
+    for block in blocks(np.arange(count), count):
+        similarities = index.pairwise_similarities(block)
+        matrix[:, block] = kernel(similarities, index.parameters.sharpness).T
+    noise = np.where(np.arange(count) < index.phrasings, _PHRASING_NOISE, _ANSWER_NOISE)
+    matrix[np.diag_indices(count)] += noise.astype(np.float32)
+    return matrix
+
+
 def blocks(rows: Ints, width: int) -> Iterator[Ints]:
-    """Yield the rows, so many at a time that their similarities to `width` rows fit into memory."""
-    size = min(_BLOCK, max(1, _CELLS // width))
+    """Yield blocks of rows whose similarities fit into memory.
+
+    Args:
+        rows: the rows.
+        width: the number of rows that each is compared with.
+    """
+    size = min(_MAX_BLOCK, max(1, _MAX_BLOCK_VALUES // width))
     return (rows[start : start + size] for start in range(0, len(rows), size))

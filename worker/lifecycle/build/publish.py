@@ -1,4 +1,7 @@
-"""Putting a new bundle where workers fetch it from; a folder as the store has it already."""
+"""Upload of a new bundle to the model store.
+
+A store that is a folder has the bundle already, so only a store with a URL gets an upload.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def check(settings: Settings) -> None:
-    """Check, before long work, that there will be a way to publish it.
+    """Check, before long work, that the store can be written to.
 
     Raises:
-        SettingsInvalid: nothing that speaks to the store is installed.
+        SettingsInvalid: no installed package supports the store's protocol.
     """
     if settings.store_url is not None:
         remote_store.check(settings.store_url)
@@ -28,11 +31,11 @@ def publish(
     bundle: Bundle,
     progress: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
 ) -> None:
-    """Put the bundle into the store; call it before the bundle gets its number.
+    """Upload the bundle. Call this before the bundle gets its version number.
 
     Raises:
-        StoreUnavailable: the store does not take it.
+        StoreUnavailable: the store refused the bundle or did not respond.
     """
     if settings.store_url is not None:
-        with progress("Uploading") as hear:
-            remote_store.put(settings.store_url, bundle, hear)
+        with progress("Uploading") as on_progress:
+            remote_store.put(settings.store_url, bundle, on_progress)

@@ -1,1 +1,1 @@
-"""CAPTION worker/lifecycle/cli."""
+"""The commands `answermill model …` and their output."""

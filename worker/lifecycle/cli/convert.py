@@ -1,13 +1,14 @@
 """The command `answermill model convert`.
 
-What it needs is imported when it runs: `answermill --help` must not wait for torch.
+Heavy packages are imported when the command runs, so that `answermill --help` does not wait
+for torch. Not covered: the conversion itself (`worker.lifecycle.conversion.convert`).
 """
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,62 +19,86 @@ from worker.lifecycle.cli.versions import Json, Version
 from worker.model.encoder.base import KINDS, EncoderKind, Engine, Precision
 from worker.process.cpu_threads import set_thread_limits
 
+if TYPE_CHECKING:
+    from core.domain.model_version import ModelVersion
+    from core.settings.settings import Settings
+    from worker.model.bundle.bundle import Bundle
+
 app = typer.Typer()
 
 
 def mismatches(engine: Engine, precision: Precision) -> list[str]:
-    """Return what is wrong with an engine and a precision together."""
+    """Return a fault if the engine does not support the precision."""
     if EncoderKind(engine, precision) in KINDS:
         return []
-    goes = [kind.precision.value for kind in KINDS if kind.engine is engine]
-    return [f"--engine {engine} goes with --precision {' or '.join(goes)}, not {precision}"]
+    supported = [kind.precision.value for kind in KINDS if kind.engine is engine]
+    fault = f"--engine {engine} does not support --precision {precision}"
+    return [f"{fault}; use --precision {' or '.join(supported)}"]
+
+
+_Engine = Annotated[Engine, typer.Option(help="Engine of the converted encoder.")]
+_Precision = Annotated[Precision, typer.Option(help="Numeric precision of the converted encoder.")]
+_Questions = Annotated[
+    Path | None,
+    typer.Option(
+        help="Questions to compare on: CSV with question, optionally expected."
+        " Default: the phrasings."
+    ),
+]
 
 
 @app.command()
 def convert(
     version: Version,
     *,
-    engine: Annotated[Engine, typer.Option(help="What shall compute the encoder.")],
-    precision: Annotated[Precision, typer.Option(help="What in.")],
-    questions: Annotated[
-        Path | None,
-        typer.Option(help="CSV to check on: question and, if wanted, expected. Else phrasings."),
-    ] = None,
+    engine: _Engine,
+    precision: _Precision,
+    questions: _Questions = None,
     as_json: Json = False,
 ) -> None:
-    """Make a new version with the encoder in another form, if its answers stay the same."""
+    """Make a version with a converted encoder, if its answers stay the same."""
     if faults := mismatches(engine, precision):
         raise SettingsInvalid(faults)
-    settings, to = load(), EncoderKind(engine, precision)
+    settings = load()
     from db.schema import prepare
     from worker.lifecycle.build import publish
-    from worker.lifecycle.promotion import rollback
+    from worker.lifecycle.promotion import lookup
     from worker.model.registry import find_bundle
 
     database = prepare(settings)
-    found = rollback.find(database, version)
+    original = lookup.find(database, version)
     publish.check(settings)
-    original = find_bundle(settings, found)
-    threads = set_thread_limits(settings.threads)
+    bundle = find_bundle(settings, original)
+    started = time.perf_counter()
+    converted = _convert(settings, original, bundle, EncoderKind(engine, precision), questions)
+    publish.publish(settings, converted, build_display.progress)
     from worker.lifecycle.build.build_bundle import register
-    from worker.lifecycle.conversion import (
-        convert as converting,  # torch comes only when the rest is right
-    )
+
+    built = register(database, converted)
+    build_display.show_converted(built, time.perf_counter() - started, as_json=as_json)
+
+
+def _convert(
+    settings: Settings,
+    version: ModelVersion,
+    bundle: Bundle,
+    kind: EncoderKind,
+    questions: Path | None,
+) -> Bundle:
+    threads = set_thread_limits(settings.threads)
+    # These import torch, so the checks come first.
+    from worker.lifecycle.conversion.convert import check, convert_version
     from worker.lifecycle.conversion.drift import read_sample
 
-    converting.check(original.manifest, to, str(found))
-    sample = read_sample(questions, original.entries()) if questions else None
-    started = time.perf_counter()
-    with build_display.progress("Comparing") as hear:
-        made = converting.convert_version(
+    check(bundle.manifest, kind, str(version))
+    sample = read_sample(questions, bundle.entries()) if questions else None
+    with build_display.progress("Comparing") as on_progress:
+        return convert_version(
             settings.models,
-            original,
-            to,
-            version=str(found),
+            bundle,
+            kind,
+            version=str(version),
             sample=sample,
             threads=threads,
-            on_progress=hear,
+            on_progress=on_progress,
         )
-    publish.publish(settings, made, build_display.progress)
-    built = register(database, made)
-    build_display.show_converted(built, time.perf_counter() - started, as_json=as_json)

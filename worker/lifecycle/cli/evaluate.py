@@ -1,13 +1,14 @@
 """The command `answermill model evaluate`.
 
-What a command needs is imported when it runs: `answermill --help` must not wait for torch.
+Heavy packages are imported when the command runs, so that `answermill --help` does not wait
+for torch. Not covered: the metrics (`worker.lifecycle.evaluation.metrics`).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,51 +17,68 @@ from worker.lifecycle.cli import build_display
 from worker.lifecycle.cli.versions import Json, Version
 from worker.process.cpu_threads import set_thread_limits
 
+if TYPE_CHECKING:
+    from core.settings.settings import Settings
+    from worker.model.bundle.bundle import Bundle
+    from worker.model.loaded_model import LoadedModel
+
 app = typer.Typer()
+
+
+_Questions = Annotated[
+    Path, typer.Option(help="Labelled questions: CSV with question,expected, optionally scope.")
+]
+_Report = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.html", help="Also write a report page. It quotes questions."),
+]
+_Cascade = Annotated[bool, typer.Option(help="Use the version's cascade, if it has one.")]
 
 
 @app.command()
 def evaluate(
     version: Version,
     *,
-    questions: Annotated[
-        Path, typer.Option(help="CSV with the columns question, expected and, if wanted, scope.")
-    ],
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.html", help="Also write a page; it quotes questions."),
-    ] = None,
-    cascade: Annotated[bool, typer.Option(help="Use the version's cascade, if it has one.")] = True,
+    questions: _Questions,
+    report: _Report = None,
+    cascade: _Cascade = True,
     as_json: Json = False,
 ) -> None:
     """Measure a model version on labelled questions."""
     settings = load()
-    from db.schema import prepare
     from worker.lifecycle.evaluation.report import page
     from worker.lifecycle.inputs.labelled_questions import read_labelled
-    from worker.lifecycle.promotion import rollback
-    from worker.model.registry import find_bundle
 
-    found = rollback.find(prepare(settings), version)
-    bundle = find_bundle(settings, found)
+    name, bundle = _find(settings, version)
     known = frozenset(entry.id for entry in bundle.entries())
     labelled = read_labelled(questions, known)
     if report:
         page.check(report)
-    threads = set_thread_limits(settings.threads)
-    from worker.lifecycle.evaluation import (
-        evaluate as evaluating,  # torch comes only when the rest is right
-    )
-    from worker.model.load import load as load_bundle
+    model = _load(settings, bundle, name, cascade=cascade)
+    from worker.lifecycle.evaluation.evaluate import evaluate_each
 
-    model = load_bundle(bundle, str(found), threads, device=settings.device)
-    if not cascade:
-        model = replace(model, cascade=None)
-    with build_display.progress("Answering questions") as hear:
-        answers, measured = evaluating.evaluate_each(
-            model, labelled, settings.question_chars, lambda done: hear(done, len(labelled))
+    with build_display.progress("Answering questions") as on_progress:
+        answers, measured = evaluate_each(
+            model, labelled, settings.question_chars, lambda done: on_progress(done, len(labelled))
         )
     if report:
-        evaluated = page.EvaluationInput(questions.name, known, labelled, answers, measured)
-        page.write(report, model, evaluated, settings.question_chars)
+        evaluation = page.EvaluationInput(questions.name, known, labelled, answers, measured)
+        page.write(report, model, evaluation, settings.question_chars)
     build_display.show_report(model.version, measured, report, as_json=as_json)
+
+
+def _find(settings: Settings, spec: str) -> tuple[str, Bundle]:
+    from db.schema import prepare
+    from worker.lifecycle.promotion import lookup
+    from worker.model.registry import find_bundle
+
+    version = lookup.find(prepare(settings), spec)
+    return str(version), find_bundle(settings, version)
+
+
+def _load(settings: Settings, bundle: Bundle, version: str, *, cascade: bool) -> LoadedModel:
+    threads = set_thread_limits(settings.threads)
+    from worker.model.load import load as load_bundle  # imports torch, so the checks come first
+
+    model = load_bundle(bundle, version, threads, device=settings.device)
+    return model if cascade else replace(model, cascade=None)

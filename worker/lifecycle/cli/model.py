@@ -1,4 +1,4 @@
-"""The commands `answermill model …`, each from its module."""
+"""The commands `answermill model …`, collected from their modules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import typer
 from worker.lifecycle.cli import build, convert, evaluate, versions
 
 app = typer.Typer(
-    help="Build, measure, promote and roll back model versions.",
+    help="Build, evaluate, convert, promote and roll back model versions.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -1,4 +1,8 @@
-"""What listing and moving versions print: for people within 80 columns, or one JSON document."""
+"""Output of the commands on versions: text, or one JSON document.
+
+Text is 80 columns wide. Not covered: output of builds and evaluations (`build_display`) and
+of comparisons (`diff_display`).
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,12 @@ from core.domain.model_version import PromotionKind
 
 if TYPE_CHECKING:
     from core.domain.model_version import ModelVersion, PromotionEvent
+    from db.version_rollback import RolledBack
     from worker.lifecycle.evaluation.gate import GateResult, MetricComparison
     from worker.lifecycle.promotion.promote import PromotionResult
-    from worker.lifecycle.promotion.rollback import RolledBack
     from worker.model.bundle.bundle import Bundle
 
-_MOVES = {
+_KINDS = {
     PromotionKind.PROMOTED: "promoted",
     PromotionKind.CANARY: "canary",
     PromotionKind.ROLLED_BACK: "rolled back to",
@@ -26,12 +30,12 @@ _MOVES = {
 }
 
 
-def show_versions(found: Sequence[ModelVersion], *, as_json: bool) -> None:
-    """Show one row per version."""
+def show_versions(versions: Sequence[ModelVersion], *, as_json: bool) -> None:
+    """Print one row per version."""
     if as_json:
-        console.print_json([summary(version) for version in found])
+        console.print_json([summary(version) for version in versions])
         return
-    if not found:
+    if not versions:
         console.out.print(
             "No model yet. Build one: answermill model build --knowledge KB.jsonl --name NAME"
         )
@@ -40,7 +44,7 @@ def show_versions(found: Sequence[ModelVersion], *, as_json: bool) -> None:
     table.add_column("version", overflow="fold")
     for title in ("state", "built (UTC)", "phrasings", "digest"):
         table.add_column(title, no_wrap=True)
-    for version in found:
+    for version in versions:
         built = f"{version.created_at:%Y-%m-%d %H:%M}"
         phrasings = str(version.metrics.get("phrasings", "-"))
         table.add_row(str(version), _state(version), built, phrasings, version.digest[:8])
@@ -48,21 +52,21 @@ def show_versions(found: Sequence[ModelVersion], *, as_json: bool) -> None:
 
 
 def show_version(
-    version: ModelVersion, bundle: Bundle, moves: Sequence[PromotionEvent], *, as_json: bool
+    version: ModelVersion, bundle: Bundle, history: Sequence[PromotionEvent], *, as_json: bool
 ) -> None:
-    """Show a version, its whole bundle's manifest and the moves it took part in."""
+    """Print a version, its verified bundle's manifest, and its promotions."""
     if as_json:
         manifest = asdict(bundle.manifest)
-        shown = summary(version) | {"path": str(bundle.path), "manifest": manifest}
-        console.print_json(shown | {"moves": [asdict(move) for move in moves]})
+        document = summary(version) | {"path": str(bundle.path), "manifest": manifest}
+        console.print_json(document | {"moves": [asdict(event) for event in history]})
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _facts(version, bundle).items():
         table.add_row(name, str(value))
-    for place, move in enumerate(moves):
-        table.add_row("" if place else "moves", "; ".join(_told(move)))
+    for number, event in enumerate(history):
+        table.add_row("" if number else "history", "; ".join(_event(event)))
     console.out.print(table, soft_wrap=False)
 
 
@@ -78,39 +82,40 @@ def _facts(version: ModelVersion, bundle: Bundle) -> dict[str, Any]:
         "encoder": f"{manifest.encoder}, {manifest.engine} {manifest.precision}",
         "knowledge base": f"{manifest.entries} entries, {manifest.phrasings} phrasings",
         "threshold": manifest.threshold,
-        "bundle": f"{bundle.path}, whole",
+        "bundle": f"{bundle.path}, verified",
     }
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _told(move: PromotionEvent) -> Iterator[str]:
-    share = "" if move.share is None else f" {percent(move.share)}"
-    yield f"{move.at:%Y-%m-%d %H:%M} {_MOVES[move.kind]} {move.name}@{move.version}{share}"
-    beside = move.kind in (PromotionKind.CANARY, PromotionKind.CANARY_WITHDRAWN)
-    if move.previous_version is not None:
-        yield f"{'beside' if beside else 'before'} {move.name}@{move.previous_version}"
-    yield f"by {move.by}"
-    if move.forced:
+def _event(event: PromotionEvent) -> Iterator[str]:
+    share = "" if event.share is None else f" {percent(event.share)}"
+    yield f"{event.at:%Y-%m-%d %H:%M} {_KINDS[event.kind]} {event.name}@{event.version}{share}"
+    is_canary = event.kind in (PromotionKind.CANARY, PromotionKind.CANARY_WITHDRAWN)
+    if event.previous_version is not None:
+        relation = "production" if is_canary else "replaced"
+        yield f"{relation} {event.name}@{event.previous_version}"
+    yield f"by {event.by}"
+    if event.forced:
         yield "forced"
-    if move.reason:
-        yield f"reason: {move.reason}"
-    for figure in (move.gate or {}).get("compared", []):
+    if event.reason:
+        yield f"reason: {event.reason}"
+    for figure in (event.gate or {}).get("compared", []):
         if figure["worse"]:
             yield f"{figure['figure']} {figure['candidate']} against {figure['production']}"
 
 
-def show_promoted(done: PromotionResult, *, as_json: bool) -> None:
-    """Show what was compared, and what is in production now."""
-    version, verdict = done.version, done.gate
+def show_promoted(result: PromotionResult, *, as_json: bool) -> None:
+    """Print the comparison of the gate, and the version that is in production."""
+    version, gate = result.version, result.gate
     if as_json:
-        gate = None if verdict is None else verdict.document()
-        console.print_json(summary(version) | {"moved": verdict is not None, "gate": gate})
+        document = None if gate is None else gate.document()
+        console.print_json(summary(version) | {"moved": gate is not None, "gate": document})
         return
-    if verdict is None:
+    if gate is None:
         console.out.print(f"{version} is in production already.")
         return
-    if verdict.compared:
-        console.out.print(_comparison(version, verdict), soft_wrap=False)
+    if gate.compared:
+        console.out.print(_comparison(version, gate), soft_wrap=False)
     if version.canary_share is None:
         console.out.print(f"{version} is in production now.")
     else:
@@ -118,39 +123,39 @@ def show_promoted(done: PromotionResult, *, as_json: bool) -> None:
         console.out.print(f"{version} is a canary now: it answers {share} of the jobs.")
 
 
-def _comparison(version: ModelVersion, verdict: GateResult) -> Table:
-    table = Table(title=f"Compared on {verdict.basis}", title_justify="left")
-    table.add_column("figure", no_wrap=True)
-    for title in (verdict.production or "production", str(version), "margin"):
+def _comparison(version: ModelVersion, gate: GateResult) -> Table:
+    table = Table(title=f"Compared on {gate.basis}", title_justify="left")
+    table.add_column("metric", no_wrap=True)
+    for title in (gate.production or "production", str(version), "margin"):
         table.add_column(title, justify="right", overflow="fold")
     table.add_column("")
-    for one in verdict.compared:
-        cells = (_value(one.production), _value(one.candidate), _value(one.margin))
-        table.add_row(one.figure, *cells, _judgement(one))
+    for metric in gate.compared:
+        values = (_value(metric.production), _value(metric.candidate), _value(metric.margin))
+        table.add_row(metric.figure, *values, _outcome(metric))
     return table
 
 
-def _judgement(one: MetricComparison) -> str:
-    if one.margin is None:
+def _outcome(metric: MetricComparison) -> str:
+    if metric.margin is None:
         return "not judged"
-    return "worse" if one.worse else "ok"
+    return "worse" if metric.worse else "ok"
 
 
 def _value(value: float | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
-def show_rolled_back(done: RolledBack, *, as_json: bool) -> None:
-    """Show what was withdrawn, and what is in production."""
+def show_rolled_back(result: RolledBack, *, as_json: bool) -> None:
+    """Print the withdrawn version, and the version that is in production."""
     if as_json:
-        withdrawn = done.canary and str(done.canary)
-        console.print_json(summary(done.version) | {"canary_withdrawn": withdrawn})
-    elif done.canary is None:
-        console.out.print(f"{done.version} is in production again.")
+        withdrawn = result.canary and str(result.canary)
+        console.print_json(summary(result.version) | {"canary_withdrawn": withdrawn})
+    elif result.canary is None:
+        console.out.print(f"{result.version} is in production again.")
     else:
         console.out.print(
-            f"The canary {done.canary} is withdrawn; {done.version} stays in production."
-            " To withdraw that, too, roll back once more."
+            f"The canary {result.canary} is withdrawn; {result.version} stays in production."
+            f" To roll back {result.version} as well, run the command again."
         )
 
 
@@ -165,7 +170,7 @@ def _state(version: ModelVersion) -> str:
 
 
 def summary(version: ModelVersion) -> dict[str, Any]:
-    """Return what JSON documents tell of a version."""
+    """Return a version as the fields of a JSON document."""
     return {
         "model": str(version),
         "name": version.name,

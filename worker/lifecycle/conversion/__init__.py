@@ -1,1 +1,1 @@
-"""CAPTION worker/lifecycle/conversion."""
+"""Conversion of a version's encoder to another engine or precision."""

@@ -1,13 +1,15 @@
-"""Converting a version's encoder to another engine or precision; all else of it stays.
+"""The conversion of a version's encoder to another engine or precision.
 
-Each step is compared with the original on real questions. What was measured goes into the
-manifest; a step that drifts beyond the limits ends it all, and nothing is stored.
+Everything but the encoder stays. Each step is compared with the original on real questions, and
+its figures go into the manifest. If a step drifts beyond the limits, the conversion fails and
+nothing is stored.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +38,7 @@ _BF16 = EncoderKind(Engine.TORCH, Precision.BF16)
 _ONNX = EncoderKind(Engine.ONNX, Precision.FP32)
 _INT8 = EncoderKind(Engine.ONNX, Precision.INT8)
 
-_NEEDED = ("onnx", "onnxruntime")  # packages, to export and to quantise
+_PACKAGES = ("onnx", "onnxruntime")  # to export and to quantize
 
 _Pair = tuple[str, str]  # an engine and a precision
 
@@ -49,10 +51,10 @@ _ROUTES: dict[tuple[_Pair, _Pair], tuple[EncoderKind, ...]] = {
 
 
 def check(manifest: Manifest, to: EncoderKind, version: str) -> None:
-    """Check, before long work, that there is a way to convert.
+    """Check, before long work, that the encoder can be converted.
 
     Raises:
-        ConversionRefused: from its kind of encoder none leads to the wanted one.
+        ConversionRefused: the encoder's kind cannot become the requested one.
         ExtraMissing: a package for it is not installed.
     """
     _route(manifest, to, version)
@@ -60,22 +62,23 @@ def check(manifest: Manifest, to: EncoderKind, version: str) -> None:
 
 
 def check_installed(to: EncoderKind) -> None:
-    """Check, before long work, that what converts to a kind of encoder is installed.
+    """Check, before long work, that the packages for a kind are installed.
 
     Raises:
         ExtraMissing: a package is not.
     """
-    for package in _NEEDED if to.engine is Engine.ONNX else ():
+    for package in _PACKAGES if to.engine is Engine.ONNX else ():
         if importlib.util.find_spec(package) is None:
             raise ExtraMissing(package, "lifecycle")
 
 
 def _route(manifest: Manifest, to: EncoderKind, version: str) -> tuple[EncoderKind, ...]:
     source = (manifest.engine, manifest.precision)
+    named = " ".join(source)
     if source == to:
-        raise ConversionRefused(version, str(to), "it is that already")
+        raise ConversionRefused(version, str(to), f"its encoder is already {named}")
     if (source, to) not in _ROUTES:
-        problem = f"no way leads there from {' '.join(source)}; convert what it was made from"
+        problem = f"{named} cannot be converted to it; convert the version that this was made from"
         raise ConversionRefused(version, str(to), problem)
     return _ROUTES[source, to]
 
@@ -90,34 +93,35 @@ def convert_version(
     threads: int,
     on_progress: EmbedProgress,
 ) -> Bundle:
-    """Make a new bundle from one in the store, and put it beside it.
+    """Store a converted copy of a bundle.
 
     Args:
-        store: the folder that bundles are in.
+        store: the folder of the bundles.
         original: a verified bundle.
-        to: what its encoder becomes.
-        version: what errors call it.
-        sample: what to compare on; None: its phrasings.
-        threads: of the arithmetic.
-        on_progress: hears how many texts the encoders have read.
+        to: the requested kind of encoder.
+        version: the name of the original in errors.
+        sample: the questions to compare on; None: its phrasings.
+        threads: threads of the arithmetic.
+        on_progress: called with the number of texts embedded, and that of all.
 
     Raises:
-        BundleInvalid: the store can't be written to.
-        ConversionRefused: no way leads there, or it drifts too far.
-        EncoderInvalid: the encoder can't be exported or quantised.
+        BundleInvalid: the store cannot be written to.
+        ConversionRefused: the kind cannot be converted, or the encoder drifts too far.
+        EncoderInvalid: the encoder cannot be exported or quantized.
     """
     name = original.manifest.name
     with staging_folder(store / name) as folder:
         copy = Bundle(folder / "bundle", original.manifest)
         shutil.copytree(original.path, copy.path)
-        made = convert(
+        converted = convert(
             copy, to, version=version, sample=sample, threads=threads, on_progress=on_progress
         )
-        return publish_atomically(made.path, bundle_path(store, name, made.manifest.digest))
+        target = bundle_path(store, name, converted.manifest.digest)
+        return publish_atomically(converted.path, target)
 
 
 def convert(
-    work: Bundle,
+    staged: Bundle,
     to: EncoderKind,
     *,
     version: str,
@@ -125,76 +129,90 @@ def convert(
     threads: int,
     on_progress: EmbedProgress,
 ) -> Bundle:
-    """Convert the encoder of a bundle that is not in its place yet; arguments as above."""
-    manifest, steps = work.manifest, _route(work.manifest, to, version)
-    sample = sample or sample_phrasings(work.entries())
-    with staging_folder(work.path.parent) as folder:
-        trial = _Trial(version, sample, known(work), threads, on_progress, 1 + len(steps))
-        before, made, told = trial.embed(work), work, []
+    """Convert the encoder of a bundle in a staging folder.
+
+    The arguments and errors are those of `convert_version`.
+    """
+    manifest, steps = staged.manifest, _route(staged.manifest, to, version)
+    sample = sample or sample_phrasings(staged.entries())
+    with staging_folder(staged.path.parent) as folder:
+        comparison = _Comparison(
+            version, sample, known(staged), threads, on_progress, 1 + len(steps)
+        )
+        before, last, figures = comparison.embed(staged), staged, []
         for step in steps:
-            made = _step(made, step, folder, version)
-            told.append(trial.judge(step, before, made))
-        shutil.rmtree(work.encoder)
-        made.encoder.rename(work.encoder)
+            last = _convert_step(last, step, folder, version)
+            figures.append(comparison.measure(step, before, last))
+        shutil.rmtree(staged.encoder)
+        last.encoder.rename(staged.encoder)
     source = {"engine": manifest.engine, "precision": manifest.precision, "digest": manifest.digest}
+    conversion = {"from": source, "asked": sample.title, "steps": figures}
+    return _with_manifest(staged, to, conversion)
+
+
+def _with_manifest(staged: Bundle, kind: EncoderKind, conversion: dict[str, Any]) -> Bundle:
     converted = replace(
-        manifest,
+        staged.manifest,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        engine=to.engine,
-        precision=to.precision,
-        conversion={"from": source, "asked": sample.title, "steps": told},
-        files=bundles.hash_files(work.path),
+        engine=kind.engine,
+        precision=kind.precision,
+        conversion=conversion,
+        files=bundles.hash_files(staged.path),
     )
-    bundles.save_manifest(work.path, converted)
-    return Bundle(work.path, converted)
+    bundles.save_manifest(staged.path, converted)
+    return Bundle(staged.path, converted)
 
 
-def _step(source: Bundle, step: EncoderKind, folder: Path, version: str) -> Bundle:
-    """Convert one step on; what is returned has an encoder and a manifest, nothing more."""
-    place = folder / f"{step.engine}-{step.precision}"
-    place.mkdir()
-    made = Bundle(place, replace(source.manifest, engine=step.engine, precision=step.precision))
+def _convert_step(source: Bundle, step: EncoderKind, folder: Path, version: str) -> Bundle:
+    """Return a bundle of a converted encoder and a manifest, nothing else."""
+    path = folder / f"{step.engine}-{step.precision}"
+    path.mkdir()
+    manifest = replace(source.manifest, engine=step.engine, precision=step.precision)
+    converted = Bundle(path, manifest)
+    _writer(step)(source.encoder, converted.encoder, version)
+    return converted
+
+
+def _writer(step: EncoderKind) -> Callable[[Path, Path, str], None]:
+    """Return the function that writes an encoder of the kind."""
     if step == _ONNX:
-        from worker.lifecycle.conversion.onnx_export import export as write
-    elif step == _INT8:
-        from worker.lifecycle.conversion.quantize import quantize as write
-    else:
-        from worker.lifecycle.conversion.quantize import shorten as write
-    write(source.encoder, made.encoder, version)
-    return made
+        from worker.lifecycle.conversion.onnx_export import export
+
+        return export
+    from worker.lifecycle.conversion import quantize
+
+    return quantize.quantize if step == _INT8 else quantize.shorten
 
 
 @dataclass
-class _Trial:
-    """Embeds the questions with one encoder after the other, and compares."""
+class _Comparison:
+    """The comparison of several encoders on the same questions."""
 
     version: str
     sample: DriftSample
     known: KnownEmbeddings
     threads: int
     on_progress: EmbedProgress
-    rounds: int  # encoders in all
-    done: int = 0
+    encoders: int
+    done: int = 0  # texts
 
-    def embed(self, whose: Bundle) -> Floats:
-        """Embed the questions with a bundle's encoder."""
+    def embed(self, bundle: Bundle) -> Floats:
+        """Embed the questions with the encoder of a bundle."""
         texts, before = self.sample.texts, self.done
-        total = self.rounds * len(texts)
+        total = self.encoders * len(texts)
         self.done += len(texts)
-        encoder = open_encoder(whose, self.threads)
+        encoder = open_encoder(bundle, self.threads)
         return embed(encoder, texts, lambda done, _: self.on_progress(before + done, total))
 
-    def judge(self, step: EncoderKind, before: Floats, made: Bundle) -> dict[str, Any]:
-        """Return what the manifest tells of a step.
+    def measure(self, step: EncoderKind, before: Floats, converted: Bundle) -> dict[str, Any]:
+        """Return the figures of a step for the manifest.
 
         Raises:
-            ConversionDrifted: it goes beyond the limits.
+            ConversionDrifted: the drift is beyond the limits.
         """
-        drift, limits = (
-            compare(self.sample, before, self.embed(made), self.known),
-            LIMITS[step.precision],
-        )
-        if faults := drift.beyond(limits):
-            raise ConversionDrifted(self.version, str(step), faults)
+        drift = compare(self.sample, before, self.embed(converted), self.known)
+        limits = LIMITS[step.precision]
+        if messages := drift.beyond(limits):
+            raise ConversionDrifted(self.version, str(step), messages)
         kind = {"engine": step.engine.value, "precision": step.precision.value}
         return kind | asdict(drift) | {"limits": asdict(limits)}

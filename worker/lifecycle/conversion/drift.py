@@ -1,11 +1,11 @@
-"""How far a converted encoder drifts from the original, on real questions.
+"""The drift of a converted encoder from the original, on real questions.
 
-Compared are the embeddings (cosine), and what they lead to: the entry of the nearest
-phrasing that is known, a phrasing itself left out. Where the two nearest entries are about
-as near, the least noise decides between them, and the answering hands such questions off or
-guesses; so changed answers are counted where the original's nearest entry leads clearly.
-The index stays as the original has made it. Not covered: the vote, spelling, thresholds;
-`model diff` and `model evaluate` compare whole versions.
+Two figures are compared: embeddings (cosine), and the entry of the nearest known phrasing, for
+which a phrasing itself is left out. If the two nearest entries are about equally near, the
+least noise decides between them, and such questions are handed off or guessed anyway. Changed
+answers are therefore counted only where the original's nearest entry leads clearly. The
+original's index is used for both. Not covered: the vote, spelling and thresholds, which `model
+diff` and `model evaluate` compare for whole versions.
 """
 
 from __future__ import annotations
@@ -30,26 +30,30 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-MOST_PHRASINGS = 1_000  # that are asked; more: finer figures, and a longer check
+MOST_PHRASINGS = 1_000  # of a sample; higher: finer figures, a longer check
 
-# Cosine between the nearest entry and the next. What int8 changes lies below.
+# Cosine by which a clear answer leads the next entry. int8 changes leads below this.
 CLEAR_LEAD = 0.02
 
-_NOWHERE = -2.0  # less than any cosine
+_LEFT_OUT = -2.0  # less than any cosine
+_NOT_A_PHRASING = -1
 _BLOCK = 256  # rows of similarities in memory at once
 _DECIMALS = 6
 
 
 @dataclass(frozen=True)
 class DriftLimits:
-    """What a conversion may change; one clear answer always, so that few questions suffice."""
+    """The drift that a conversion may have.
+
+    One clear answer may always change, so that a sample may be small.
+    """
 
     cosine_least: float
-    cosine_p1: float  # of the hundredth that came out worst, the best
-    changed: float  # the share of clear answers
+    cosine_p1: float  # the first percentile
+    changed: float  # share of the clear answers
 
 
-# Chosen by measurement, with headroom: docs/log.md.
+# Measured, with headroom: docs/log.md.
 LIMITS = {
     Precision.FP32: DriftLimits(cosine_least=0.9999, cosine_p1=0.9999, changed=0.0),
     Precision.BF16: DriftLimits(cosine_least=0.995, cosine_p1=0.999, changed=0.02),
@@ -59,73 +63,76 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class DriftSample:
-    """Questions to compare on."""
+    """The questions that encoders are compared on."""
 
-    title: str  # what they are, for people
+    title: str  # for display
     texts: list[str]
-    itself: Ints  # (questions,) a phrasing's own place among all, -1: it is none
-    expected: list[frozenset[int]] | None  # places of right entries, if anybody knows them
+    phrasing_of: Ints  # (questions,): index of the phrasing that it is, or -1
+    expected: list[frozenset[int]] | None  # right entries of each question, None if not known
 
 
 @dataclass(frozen=True)
 class KnownEmbeddings:
-    """What the original has made of the knowledge base."""
+    """The original's embeddings of the phrasings."""
 
-    embeddings: Floats  # (phrasings, dimensions), rows of length 1, entry by entry
-    starts: Ints  # (entries,) where each entry's phrasings begin
+    embeddings: Floats  # (phrasings, dimensions), rows of length 1, in the order of the entries
+    starts: Ints  # (entries,): the first phrasing of each entry
 
 
 @dataclass(frozen=True)
 class Drift:
-    """What was measured; the accuracies are None where nobody knows what is right."""
+    """The measured drift, with accuracies if the right entries are known."""
 
     questions: int
     cosine_mean: float
     cosine_p1: float
     cosine_least: float
-    clear: int  # questions with a clear answer before
-    changed: float  # the share of these with another answer after
+    clear: int  # questions to which the original has a clear answer
+    changed: float  # share of these that the converted encoder answers otherwise
     accuracy_before: float | None  # of the nearest phrasing's entry, clear or not
     accuracy_after: float | None
 
     def beyond(self, limits: DriftLimits) -> list[str]:
-        """Return what goes beyond the limits, for people."""
-        faults = [
-            f"the {name} cosine is {found:.4f}, {least} is allowed"
-            for name, found, least in (
-                ("least", self.cosine_least, limits.cosine_least),
-                ("1st percentile's", self.cosine_p1, limits.cosine_p1),
-            )
-            if not found >= least  # not a number is beyond as well
+        """Return a message for each limit that is exceeded."""
+        cosines = (
+            ("least cosine", self.cosine_least, limits.cosine_least),
+            ("1st percentile of the cosine", self.cosine_p1, limits.cosine_p1),
+        )
+        messages = [
+            f"the {name} is {cosine:.4f}, below the limit of {least}"
+            for name, cosine, least in cosines
+            if not cosine >= least  # true for NaN as well
         ]
         if round(self.changed * self.clear) > max(1, limits.changed * self.clear):
-            told = f"{self.changed:.1%} of the clear answers change"
-            faults.append(f"{told}, {limits.changed:.1%} may")
-        return faults
+            messages.append(
+                f"{self.changed:.1%} of the clear answers change,"
+                f" above the limit of {limits.changed:.1%}"
+            )
+        return messages
 
 
 def sample_phrasings(entries: Sequence[Entry]) -> DriftSample:
-    """Take phrasings, evenly spread, the longest among them."""
+    """Return a sample of evenly spread phrasings and the longest one."""
     texts = [text for entry in entries for text in entry.questions]
-    entry_of = [place for place, entry in enumerate(entries) for _ in entry.questions]
+    entry_of = [i for i, entry in enumerate(entries) for _ in entry.questions]
     spread = np.linspace(0, len(texts) - 1, min(MOST_PHRASINGS, len(texts))).astype(np.int64)
-    longest = max(range(len(texts)), key=lambda place: len(texts[place]))
-    places = np.unique(np.append(spread, longest))
-    expected = [frozenset({entry_of[place]}) for place in places]
-    return DriftSample("phrasings of its own", [texts[place] for place in places], places, expected)
+    longest = max(range(len(texts)), key=lambda i: len(texts[i]))
+    chosen = np.unique(np.append(spread, longest))
+    expected = [frozenset({entry_of[i]}) for i in chosen]
+    return DriftSample("phrasings of its own", [texts[i] for i in chosen], chosen, expected)
 
 
 def read_sample(path: Path, entries: Sequence[Entry]) -> DriftSample:
-    """Take all questions of a CSV; with a column `expected` they are labelled.
+    """Return all questions of a CSV, labelled if it has a column `expected`.
 
     Raises:
-        SourceInvalid: it can't be read, or has no column `question`, or no question.
+        SourceInvalid: it cannot be read, or has no column `question`, or no question.
     """
     if is_labelled(path):
-        place = {entry.id: i for i, entry in enumerate(entries)}
-        labelled = read_labelled(path, frozenset(place))
-        expected = [frozenset(place[name] for name in row.expected) for row in labelled]
-        return _asked(f"questions of {path.name}", [row.question for row in labelled], expected)
+        number = {entry.id: i for i, entry in enumerate(entries)}
+        labelled = read_labelled(path, frozenset(number))
+        expected = [frozenset(number[id_] for id_ in row.expected) for row in labelled]
+        return _file_sample(path, [row.question for row in labelled], expected)
     texts = [
         text
         for page in question_source.file_questions(path).pages
@@ -133,12 +140,15 @@ def read_sample(path: Path, entries: Sequence[Entry]) -> DriftSample:
         if text.strip()
     ]
     if not texts:
-        raise SourceInvalid(str(path), "there is no question in it")
-    return _asked(f"questions of {path.name}", texts, None)
+        raise SourceInvalid(str(path), "the file has no questions")
+    return _file_sample(path, texts, None)
 
 
-def _asked(title: str, texts: list[str], expected: list[frozenset[int]] | None) -> DriftSample:
-    return DriftSample(title, texts, np.full(len(texts), -1), expected)
+def _file_sample(
+    path: Path, texts: list[str], expected: list[frozenset[int]] | None
+) -> DriftSample:
+    phrasing_of = np.full(len(texts), _NOT_A_PHRASING)
+    return DriftSample(f"questions of {path.name}", texts, phrasing_of, expected)
 
 
 def known(bundle: Bundle) -> KnownEmbeddings:
@@ -149,10 +159,13 @@ def known(bundle: Bundle) -> KnownEmbeddings:
 
 
 def compare(sample: DriftSample, before: Floats, after: Floats, known: KnownEmbeddings) -> Drift:
-    """Compare the embeddings of the sample, (questions, dimensions), rows of length 1."""
+    """Compare the sample's embeddings before and after the conversion.
+
+    Both are (questions, dimensions), rows of length 1.
+    """
     cosines = (before * after).sum(axis=1)
-    first, lead = _nearest(before, sample.itself, known)
-    second, _ = _nearest(after, sample.itself, known)
+    entry_before, lead = _nearest(before, sample.phrasing_of, known)
+    entry_after, _ = _nearest(after, sample.phrasing_of, known)
     clear = lead >= CLEAR_LEAD
     return Drift(
         questions=len(sample.texts),
@@ -160,32 +173,32 @@ def compare(sample: DriftSample, before: Floats, after: Floats, known: KnownEmbe
         cosine_p1=round(float(np.quantile(cosines, 0.01)), _DECIMALS),
         cosine_least=round(float(cosines.min()), _DECIMALS),
         clear=int(clear.sum()),
-        changed=_share((first != second)[clear]),
-        accuracy_before=_accuracy(first, sample),
-        accuracy_after=_accuracy(second, sample),
+        changed=_share((entry_before != entry_after)[clear]),
+        accuracy_before=_accuracy(entry_before, sample),
+        accuracy_after=_accuracy(entry_after, sample),
     )
 
 
-def _nearest(embeddings: Floats, itself: Ints, known: KnownEmbeddings) -> tuple[Ints, Floats]:
-    """Return (questions,) of the nearest entry, and by how much it leads the next."""
+def _nearest(embeddings: Floats, phrasing_of: Ints, known: KnownEmbeddings) -> tuple[Ints, Floats]:
+    """Return each question's nearest entry, and its lead over the next one."""
     entries, leads = [], []
     for start in range(0, len(embeddings), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        cosines = embeddings[rows] @ known.embeddings.T
-        own = itself[rows]
-        phrasings = np.flatnonzero(own >= 0)
-        cosines[phrasings, own[phrasings]] = _NOWHERE
+        block = slice(start, start + _BLOCK)
+        cosines = embeddings[block] @ known.embeddings.T
+        own = phrasing_of[block]
+        rows = np.flatnonzero(own != _NOT_A_PHRASING)
+        cosines[rows, own[rows]] = _LEFT_OUT
         by_entry = np.maximum.reduceat(cosines, known.starts, axis=1)
         entries.append(by_entry.argmax(axis=1))
-        two = np.sort(by_entry, axis=1)[:, -2:]
-        leads.append(two[:, -1] - two[:, 0])  # 0 if there is but one entry
+        best_two = np.sort(by_entry, axis=1)[:, -2:]
+        leads.append(best_two[:, -1] - best_two[:, 0])  # 0 for a single entry
     return np.concatenate(entries), np.concatenate(leads)
 
 
-def _accuracy(found: Ints, sample: DriftSample) -> float | None:
+def _accuracy(entries: Ints, sample: DriftSample) -> float | None:
     if sample.expected is None:
         return None
-    pairs = zip(found.tolist(), sample.expected, strict=True)
+    pairs = zip(entries.tolist(), sample.expected, strict=True)
     right = [entry in expected for entry, expected in pairs if expected]
     return _share(np.array(right, bool))
 

@@ -1,9 +1,10 @@
-"""From an encoder on PyTorch to model.onnx: traced, its attention and layer norms fused.
+"""The export of an encoder on PyTorch to model.onnx.
 
-Traced with the attention written out, which is the form that ONNX Runtime's optimiser
-knows; the sum before a layer norm and the bias before a GELU stay apart, as the runtime is
-faster so. The same encoder exports to the same bytes. Not covered: architectures with a
-decoder, and more than 2 GB of weights.
+The encoder is traced with its attention written out, the form that the optimizer of ONNX
+Runtime recognizes, and then attention and layer norms are fused. The sum before a layer norm
+and the bias before a GELU stay separate, as the runtime is faster so. The same encoder is
+exported to the same bytes. Not covered: architectures with a decoder, and more than 2 GB of
+weights.
 """
 
 from __future__ import annotations
@@ -25,10 +26,9 @@ from worker.model.encoder.torch_encoder import load_weights
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-# The latest that the tracing exporter writes.
-_OPSET = 20
+_OPSET = 20  # the latest that the tracing exporter writes
 
-# What the optimiser's patterns for BERT fit. Others run as they are traced.
+# Architectures that match the optimizer's patterns for BERT. Others run as traced.
 _LIKE_BERT = frozenset({"bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"})
 
 _NOT_FUSED = ("enable_skip_layer_norm", "enable_bias_skip_layer_norm", "enable_bias_gelu")
@@ -41,11 +41,11 @@ def export(encoder: Path, folder: Path, name: str) -> None:
 
     Args:
         encoder: the folder with config.json, model.safetensors and tokenizer.json.
-        folder: where to; it is made.
-        name: what errors call the encoder.
+        folder: the new folder to write to.
+        name: the name of the encoder in errors.
 
     Raises:
-        EncoderInvalid: it can't be loaded, or is of an architecture that can't be exported.
+        EncoderInvalid: it cannot be loaded, or its architecture cannot be exported.
     """
     model = load_weights(encoder, name)
     folder.mkdir()
@@ -54,16 +54,16 @@ def export(encoder: Path, folder: Path, name: str) -> None:
             _trace(model, folder / GRAPH)
             if model.config.model_type in _LIKE_BERT:
                 _fuse(folder / GRAPH, model.config)
-        except Exception as error:  # torch, onnx and onnxruntime raise dozens of their own
+        except Exception as error:  # torch, onnx and onnxruntime have dozens of classes of errors
             kind = model.config.model_type
-            problem = f"its architecture ({kind}) can't be exported to ONNX: {first_line(error)}"
+            problem = f"its architecture ({kind}) cannot be exported to ONNX: {first_line(error)}"
             raise EncoderInvalid(name, problem) from error
-    for beside in ("config.json", TOKENIZER):
-        shutil.copyfile(encoder / beside, folder / beside)
+    for file in ("config.json", TOKENIZER):
+        shutil.copyfile(encoder / file, folder / file)
 
 
 class _States(torch.nn.Module):
-    """A transformer that takes a pass as we give it, and gives the states of all tokens."""
+    """A transformer with the inputs and the output of the graph."""
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - transformers is untyped
         super().__init__()
@@ -71,8 +71,8 @@ class _States(torch.nn.Module):
         self.has_types = "token_type_ids" in inspect.signature(model.forward).parameters
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return (questions, tokens, dimensions)."""
-        # Types that are not told are looked up in a buffer, which takes a dozen operations.
+        """Return the states of all tokens: (questions, tokens, dimensions)."""
+        # Without these, the model looks them up in a buffer, which takes a dozen operations.
         types = {"token_type_ids": torch.zeros_like(ids)} if self.has_types else {}
         states: torch.Tensor = self.model(
             input_ids=ids, attention_mask=mask, **types

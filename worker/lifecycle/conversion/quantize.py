@@ -1,9 +1,9 @@
-"""From fp32 to fewer bits: int8 on ONNX Runtime, bf16 on PyTorch.
+"""Encoders in fewer bits than fp32: int8 on ONNX Runtime, bf16 on PyTorch.
 
-In int8 weights are quantised beforehand, activations as they come. Each column of a weight
-has a scale of its own, without which too much is lost. All eight bits are used: on a
-processor without VNNI sums of two products may then saturate, but that costs less than a
-bit does. The same encoder quantises to the same bytes.
+In int8, weights are quantized in advance and activations at run time. Each column of a weight
+has a scale of its own, without which too much accuracy is lost. All eight bits are used: on a
+processor without VNNI, sums of two products may then saturate, but seven bits would cost more
+accuracy. The same encoder is quantized to the same bytes.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from worker.model.encoder.base import Precision, first_line
 from worker.model.encoder.onnx_encoder import GRAPH
 from worker.model.encoder.tokenizer import TOKENIZER
 
-# Gather and EmbedLayerNormalization hold the words' embeddings, most of a small encoder.
+# Gather and EmbedLayerNormalization hold the token embeddings, most of a small encoder.
 _QUANTIZED = ["Attention", "EmbedLayerNormalization", "Gather", "MatMul"]
 
 
 def quantize(encoder: Path, folder: Path, name: str) -> None:
-    """Write config.json, model.onnx and tokenizer.json.
+    """Write config.json, model.onnx in int8 and tokenizer.json.
 
     Args:
-        encoder: the folder with the same in fp32.
-        folder: where to; it is made.
-        name: what errors call the encoder.
+        encoder: the folder with the same files in fp32.
+        folder: the new folder to write to.
+        name: the name of the encoder in errors.
 
     Raises:
-        EncoderInvalid: its graph can't be quantised.
+        EncoderInvalid: its graph cannot be quantized.
     """
     from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -44,21 +44,23 @@ def quantize(encoder: Path, folder: Path, name: str) -> None:
                 op_types_to_quantize=_QUANTIZED,
                 per_channel=True,
                 weight_type=QuantType.QInt8,
-                # Of what shape inference leaves open, as the fused operations are not ONNX's.
+                # Shape inference does not know the fused operations, as they are not ONNX's.
                 extra_options={"DefaultTensorType": TensorProto.FLOAT},
             )
-        except Exception as error:  # onnx and onnxruntime raise dozens of their own
-            problem = f"it can't be quantised: {first_line(error)}"
+        except Exception as error:  # onnx and onnxruntime have dozens of classes of errors
+            problem = f"it cannot be quantized: {first_line(error)}"
             raise EncoderInvalid(name, problem) from error
-    for beside in ("config.json", TOKENIZER):
-        shutil.copyfile(encoder / beside, folder / beside)
+    for file in ("config.json", TOKENIZER):
+        shutil.copyfile(encoder / file, folder / file)
 
 
 def shorten(encoder: Path, folder: Path, name: str) -> None:
-    """Write config.json, model.safetensors in bf16 and tokenizer.json; arguments as above.
+    """Write config.json, model.safetensors in bf16 and tokenizer.json.
+
+    The arguments are those of `quantize`.
 
     Raises:
-        EncoderInvalid: it can't be loaded.
+        EncoderInvalid: it cannot be loaded.
     """
     from worker.lifecycle.training.encoder_source import write_weights
     from worker.model.encoder.torch_encoder import load_weights

@@ -1,4 +1,4 @@
-"""Silence for libraries that chatter on every stream they find."""
+"""Silence for libraries that print, warn and log."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Drop warnings, log records and what is printed; exceptions pass.
+    """Drop warnings, log records and output of the process, but no errors.
 
-    For the whole process: nothing else may want to be heard meanwhile.
+    This applies to the whole process, so no other thread may log meanwhile.
     """
-    before = logging.root.manager.disable
+    disabled = logging.root.manager.disable
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
         try:
             yield
         finally:
-            logging.disable(before)
+            logging.disable(disabled)

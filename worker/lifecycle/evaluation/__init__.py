@@ -1,1 +1,1 @@
-"""CAPTION worker/lifecycle/evaluation."""
+"""Evaluation of versions, the promotion gate, and comparisons."""

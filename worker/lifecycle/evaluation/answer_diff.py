@@ -1,4 +1,8 @@
-"""What changes for customers when one version takes another's place: both answer, side by side."""
+"""Comparison of the answers of two versions to the same questions.
+
+Both versions answer every question, page by page, as a worker does. Not covered: which of two
+different answers is right.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +19,23 @@ if TYPE_CHECKING:
     from worker.inference.protocol import AnsweringModel
     from worker.lifecycle.inputs.question_source import QuestionSource
 
-MOVED = 0.05  # a confidence that moved by less is the same
+CONFIDENCE_CHANGE = 0.05  # least change of a confidence that is reported
 
 
 class Change(StrEnum):
-    """What became of a question, the weightiest kind first."""
+    """The kind of change of an answer, the most important first."""
 
     OTHER_ENTRY = "other_entry"
-    OTHER_ANSWER = "other_answer"  # the same entry says something else
+    OTHER_ANSWER = "other_answer"  # the same entry with another answer text
     HANDED_OFF = "handed_off"  # it was answered
     ANSWERED = "answered"  # it was handed off
-    CONFIDENCE = "confidence"  # it moved, nothing else did
+    CONFIDENCE = "confidence"  # only the confidence changed
     SAME = "same"
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
-    """A question with both of its answers."""
+class ChangedAnswer:
+    """A question with the answers of both versions."""
 
     key: str
     question: str
@@ -40,67 +44,73 @@ class Changed:
     second: Answer
 
     def document(self) -> dict[str, Any]:
-        """Return what `model diff --json` tells of it."""
-        answers = {"first": asdict(self.first), "second": asdict(self.second)}
+        """Return the entry of `model diff --json`."""
+        answers = {"first": _document(self.first), "second": _document(self.second)}
         return {"key": self.key, "question": self.question, "change": self.change, **answers}
 
 
+def _document(answer: Answer) -> dict[str, Any]:
+    """Return an answer under the keys of the JSON document."""
+    keys = {"in_scope_probability": "scope"}
+    return {keys.get(name, name): value for name, value in asdict(answer).items()}
+
+
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """What two versions say to the same questions."""
+class AnswerDiff:
+    """The changes between two versions on the same questions."""
 
     first: str
     second: str
-    title: str  # whose questions
+    title: str  # of the questions
     questions: int
     counts: dict[Change, int]
-    changed: list[Changed]  # of each kind as many as were wanted, in the questions' order
+    changed: list[ChangedAnswer]  # limited per kind, in the order of the questions
 
 
 def kind_of(first: Answer, second: Answer) -> Change:
-    """Return what has changed between two answers to a question."""
+    """Return the kind of change between two answers to a question."""
     if first.status is not second.status:
         return Change.ANSWERED if second.status is Status.ANSWERED else Change.HANDED_OFF
     if first.entry_id != second.entry_id:
         return Change.OTHER_ENTRY
     if first.answer != second.answer:
         return Change.OTHER_ANSWER
-    moved = abs((first.confidence or 0.0) - (second.confidence or 0.0))
-    return Change.CONFIDENCE if moved >= MOVED else Change.SAME
+    difference = abs((first.confidence or 0.0) - (second.confidence or 0.0))
+    return Change.CONFIDENCE if difference >= CONFIDENCE_CHANGE else Change.SAME
 
 
 def diff_answers(
-    both: Sequence[AnsweringModel],
-    asked: QuestionSource,
+    models: Sequence[AnsweringModel],
+    source: QuestionSource,
     question_chars: int,
     *,
     limit: int | None,
-    hear: Callable[[int, int], None],
-) -> Difference:
-    """Let both answer, and compare.
+    on_progress: Callable[[int, int], None],
+) -> AnswerDiff:
+    """Answer the questions with both models, and compare the answers.
 
     Args:
-        both: what is there, and what may take its place.
-        asked: the questions.
-        question_chars: a longer one is handed off by any version.
-        limit: how many changed questions of each kind are kept; None: all.
-        hear: hears how many questions both have answered, and how many there are.
+        models: the first and the second version.
+        source: the questions.
+        question_chars: longest question, in characters; a longer one is handed off.
+        limit: changed questions to keep of each kind; None: all.
+        on_progress: called with the number of questions that both have answered, and of all.
     """
     counts: Counter[Change] = Counter()
     changed = []
-    for page in asked.pages:
+    for page in source.pages:
         texts = [text for _, text in page]
-        answers = [answer_questions(model, texts, question_chars, _unheard) for model in both]
-        for (key, text), one, other in zip(page, *answers, strict=True):
-            change = kind_of(one, other)
+        answers = [answer_questions(model, texts, question_chars, _ignore) for model in models]
+        for (key, text), first, second in zip(page, *answers, strict=True):
+            change = kind_of(first, second)
             if change is not Change.SAME and (limit is None or counts[change] < limit):
-                changed.append(Changed(key, text, change, one, other))
+                changed.append(ChangedAnswer(key, text, change, first, second))
             counts[change] += 1
-        hear(counts.total(), asked.count)
-    found = {change: counts[change] for change in Change}
-    names = [model.version for model in both]
-    return Difference(names[0], names[1], asked.title, counts.total(), found, changed)
+        on_progress(counts.total(), source.count)
+    names = [model.version for model in models]
+    by_kind = {change: counts[change] for change in Change}
+    return AnswerDiff(names[0], names[1], source.title, counts.total(), by_kind, changed)
 
 
-def _unheard(_done: int, _size: int) -> None:
-    """Pages are small enough to be told as wholes."""
+def _ignore(_done: int, _size: int) -> None:
+    """Do nothing: progress is reported per page."""

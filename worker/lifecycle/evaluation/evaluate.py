@@ -1,4 +1,8 @@
-"""Measuring a model version: labelled questions, answered as a worker would."""
+"""Evaluation of a model version on labelled questions.
+
+The version answers as in a worker. Not covered: the metrics (`metrics`) and their comparison
+with production (`gate`).
+"""
 
 from __future__ import annotations
 
@@ -24,13 +28,13 @@ def evaluate(
     question_chars: int,
     on_pass: ProgressCallback | None = None,
 ) -> EvaluationReport:
-    """Answer the questions and measure.
+    """Answer the questions and measure the answers.
 
     Args:
         model: the version.
-        labelled: what to ask, and what would be right.
-        question_chars: a longer question is handed off, as by a worker.
-        on_pass: hears after each pass how many are answered.
+        labelled: the questions and their right answers.
+        question_chars: longest question, in characters; a longer one is handed off.
+        on_pass: called after each pass with the number of questions answered.
     """
     return evaluate_each(model, labelled, question_chars, on_pass)[1]
 
@@ -41,13 +45,18 @@ def evaluate_each(
     question_chars: int,
     on_pass: ProgressCallback | None = None,
 ) -> tuple[list[Answer], EvaluationReport]:
-    """Return the answers too, in the order of the questions; the rest is as above."""
-    fit = [row.question for row in labelled if len(row.question) <= question_chars]
-    answer_texts(model, fit[:1])  # the first pass is slower than all that follow
+    """Return the answers, in the order of the questions, and their metrics.
+
+    The arguments are those of `evaluate`.
+    """
+    texts = [row.question for row in labelled if len(row.question) <= question_chars]
+    answer_texts(model, texts[:1])  # the first pass is slower than the others
     started = time.perf_counter()
-    answers = iter(answer_texts(model, fit, on_pass))
+    answered = iter(answer_texts(model, texts, on_pass))
     seconds = time.perf_counter() - started
     too_long = Answer(Status.HANDED_OFF, reason=Reason.TOO_LONG)
-    whole = [next(answers) if len(row.question) <= question_chars else too_long for row in labelled]
-    rate = round(len(fit) / seconds, 1) if fit else None
-    return whole, measure(labelled, whole, model.threshold, rate)
+    answers = [
+        next(answered) if len(row.question) <= question_chars else too_long for row in labelled
+    ]
+    rate = round(len(texts) / seconds, 1) if texts else None
+    return answers, measure(labelled, answers, model.threshold, rate)

@@ -1,7 +1,7 @@
-"""The figures of an evaluation: pure functions of what was expected and what came.
+"""The metrics of an evaluation, as pure functions of labels and answers.
 
-`Report` defines each of them. What a hand-off would have been answered with counts as its
-best entry, since a worker stores it too.
+`EvaluationReport` defines each metric. For a hand-off, the entry that the model would have
+answered with counts as its best entry, since a worker stores it too.
 """
 
 from __future__ import annotations
@@ -24,15 +24,18 @@ _DECIMALS = 4
 
 
 @dataclass(frozen=True)
-class EntryFigures:
-    """How the questions of one entry went; a question with several counts in each."""
+class EntryMetrics:
+    """The metrics of one entry.
+
+    A question with several entries counts in each.
+    """
 
     entry: str
     questions: int
     right: int  # the best entry is an expected one, answered or not
     answered: int
-    confused_with: str | None = None  # the best entry, where it is wrong, most often
-    confused: int = 0  # how often it is that one
+    confused_with: str | None = None  # the most frequent wrong best entry
+    confused: int = 0  # questions with that best entry
 
     @property
     def wrong(self) -> int:
@@ -42,87 +45,86 @@ class EntryFigures:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """What was measured; None where it isn't defined for these questions."""
+    """The metrics of an evaluation, None if not defined for its questions."""
 
     questions: int
-    accuracy: float | None  # the best entry is an expected one; of those with an expected one
+    accuracy: float | None  # of those with an expected entry: the best entry is an expected one
     answered: int
-    precision: float | None  # of the answered, out of scope ones included
-    coverage: float | None  # answered, of those with an expected entry
-    handoff_recall: float | None  # handed off, of those without
-    auroc: float | None  # of telling the two kinds apart by the scope
+    precision: float | None  # right ones of the answered, out-of-scope questions included
+    coverage: float | None  # answered ones of those with an expected entry
+    handoff_recall: float | None  # handed off ones of those without an expected entry
+    auroc: float | None  # of the scope, as a classifier of questions with an expected entry
     ece: float | None  # expected calibration error of the best entry being right, 15 bins
     threshold: float
     questions_per_second: float | None
-    cascade_share: float | None = None  # answered without the encoder, by the cascade
-    handoff_recall_near: float | None = None  # of those without that are labelled near
+    cascade_share: float | None = None  # answered by the cascade, without the encoder
+    handoff_recall_near: float | None = None  # of those without an entry, labelled near
     handoff_recall_far: float | None = None
-    entries: list[EntryFigures] = field(default_factory=list)  # by id
+    entries: list[EntryMetrics] = field(default_factory=list)  # by id
     reasons: dict[str, int] = field(default_factory=dict)  # hand-offs by reason, most first
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Questions whose confidence lies between two values."""
+    """The questions whose confidence lies between two values."""
 
     low: float
     high: float
     count: int
-    confidence: float  # the mean of their confidence
+    confidence: float  # mean
     right: float  # the share whose best entry is an expected one
 
 
 @dataclass(frozen=True)
 class EvaluationOutcomes:
-    """What was expected and what came, as columns."""
+    """The expected and the actual outcome of each question, as columns."""
 
     in_scope: Flags
-    right: Flags  # without an expected entry nothing is right
+    right: Flags  # False without an expected entry
     answered: Flags
-    confidence: Confidences  # 0 where the model named no entry
+    confidence: Confidences  # 0 if the model named no entry
     scope: Confidences  # the same
 
     @classmethod
     def of(cls, labelled: Sequence[Labelled], answers: Sequence[Answer]) -> EvaluationOutcomes:
-        """Compare answers with what was expected."""
+        """Compare answers with labels, both in the same order."""
         pairs = list(zip(labelled, answers, strict=True))
         return cls(
             in_scope=np.array([bool(row.expected) for row, _ in pairs], bool),
             right=np.array([answer.entry_id in row.expected for row, answer in pairs], bool),
             answered=np.array([answer.status is Status.ANSWERED for answer in answers], bool),
             confidence=np.array([answer.confidence or 0.0 for answer in answers]),
-            scope=np.array([answer.scope or 0.0 for answer in answers]),
+            scope=np.array([answer.in_scope_probability or 0.0 for answer in answers]),
         )
 
 
 def measure(
     labelled: Sequence[Labelled], answers: Sequence[Answer], threshold: float, rate: float | None
 ) -> EvaluationReport:
-    """Compare answers with what was expected.
+    """Measure answers against labels.
 
     Args:
-        labelled: what was expected.
-        answers: what came, in the same order.
+        labelled: the questions and their expected entries.
+        answers: the answers, in the same order.
         threshold: the model version's.
-        rate: questions a second, if it was timed.
+        rate: questions per second; None: not timed.
     """
-    found = EvaluationOutcomes.of(labelled, answers)
+    outcomes = EvaluationOutcomes.of(labelled, answers)
     scopes = np.array([row.scope or "" for row in labelled])
-    handed_off = ~found.answered
+    handed_off = ~outcomes.answered
+    by_cascade = np.array([answer.via is AnswerSource.CASCADE for answer in answers], bool)
     return EvaluationReport(
         questions=len(labelled),
-        accuracy=_share(found.right[found.in_scope]),
-        answered=int(found.answered.sum()),
-        precision=_share(found.right[found.answered]),
-        coverage=_share(found.answered[found.in_scope]),
-        handoff_recall=_share(handed_off[~found.in_scope]),
-        auroc=_auroc(found.in_scope, found.scope),
-        ece=_calibration_error(bins(found)),
+        accuracy=_share(outcomes.right[outcomes.in_scope]),
+        answered=int(outcomes.answered.sum()),
+        precision=_share(outcomes.right[outcomes.answered]),
+        coverage=_share(outcomes.answered[outcomes.in_scope]),
+        handoff_recall=_share(handed_off[~outcomes.in_scope]),
+        auroc=_auroc(outcomes.in_scope, outcomes.scope),
+        ece=_calibration_error(bins(outcomes)),
         threshold=threshold,
         questions_per_second=rate,
-        cascade_share=_share(
-            np.array([answer.via is AnswerSource.CASCADE for answer in answers], bool)
-        ),
+        cascade_share=_share(by_cascade),
         handoff_recall_near=_share(handed_off[scopes == QuestionScope.NEAR]),
         handoff_recall_far=_share(handed_off[scopes == QuestionScope.FAR]),
         entries=list(_by_entry(labelled, answers)),
@@ -130,25 +132,26 @@ def measure(
     )
 
 
-def bins(found: EvaluationOutcomes) -> list[Bin]:
-    """Put the questions into bins of equal width by confidence; empty bins are left out."""
-    places = np.minimum((found.confidence * _BINS).astype(np.int64), _BINS - 1)
+def bins(outcomes: EvaluationOutcomes) -> list[Bin]:
+    """Group the questions into non-empty bins of equal confidence width."""
+    numbers = np.minimum((outcomes.confidence * _BINS).astype(np.int64), _BINS - 1)
     filled = []
-    for place in np.unique(places):
-        inside = places == place
-        sure, right = found.confidence[inside].mean(), found.right[inside].mean()
-        low, high = place / _BINS, (place + 1) / _BINS
-        filled.append(Bin(low, high, int(inside.sum()), float(sure), float(right)))
+    for number in np.unique(numbers):
+        members = numbers == number
+        confidence = float(outcomes.confidence[members].mean())
+        right = float(outcomes.right[members].mean())
+        low, high = number / _BINS, (number + 1) / _BINS
+        filled.append(Bin(low, high, int(members.sum()), confidence, right))
     return filled
 
 
-def worst(entries: Iterable[EntryFigures], count: int) -> list[EntryFigures]:
-    """Return the entries with the most questions gone wrong, the worst first."""
-    amiss = (entry for entry in entries if entry.wrong)
-    return sorted(amiss, key=lambda entry: (-entry.wrong, entry.right, entry.entry))[:count]
+def worst(entries: Iterable[EntryMetrics], count: int) -> list[EntryMetrics]:
+    """Return the entries with the most wrong questions, the worst first."""
+    faulty = (entry for entry in entries if entry.wrong)
+    return sorted(faulty, key=lambda entry: (-entry.wrong, entry.right, entry.entry))[:count]
 
 
-def _by_entry(labelled: Sequence[Labelled], answers: Sequence[Answer]) -> Iterator[EntryFigures]:
+def _by_entry(labelled: Sequence[Labelled], answers: Sequence[Answer]) -> Iterator[EntryMetrics]:
     questions, right, answered = Counter[str](), Counter[str](), Counter[str]()
     wrong: dict[str, Counter[str]] = {}
     for row, answer in zip(labelled, answers, strict=True):
@@ -161,12 +164,12 @@ def _by_entry(labelled: Sequence[Labelled], answers: Sequence[Answer]) -> Iterat
             for entry in row.expected:
                 wrong.setdefault(entry, Counter())[answer.entry_id] += 1
     for entry in sorted(questions):
-        other, times = _most(wrong.get(entry, Counter()))
-        yield EntryFigures(entry, questions[entry], right[entry], answered[entry], other, times)
+        other, count = _most_frequent(wrong.get(entry, Counter()))
+        yield EntryMetrics(entry, questions[entry], right[entry], answered[entry], other, count)
 
 
-def _most(counts: Counter[str]) -> tuple[str | None, int]:
-    # Of equals the first by name, so that the same answers make the same report.
+def _most_frequent(counts: Counter[str]) -> tuple[str | None, int]:
+    # Ties go to the first by name, so that the same answers give the same report.
     ranked = sorted(counts, key=lambda name: (-counts[name], name))
     return (ranked[0], counts[ranked[0]]) if ranked else (None, 0)
 
@@ -178,7 +181,7 @@ def _share(flags: Flags) -> float | None:
 def _auroc(in_scope: Flags, scope: Confidences) -> float | None:
     if in_scope.all() or not in_scope.any():
         return None
-    from sklearn.metrics import roc_auc_score  # a second to import
+    from sklearn.metrics import roc_auc_score  # takes a second to import
 
     return round(float(roc_auc_score(in_scope, scope)), _DECIMALS)
 

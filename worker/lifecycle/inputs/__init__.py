@@ -1,1 +1,1 @@
-"""CAPTION worker/lifecycle/inputs."""
+"""The files and tables that builds, evaluations and comparisons read."""

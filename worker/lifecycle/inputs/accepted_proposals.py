@@ -1,8 +1,8 @@
-"""What people answered at the hand-off desk, taken into a knowledge base.
+"""Accepted proposals of the hand-off desk, merged into a knowledge base.
 
-An answer that was picked makes its question a phrasing of that entry; one that was written
-becomes an entry, or a phrasing of the entry that says the same. Only what was accepted counts.
-Doing it twice, or with a knowledge base that has it already, changes nothing.
+If the agent picked an entry, the question becomes a phrasing of it. If the agent wrote an
+answer, it becomes a new entry, or the question becomes a phrasing of the entry with the same
+answer. Merging the same proposals again changes nothing.
 """
 
 from __future__ import annotations
@@ -19,56 +19,57 @@ from db.session import reading
 from worker.model.bundle.bundle import Entry
 from worker.text.normalization import normalize_for_match
 
-MOST = 100_000  # proposals of one build
+MAX_PROPOSALS = 100_000  # per build
 
 
 @dataclass(frozen=True)
 class AcceptedProposals:
-    """A knowledge base with what was taken in."""
+    """A knowledge base with the merged proposals, and their counts."""
 
     entries: list[Entry]
-    phrasings: int  # that entries got
-    added: int  # entries
-    known: int  # pairs that were there already
-    passed_over: int  # pairs of entries that are not there, and questions without words
+    phrasings: int  # added to entries
+    added: int  # new entries
+    known: int  # proposals that the knowledge base had already
+    skipped: int  # proposals whose entry is missing, or whose question has no words
 
     def __str__(self) -> str:
-        """Say how many of each."""
-        told = f"phrasings {self.phrasings:,}, entries {self.added:,}"
-        rest = f"known already {self.known:,}, passed over {self.passed_over:,}"
-        return f"learned at the hand-off desk: {told}; {rest}"
+        """Return the counts as one line."""
+        return (
+            f"learned from the hand-off desk: phrasings {self.phrasings:,},"
+            f" entries {self.added:,}; known already {self.known:,}, skipped {self.skipped:,}"
+        )
 
 
 def with_accepted(engine: sa.Engine, name: str, entries: Sequence[Entry]) -> AcceptedProposals:
-    """Take in what was accepted of a model's proposals, and of those of no known model."""
+    """Merge the accepted proposals of a model, and those of unknown models."""
     with reading(engine) as conn:
-        rows = handoffs.proposals(conn, Proposal.ACCEPTED, limit=MOST, model=name)
+        rows = handoffs.proposals(conn, Proposal.ACCEPTED, limit=MAX_PROPOSALS, model=name)
     return add_accepted(entries, rows)
 
 
 def add_accepted(entries: Sequence[Entry], accepted: Iterable[Any]) -> AcceptedProposals:
-    """Take in accepted pairs.
+    """Merge accepted proposals.
 
     Args:
         entries: the knowledge base.
-        accepted: each with `question`, `answer`, `entry_id`, `batch_id` and `position`.
+        accepted: rows with `question`, `answer`, `entry_id`, `batch_id` and `position`.
     """
-    found = {entry.id: entry for entry in entries}
+    by_id = {entry.id: entry for entry in entries}
     by_answer = {entry.answer: entry.id for entry in entries}
-    phrasings = added = known = passed_over = 0
-    for pair in accepted:
-        text, answer = pair.question.strip(), pair.answer.strip()
-        own = by_answer.get(answer, f"desk-{pair.batch_id}-{pair.position}")
-        entry = found.get(pair.entry_id or own)
-        if not normalize_for_match(text) or (entry is None and pair.entry_id):
-            passed_over += 1
+    phrasings = added = known = skipped = 0
+    for proposal in accepted:
+        text, answer = proposal.question.strip(), proposal.answer.strip()
+        own_id = by_answer.get(answer, f"desk-{proposal.batch_id}-{proposal.position}")
+        entry = by_id.get(proposal.entry_id or own_id)
+        if not normalize_for_match(text) or (entry is None and proposal.entry_id):
+            skipped += 1
         elif entry is None:
-            found[own] = Entry(own, answer, [text])
-            by_answer[answer] = own
+            by_id[own_id] = Entry(own_id, answer, [text])
+            by_answer[answer] = own_id
             added += 1
         elif normalize_for_match(text) in map(normalize_for_match, entry.questions):
             known += 1
         else:
-            found[entry.id] = replace(entry, questions=[*entry.questions, text])
+            by_id[entry.id] = replace(entry, questions=[*entry.questions, text])
             phrasings += 1
-    return AcceptedProposals(list(found.values()), phrasings, added, known, passed_over)
+    return AcceptedProposals(list(by_id.values()), phrasings, added, known, skipped)

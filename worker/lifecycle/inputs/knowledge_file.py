@@ -1,9 +1,10 @@
-"""Reading a knowledge base: JSON lines, one entry each, every fault told with its line.
+"""Reader of a knowledge base: JSON lines, with one entry in each.
 
     {"id", "answer", "questions": [...], "language"?, "tags"?, "url"?}
 
-A phrasing that two entries share is allowed, as shops have such, but worth a warning:
-a question that equals it can't be answered by it alone.
+Errors name the line. Two entries may share a phrasing, as those of real shops do.
+`shared_phrasings` finds such phrasings for a warning, because a question that equals one
+matches both entries.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ _REQUIRED = ("id", "answer", "questions")
 
 
 class _Fault(Exception):
-    """What is wrong with a line."""
+    """The fault of one line."""
 
 
 def read_knowledge(path: Path) -> list[Entry]:
     """Read a knowledge base.
 
     Raises:
-        KnowledgeInvalid: naming the line and what is wrong with it.
+        KnowledgeInvalid: the file cannot be read or a line is wrong; it names the line.
     """
     entries: list[Entry] = []
     line_of: dict[str, int] = {}
@@ -46,12 +47,12 @@ def read_knowledge(path: Path) -> list[Entry]:
         line_of[entry.id] = number
         entries.append(entry)
     if not entries:
-        raise KnowledgeInvalid(str(path), "there is no entry in it")
+        raise KnowledgeInvalid(str(path), "the file has no entries")
     return entries
 
 
 def shared_phrasings(entries: list[Entry]) -> list[tuple[str, str, str]]:
-    """Return each phrasing that two entries have, with the ids of the two."""
+    """Return each phrasing that two entries have, with the ids of both."""
     first: dict[str, str] = {}
     shared = []
     for entry in entries:
@@ -73,7 +74,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_twins)
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_duplicates)
     except UnicodeDecodeError as error:
         raise _Fault(f"not UTF-8 (byte {error.start + 1})") from error
     except json.JSONDecodeError as error:
@@ -81,17 +82,17 @@ def _object(raw: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise _Fault("not an entry: nested too deep") from error
     except ValueError as error:
-        raise _Fault("not an entry: a number in it is too long") from error
+        raise _Fault("not an entry: a number has too many digits") from error
     if not isinstance(value, dict):
         raise _Fault('not a JSON object like {"id": …, "answer": …, "questions": […]}')
     return value
 
 
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise _Fault(f"the field {twice[0]!r} is there twice")
+    duplicates = [name for name in names if names.count(name) > 1]
+    if duplicates:
+        raise _Fault(f"the field {duplicates[0]!r} appears twice")
     return dict(pairs)
 
 
@@ -114,7 +115,7 @@ def _entry(value: dict[str, Any]) -> Entry:
 
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, _FIELDS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_FIELDS)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"the fields are {', '.join(_FIELDS)}"
     return f"unknown field {name!r}; {hint}"
 
 
@@ -126,7 +127,7 @@ def _text(value: object, name: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise _Fault(f"{name!r} holds half of a surrogate pair") from error
+        raise _Fault(f"{name!r} contains half of a surrogate pair") from error
     return value.strip()
 
 
@@ -139,7 +140,7 @@ def _texts(value: object, name: str, *, least: int) -> list[str]:
         raise _Fault(f"{name!r} must be a list of texts, not {_kind(value)}")
     if len(value) < least:
         raise _Fault(f"{name!r} is empty")
-    texts = [_text(item, f"{name}[{place}]") for place, item in enumerate(value)]
+    texts = [_text(item, f"{name}[{index}]") for index, item in enumerate(value)]
     return list(dict.fromkeys(texts))
 
 

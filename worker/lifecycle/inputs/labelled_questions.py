@@ -1,8 +1,8 @@
-"""Reading labelled questions: CSV, `question,expected` and, if wanted, `scope`.
+"""Reader of labelled questions: CSV with `question,expected[,scope]`.
 
-`expected` is an entry's id, several joined by `|`, or empty for "must be handed off";
-`scope` tells how far such a question is from the knowledge base. Other columns are passed
-over. Rows count as in a spreadsheet: the header is row 1.
+`expected` is an entry's id, or several joined by `|`, or empty if a hand-off is right. `scope`
+states how far a question without an entry is from the knowledge base. Other columns are
+ignored. Rows are numbered as in a spreadsheet: the header is row 1.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from pathlib import Path
 from core.errors import SourceInvalid
 
 QUESTION, EXPECTED, SCOPE = "question", "expected", "scope"
-_TOLD = 10  # unknown entries that are named
+_MAX_NAMED = 10  # unknown entries in an error
+_MAX_COLUMNS = 60  # characters for the columns in an error
 
 
 class QuestionScope(StrEnum):
-    """How far a question without an entry is from the knowledge base."""
+    """The distance of a question without an entry from the knowledge base."""
 
-    NEAR = "near"  # of the same business, only that the entry is missing
+    NEAR = "near"  # of the same business, but the entry is missing
     FAR = "far"  # weather, chit-chat
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A question and the entries that would answer it; none: a human must."""
+    """A question and its right entries, or none if a hand-off is right."""
 
     question: str
     expected: frozenset[str]
-    scope: QuestionScope | None = None  # of a question without an entry, where it is told
+    scope: QuestionScope | None = None  # None: it has an entry, or is not labelled
 
 
 def read_labelled(path: Path, known: frozenset[str]) -> list[Labelled]:
@@ -44,30 +45,28 @@ def read_labelled(path: Path, known: frozenset[str]) -> list[Labelled]:
         known: the ids of the entries that `expected` may name.
 
     Raises:
-        SourceInvalid: naming what is wrong and its row; of unknown entries, all.
+        SourceInvalid: a row is wrong; or entries are unknown, of which it names several.
     """
     labelled: list[Labelled] = []
     unknown: dict[str, int] = {}
     row_of: dict[str, int] = {}
     for row, cells in read_rows(path, (QUESTION, EXPECTED)):
-        found = _labelled(path, row, cells)
-        first = row_of.setdefault(found.question.strip(), row)
-        if first != row and _contradict(labelled[first - 2], found):
-            problem = (
-                f"no answer is right for this question both as labelled here and in row {first}"
-            )
+        question = _labelled(path, row, cells)
+        first = row_of.setdefault(question.question.strip(), row)
+        if first != row and _contradict(labelled[first - 2], question):
+            problem = f"the question has other labels in row {first}, and no answer fits both"
             raise SourceInvalid(str(path), problem, row=row)
-        unknown = dict.fromkeys(sorted(found.expected - known), row) | unknown
-        labelled.append(found)
+        unknown = dict.fromkeys(sorted(question.expected - known), row) | unknown
+        labelled.append(question)
     if unknown:
         raise SourceInvalid(str(path), f"the model has {_no_entries(unknown)}")
     if not labelled:
-        raise SourceInvalid(str(path), "there is no question in it")
+        raise SourceInvalid(str(path), "the file has no questions")
     return labelled
 
 
 def is_labelled(path: Path) -> bool:
-    """Tell whether a CSV has a column `expected`; one that can't be read has none."""
+    """Return whether the file is a CSV file with the column `expected`."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return EXPECTED in next(csv.reader(file), [])
@@ -76,10 +75,10 @@ def is_labelled(path: Path) -> bool:
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield a CSV's rows with their numbers.
+    """Yield the rows of a CSV file with their numbers.
 
     Raises:
-        SourceInvalid: it can't be read, or lacks one of the columns.
+        SourceInvalid: the file cannot be read, or lacks one of the columns.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -96,11 +95,11 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[st
         raise SourceInvalid(str(path), "not UTF-8") from error
 
 
-def _check_columns(path: Path, columns: Sequence[str], found: list[str]) -> None:
+def _check_columns(path: Path, columns: Sequence[str], header: list[str]) -> None:
     for name in columns:
-        if name not in found:
-            listed = textwrap.shorten(", ".join(found), 60, placeholder="…") or "none"
-            raise SourceInvalid(str(path), f"no column {name!r}; there are: {listed}")
+        if name not in header:
+            listed = textwrap.shorten(", ".join(header), _MAX_COLUMNS, placeholder="…") or "none"
+            raise SourceInvalid(str(path), f"no column named {name!r} (columns: {listed})")
 
 
 def _labelled(path: Path, row: int, cells: dict[str, str]) -> Labelled:
@@ -116,22 +115,22 @@ def _labelled(path: Path, row: int, cells: dict[str, str]) -> Labelled:
 def _scope(
     path: Path, row: int, cell: str | None, expected: frozenset[str]
 ) -> QuestionScope | None:
-    told = (cell or "").strip()
-    if not told:
+    value = (cell or "").strip()
+    if not value:
         return None
-    if told not in list(QuestionScope):
-        problem = f"{SCOPE} is {told[:40]!r}; it may be near, far or empty"
+    if value not in list(QuestionScope):
+        problem = f"{SCOPE} is {value[:40]!r}; use near, far or an empty cell"
         raise SourceInvalid(str(path), problem, row=row)
-    return None if expected else QuestionScope(told)
+    return None if expected else QuestionScope(value)
 
 
-def _contradict(one: Labelled, other: Labelled) -> bool:
-    both_handed_off = not one.expected and not other.expected
-    return not both_handed_off and not one.expected & other.expected
+def _contradict(first: Labelled, second: Labelled) -> bool:
+    both_handed_off = not first.expected and not second.expected
+    return not both_handed_off and not first.expected & second.expected
 
 
 def _no_entries(unknown: dict[str, int]) -> str:
-    named = sorted(unknown, key=lambda entry: (unknown[entry], entry))
-    told = ", ".join(f"{entry[:80]!r} (row {unknown[entry]})" for entry in named[:_TOLD])
-    more = f" and {len(named) - _TOLD} more" if len(named) > _TOLD else ""
-    return f"no entry {told}{more}"
+    names = sorted(unknown, key=lambda entry: (unknown[entry], entry))
+    shown = ", ".join(f"{entry[:80]!r} (row {unknown[entry]})" for entry in names[:_MAX_NAMED])
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return f"no entry {shown}{more}"

@@ -1,4 +1,4 @@
-"""The questions that two versions are compared on: those of an old batch, or of a file."""
+"""The questions of a batch or CSV file, to compare two versions on."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 _PAGE = 1_000  # questions in memory
 
-Keyed = tuple[str, str]  # a question's key and its text
+KeyedQuestion = tuple[str, str]  # key, text
 
 
 @dataclass(frozen=True)
 class QuestionSource:
-    """Questions, page by page, each page in memory once."""
+    """Questions in pages, of which one is in memory at a time."""
 
     title: str
     count: int
-    pages: Iterator[Sequence[Keyed]]
+    pages: Iterator[Sequence[KeyedQuestion]]
 
 
 def batch_questions(engine: sa.Engine, ref: str) -> QuestionSource:
-    """Return the questions of a batch, final or not.
+    """Return all questions of a batch, answered or not.
 
     Raises:
-        BatchUnknown: there is no such batch.
+        BatchUnknown: no batch has this name or id.
     """
     with reading(engine) as conn:
         batch = batches.find(conn, ref)
@@ -41,7 +41,7 @@ def batch_questions(engine: sa.Engine, ref: str) -> QuestionSource:
     return QuestionSource(title, batch.question_count, _pages(engine, batch.id))
 
 
-def _pages(engine: sa.Engine, batch_id: int) -> Iterator[Sequence[Keyed]]:
+def _pages(engine: sa.Engine, batch_id: int) -> Iterator[Sequence[KeyedQuestion]]:
     after = 0
     while True:
         with reading(engine) as conn:
@@ -53,15 +53,14 @@ def _pages(engine: sa.Engine, batch_id: int) -> Iterator[Sequence[Keyed]]:
 
 
 def file_questions(path: Path) -> QuestionSource:
-    """Return the questions of a CSV with a column `question`; the row is the key.
+    """Return the questions of a CSV file, with the row number as the key.
 
     Raises:
-        SourceInvalid: it can't be read, or has no such column or no question.
+        SourceInvalid: the file cannot be read, or lacks the column `question` or questions.
     """
     rows = read_rows(path, (QUESTION,))
-    asked = [(str(number), row[QUESTION] or "") for number, row in rows]
-    if not asked:
-        raise SourceInvalid(str(path), "there is no question in it")
-    return QuestionSource(
-        path.name, len(asked), (asked[i : i + _PAGE] for i in range(0, len(asked), _PAGE))
-    )
+    questions = [(str(number), row[QUESTION] or "") for number, row in rows]
+    if not questions:
+        raise SourceInvalid(str(path), "the file has no questions")
+    pages = (questions[i : i + _PAGE] for i in range(0, len(questions), _PAGE))
+    return QuestionSource(path.name, len(questions), pages)

@@ -1,1 +1,1 @@
-"""CAPTION worker/lifecycle/promotion."""
+"""Promotion of model versions, and rollback."""

@@ -1,7 +1,8 @@
-"""Promoting a version: it must load, answer, and pass the gate before the pointer moves.
+"""Promotion of a version to production or canary.
 
-Whatever refuses it leaves production untouched. `--force` overrules the gate, and is kept
-with its reason; it never puts a version into production that doesn't answer.
+The version must load, answer, and pass the gate. If it does not, production stays as it is.
+`--force` overrides the gate and is recorded with its reason. A version that does not answer
+is never promoted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.current_user import whoever_runs_this
+from core.current_user import current_user
 from core.domain.model_version import ModelVersion, PromotionNote, VersionState
 from core.errors import GateRefused, ModelUnknown, PromotionRefused
 from db.clock import DatabaseClock
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PromotionRequest:
-    """How a version shall be promoted."""
+    """A version to promote, and the conditions."""
 
     spec: str  # NAME@3 or NAME@latest
-    share: float | None = None  # of a canary; None: to all jobs
-    questions: Path | None = None  # labelled; None: the builds' own figures are compared
+    share: float | None = None  # of the jobs, for a canary; None: production
+    questions: Path | None = None  # labelled; None: compare the metrics of the builds
     margins: Margins = field(default_factory=Margins)
     forced: bool = False
     reason: str | None = None
@@ -49,7 +50,7 @@ class PromotionRequest:
 
 @dataclass(frozen=True, slots=True)
 class PromotionResult:
-    """What came of it."""
+    """The promoted version, and the comparison that allowed it."""
 
     version: ModelVersion
     gate: GateResult | None  # None: it was in production already
@@ -58,101 +59,108 @@ class PromotionResult:
 def promote(
     settings: Settings,
     engine: sa.Engine,
-    wish: PromotionRequest,
+    request: PromotionRequest,
     *,
     threads: int,
-    hear: ProgressCallback,
+    on_progress: ProgressCallback,
 ) -> PromotionResult:
     """Put a version into production, or make it a canary.
 
     Args:
-        settings: where the bundles are.
-        engine: the database that knows the versions.
-        wish: which, and how.
-        threads: of torch.
-        hear: hears how many of the labelled questions are answered.
+        settings: the settings, for the model store.
+        engine: the database with the versions.
+        request: the version and the conditions.
+        threads: threads of torch.
+        on_progress: called with the number of labelled questions answered, and of all.
 
     Raises:
-        ModelUnknown: there is no such version, or the number was not told.
+        ModelUnknown: the version is not registered, or no version number was given.
         BundleInvalid: its bundle is missing or damaged, or does not answer.
-        EncoderInvalid: its encoder can't be loaded.
-        GateRefused: it does worse than what is in production.
-        PromotionRefused: it can't be moved as asked, or production moved meanwhile.
-        SourceInvalid: the labelled questions can't be read.
+        EncoderInvalid: its encoder cannot be loaded.
+        GateRefused: it is worse than the version in production.
+        PromotionRefused: the request is not allowed, or production changed meanwhile.
+        SourceInvalid: the labelled questions cannot be read.
     """
-    version, production = _candidate(engine, wish)
-    if wish.share is None and version.state is VersionState.PRODUCTION:
+    version, production = _candidate(engine, request)
+    if request.share is None and version.state is VersionState.PRODUCTION:
         return PromotionResult(version, None)
-    both = [version] if production is None else [version, production]
-    verdict = _pass_gate(settings, both, wish, threads, hear)
-    if verdict.worse and not wish.forced:
-        raise GateRefused(str(version), str(production), [str(one) for one in verdict.worse])
+    versions = [version] if production is None else [version, production]
+    gate = _pass_gate(settings, versions, request, threads, on_progress)
+    if gate.worse and not request.forced:
+        worse = [str(metric) for metric in gate.worse]
+        raise GateRefused(str(version), str(production), worse)
     now = DatabaseClock(engine)()
     with transaction(engine) as conn:
-        _check_unmoved(conn, version, production)
-        _move(conn, version, wish, verdict, now)
-        return PromotionResult(model_versions.find(conn, str(version)), verdict)
+        _check_unchanged(conn, version, production)
+        _record(conn, version, request, gate, now)
+        return PromotionResult(model_versions.find(conn, str(version)), gate)
 
 
 def _candidate(
-    engine: sa.Engine, wish: PromotionRequest
+    engine: sa.Engine, request: PromotionRequest
 ) -> tuple[ModelVersion, ModelVersion | None]:
-    if "@" not in wish.spec:
-        raise ModelUnknown(
-            wish.spec, f"say which version: {wish.spec}@NUMBER or {wish.spec}@latest"
-        )
+    """Return the version to promote, and the version in production."""
+    spec = request.spec
+    if "@" not in spec:
+        raise ModelUnknown(spec, f"name a version: {spec}@NUMBER or {spec}@latest")
     with reading(engine) as conn:
-        version = model_versions.find(conn, wish.spec)
-        held = model_versions.active_by_state(conn, version.name)
-    if wish.forced and not (wish.reason or "").strip():
+        version = model_versions.find(conn, spec)
+        active = model_versions.active_by_state(conn, version.name)
+    if request.forced and not (request.reason or "").strip():
         raise PromotionRefused(str(version), "--force needs --reason TEXT")
-    if wish.share is not None:
-        model_versions.check_canary(version, held)
-    return version, held.get(VersionState.PRODUCTION)
+    if request.share is not None:
+        model_versions.check_canary(version, active)
+    return version, active.get(VersionState.PRODUCTION)
 
 
 def _pass_gate(
     settings: Settings,
-    both: Sequence[ModelVersion],
-    wish: PromotionRequest,
+    versions: Sequence[ModelVersion],
+    request: PromotionRequest,
     threads: int,
-    hear: ProgressCallback,
+    on_progress: ProgressCallback,
 ) -> GateResult:
-    labelled = _labelled(settings, both, wish.questions) if wish.questions else None
-    models = [load_version(settings, both[0], threads)]  # it must answer, whatever is compared
-    if labelled is None or wish.questions is None:
-        return compare_metrics(both, wish.margins)
-    models += [load_version(settings, other, threads) for other in both[1:]]
-    verdict = compare_on_questions(models, labelled, settings.question_chars, wish.margins, hear)
-    about = {"file": wish.questions.name, "questions": len(labelled)}
-    return replace(verdict, about=about | {"sha256": hash_file(wish.questions)})
+    path = request.questions
+    labelled = _read_labelled(settings, versions, path) if path else None
+    candidate = load_version(settings, versions[0], threads)  # fails if it does not answer
+    if labelled is None or path is None:
+        return compare_metrics(versions, request.margins)
+    models = [candidate]
+    models += [load_version(settings, version, threads) for version in versions[1:]]
+    gate = compare_on_questions(
+        models, labelled, settings.question_chars, request.margins, on_progress
+    )
+    about = {"file": path.name, "questions": len(labelled), "sha256": hash_file(path)}
+    return replace(gate, about=about)
 
 
-def _labelled(settings: Settings, both: Sequence[ModelVersion], questions: Path) -> list[Labelled]:
-    # An entry that only one of the two has is a difference between them, no mistake.
-    known = {entry.id for one in both for entry in find_bundle(settings, one).entries()}
-    return read_labelled(questions, frozenset(known))
+def _read_labelled(
+    settings: Settings, versions: Sequence[ModelVersion], path: Path
+) -> list[Labelled]:
+    # An entry of only one of the two versions is a difference between them, not a mistake.
+    known = {entry.id for version in versions for entry in find_bundle(settings, version).entries()}
+    return read_labelled(path, frozenset(known))
 
 
-def _check_unmoved(
+def _check_unchanged(
     conn: sa.Connection, version: ModelVersion, production: ModelVersion | None
 ) -> None:
-    now = model_versions.lock_active(conn, version.name).get(VersionState.PRODUCTION)
-    if str(now) != str(production):
-        problem = f"{now} came into production while it was compared with {production}"
+    current = model_versions.lock_active(conn, version.name).get(VersionState.PRODUCTION)
+    if str(current) != str(production):
+        problem = f"{current} came into production while it was compared with {production}"
         raise PromotionRefused(str(version), f"{problem}; run the command again")
 
 
-def _move(
+def _record(
     conn: sa.Connection,
     version: ModelVersion,
-    wish: PromotionRequest,
-    verdict: GateResult,
+    request: PromotionRequest,
+    gate: GateResult,
     now: datetime,
 ) -> None:
-    note = PromotionNote(wish.forced, wish.reason, verdict.document())
-    by = whoever_runs_this()
-    if wish.share is None:
+    note = PromotionNote(request.forced, request.reason, gate.document())
+    by = current_user()
+    if request.share is None:
         model_versions.promote(conn, version, by=by, now=now, note=note)
     else:
-        model_versions.begin_canary(conn, version, wish.share, by=by, now=now, note=note)
+        model_versions.begin_canary(conn, version, request.share, by=by, now=now, note=note)

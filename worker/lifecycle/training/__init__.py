@@ -1,1 +1,1 @@
-"""CAPTION worker/lifecycle/training."""
+"""The training of an encoder: fine-tuning and distillation."""

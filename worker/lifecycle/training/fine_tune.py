@@ -1,13 +1,12 @@
-"""Tuning an encoder to a knowledge base, if that helps: judged on phrasings it has not seen.
+"""Fine-tuning of an encoder, kept only if accuracy improves.
 
-A part of the phrasings is held out, and a trial encoder trained on the rest, by the recipe in
-`worker.lifecycle.training.trainer`. How the held out are answered decides what share of the training
-is kept: all of it, half of it (the weights in the middle between before and after), or none.
-If any, another encoder is trained on all phrasings, and as much of that kept.
+A trial encoder is trained without the held-out phrasings, by the recipe in
+`worker.lifecycle.training.trainer`. Its accuracy on them decides how much of the training is
+kept: all, half (the mean of the weights before and after) or nothing. If it is kept, another
+encoder is trained on all phrasings, and that share is applied to it.
 
-The phrasings that an encoder was tuned on flatter it. Whoever calibrates answers given with
-the tuned encoder must do so on the held-out phrasings with the trial encoder; `Tuned` has
-both.
+An encoder is overconfident on the phrasings that it was tuned on. Calibrate its answers on the
+held-out phrasings with the trial encoder. `FineTuneResult` has both.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ if TYPE_CHECKING:
     from worker.model.encoder.torch_encoder import TorchEncoder
 
 LEAST_ENTRIES = 2
-LEAST_PHRASINGS = 4  # an entry, on average: fewer can't be both learnt from and judged by
+LEAST_PHRASINGS = 4  # an entry, on average; fewer are too few to train and to measure with
 
-_SHARES = (1.0, 0.5)  # of the training, to choose from; more: longer, and chosen by chance
+_SHARES = (1.0, 0.5)  # of the training, to choose from; more: slower, and a more random choice
 _TRIAL, _WHOLE = "trial", "tuned"
 
 
 @dataclass(frozen=True)
 class FineTuneResult:
-    """What tuning came to."""
+    """The result of fine-tuning."""
 
-    source: EncoderSource  # what to go on with: tuned on all phrasings, or the original
+    source: EncoderSource  # to continue with: tuned on all phrasings, or the original
     share: float  # of the training that is kept in it; 0: the original is better
     before: Accuracy
     after: Accuracy  # of the trial
@@ -53,7 +52,7 @@ class FineTuneResult:
         return self.share > 0
 
     def figures(self) -> dict[str, Any]:
-        """Return what the version's row keeps of it."""
+        """Return the figures for the manifest and the version's row."""
         return {
             "share": self.share,
             "held_out": int(self.held_out.sum()),
@@ -63,19 +62,19 @@ class FineTuneResult:
 
 
 def check_can_tune(entries: Sequence[Entry]) -> None:
-    """Check that there is enough to learn from, and the means to do it.
+    """Check that there are enough phrasings, and a trainer is installed.
 
     Raises:
         TuningRefused: there are too few entries, or too few phrasings.
         ExtraMissing: a package is not installed.
     """
     if len(entries) < LEAST_ENTRIES:
-        raise TuningRefused(f"there is one entry, and it takes {LEAST_ENTRIES}")
+        raise TuningRefused(f"there is one entry, and at least {LEAST_ENTRIES} are needed")
     phrasings = sum(len(entry.questions) for entry in entries)
     if phrasings < LEAST_PHRASINGS * len(entries):
         raise TuningRefused(
-            f"there are {phrasings} phrasings of {len(entries)} entries, and it takes"
-            f" {LEAST_PHRASINGS} each on average"
+            f"there are {phrasings} phrasings of {len(entries)} entries, and at least"
+            f" {LEAST_PHRASINGS} of each are needed on average"
         )
     check_trainer()
 
@@ -89,81 +88,79 @@ def tune_encoder(
     on_progress: Callable[[int, int], None],
     recipe: Recipe | None = None,
 ) -> FineTuneResult:
-    """Tune an encoder to the phrasings, and keep the better of it and the original.
+    """Tune an encoder to the phrasings, and return the better one of the two.
 
     Args:
         source: the original.
-        entries: what to tune to.
-        folder: where encoders are written; the caller removes it.
-        threads: of torch.
-        on_progress: hears what is done and what there is to do, in phrasings read.
-        recipe: None is the one that measured best.
+        entries: the knowledge base.
+        folder: where encoders are written; the caller deletes it.
+        threads: threads of torch.
+        on_progress: called with the work done and the total, in phrasings embedded.
+        recipe: the recipe; None: the best one measured.
 
     Raises:
-        TuningRefused: see `check_tunable`.
-        ExtraMissing: the same.
-        EncoderInvalid: the encoder can't be loaded.
+        TuningRefused: there are too few entries, or too few phrasings.
+        ExtraMissing: a package is not installed.
+        EncoderInvalid: the encoder cannot be loaded.
     """
     check_can_tune(entries)
-    from worker.lifecycle.training.trainer import Recipe  # brings torch
+    from worker.lifecycle.training.trainer import Recipe  # imports torch
 
     recipe = recipe or Recipe()
-    bench = TrainingSetup.of(source, entries, folder, threads=threads, on_progress=on_progress)
-    known = len(bench.texts) - int(bench.held_out.sum())
-    bench.total = (
-        len(bench.texts)
-        + len(_SHARES) * len(bench.evaluated)
-        + _training(recipe, known)
-        + _training(recipe, len(bench.texts))
+    setup = TrainingSetup.of(source, entries, folder, threads=threads, on_progress=on_progress)
+    known = len(setup.texts) - int(setup.held_out.sum())
+    setup.total = (
+        len(setup.texts)
+        + len(_SHARES) * len(setup.evaluated)
+        + _training_cost(recipe, known)
+        + _training_cost(recipe, len(setup.texts))
     )
-    tuned = _tune(bench, recipe)
-    on_progress(bench.total, bench.total)
-    return tuned
+    result = _tune(setup, recipe)
+    on_progress(setup.total, setup.total)
+    return result
 
 
-def _tune(bench: TrainingSetup, recipe: Recipe) -> FineTuneResult:
+def _tune(setup: TrainingSetup, recipe: Recipe) -> FineTuneResult:
     from worker.lifecycle.training.trainer import mix
 
-    original = bench.load()
-    embeddings = bench.embed(original, bench.texts)
-    before = bench.measure(embeddings[bench.evaluated])
-    trained = _trained(bench, recipe, embeddings, ~bench.held_out)
+    original = setup.load()
+    embeddings = setup.embed(original, setup.texts)
+    before = setup.measure(embeddings[setup.evaluated])
+    trained = _train(setup, recipe, embeddings, ~setup.held_out)
     mixed = {share: mix(original, trained, share) for share in _SHARES}
-    texts = bench.some(bench.evaluated)
-    after = {share: bench.measure(bench.embed(mixed[share], texts)) for share in _SHARES}
+    texts = setup.select(setup.evaluated)
+    after = {share: setup.measure(setup.embed(mixed[share], texts)) for share in _SHARES}
     best = max(_SHARES, key=lambda share: after[share].mean)
-    tuned = FineTuneResult(
-        bench.source,
+    result = FineTuneResult(
+        setup.source,
         share=best if after[best].mean > before.mean else 0.0,
         before=before,
         after=after[best],
-        trial=bench.save(mixed[best], _TRIAL, "tuned"),
-        held_out=bench.held_out,
+        trial=setup.save(mixed[best], _TRIAL, "tuned"),
+        held_out=setup.held_out,
     )
-    if not tuned.helped:
-        return tuned
-    whole = _trained(bench, recipe, embeddings, np.ones_like(bench.held_out))
-    return replace(tuned, source=bench.save(mix(original, whole, best), _WHOLE, "tuned"))
+    if not result.helped:
+        return result
+    whole = _train(setup, recipe, embeddings, np.ones_like(setup.held_out))
+    return replace(result, source=setup.save(mix(original, whole, best), _WHOLE, "tuned"))
 
 
-def _trained(
-    bench: TrainingSetup, recipe: Recipe, embeddings: Floats, chosen: Flags
-) -> TorchEncoder:
-    """Train the original, which gave the embeddings, on the chosen phrasings."""
+def _train(setup: TrainingSetup, recipe: Recipe, embeddings: Floats, chosen: Flags) -> TorchEncoder:
+    """Train the original, whose embeddings are given, on the chosen phrasings."""
     from worker.lifecycle.training.trainer import train
 
-    encoder, places = bench.load(), np.flatnonzero(chosen)
+    encoder, indices = setup.load(), np.flatnonzero(chosen)
     train(
         encoder,
-        bench.some(places),
-        bench.entry_of[places],
-        entry_means(embeddings[places], bench.entry_of[places]),
+        setup.select(indices),
+        setup.entry_of[indices],
+        entry_means(embeddings[indices], setup.entry_of[indices]),
         recipe=recipe,
-        on_step=lambda read: bench.report(TRAINING_COST * read),
+        on_step=lambda read: setup.report(TRAINING_COST * read),
     )
-    bench.done += _training(recipe, len(places))
+    setup.done += _training_cost(recipe, len(indices))
     return encoder
 
 
-def _training(recipe: Recipe, phrasings: int) -> int:
+def _training_cost(recipe: Recipe, phrasings: int) -> int:
     return TRAINING_COST * recipe.readings(phrasings)

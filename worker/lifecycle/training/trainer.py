@@ -1,19 +1,14 @@
-"""Training an encoder in place: sentence-transformers' trainer, made quiet, on the CPU.
+"""The training of an encoder on the CPU, by sentence-transformers.
 
-An encoder is trained on entries, or on the embeddings of another one, which it learns to give
-as well, whatever the entries.
+`train` contrasts entries: a softmax over the cosines of a phrasing to learned directions of all
+entries, which begin as the means of their embeddings (Zhai and Wu, "Classification is a Strong
+Baseline for Deep Metric Learning", BMVC 2019). `imitate` learns the embeddings of another
+encoder. `mix` averages weights before and after training, which reduces overfitting (Wortsman
+et al., "Robust fine-tuning of zero-shot models", CVPR 2022). Other attempts: docs/log.md.
 
-The first contrasts entries: each phrasing is drawn to the direction of its own entry and pushed
-from those of all others at once (a softmax over cosines to learnt directions, which begin as
-the means of the entries' embeddings: Zhai and Wu, "Classification is a Strong Baseline for Deep
-Metric Learning", BMVC 2019). No step needs pairs, and each sees every entry. What comes out
-can be mixed with what went in, weight by weight, which undoes some of what was learnt by heart
-(Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022). What else was tried is
-in docs/log.md.
-
-Nothing is written, fetched or reported. Without dropout, so that a training step computes
-just what answering will, and with a fixed seed: the same inputs on the same machine, with
-as many threads, train the same weights. Not covered: more than one process, half precision.
+Nothing is written, downloaded or printed. Without dropout and with a fixed seed, the same
+inputs on the same machine with as many threads train the same weights. Not covered: several
+processes.
 """
 
 from __future__ import annotations
@@ -50,29 +45,29 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of a training; what was measured for them is in docs/log.md."""
+    """The parameters of a training. Their measurements are in docs/log.md."""
 
     epochs: float = 1.5
-    least_steps: int = 60  # of a small knowledge base, which is read more often
-    most_steps: int = 400  # of a large one, which is not read whole; more: longer
-    step: int = 64  # phrasings; more: steadier steps, and fewer of them in the same time
-    rate: float = 1e-4  # of the encoder's weights, at its highest
-    entry_rate: float = 1e-3  # of the entries' directions
-    warm_up: float = 0.1  # the share of the steps in which the rate rises
-    sharpness: float = 20.0  # of exp(sharpness * cosine); less: entries pushed further apart
+    least_steps: int = 60  # for a small knowledge base, which is read more often
+    most_steps: int = 400  # for a large one, which is not read completely; higher: slower
+    step: int = 64  # phrasings; higher: steadier steps, and fewer of them in the same time
+    rate: float = 1e-4  # highest learning rate of the encoder's weights
+    entry_rate: float = 1e-3  # learning rate of the entries' directions
+    warm_up: float = 0.1  # share of the steps in which the rate rises
+    sharpness: float = 20.0  # of exp(sharpness * cosine); lower: entries further apart
     seed: int = 7
 
     def readings(self, phrasings: int) -> int:
-        """Return how many phrasings are read in all, one that is read twice counted so."""
+        """Return the number of phrasings read, repeated ones counted again."""
         return self.step * self.steps(phrasings)
 
     def steps(self, phrasings: int) -> int:
-        """Return how many steps are taken."""
+        """Return the number of steps."""
         steps = round(self.epochs * phrasings / self.step)
         return min(max(self.least_steps, steps), self.most_steps)
 
 
-# Measured: the activations of such a part stay in the processor's cache.
+# Measured: the activations of such a part fit into the processor's cache.
 _PART = PassBudget(tokens=512, questions=32)
 
 
@@ -85,16 +80,16 @@ def train(
     on_step: Callable[[int], None],
     recipe: Recipe = Recipe(),
 ) -> None:
-    """Change the encoder's weights so that phrasings of one entry resemble each other.
+    """Train an encoder in place to embed phrasings of one entry alike.
 
     Args:
-        encoder: what is trained; the embeddings of its tokens stay.
+        encoder: the encoder; its token embeddings do not change.
         texts: the phrasings.
-        entry_of: (phrasings,) the place of each one's entry in `directions`.
-        directions: (entries, dimensions), rows of length 1, where each entry begins.
-        on_step: hears after each step how many phrasings have been read, a multiple of them
-            if there are several epochs.
-        recipe: how.
+        entry_of: (phrasings,), the row of each one's entry in `directions`.
+        directions: (entries, dimensions), rows of length 1, the initial directions.
+        on_step: called after each step with the number of phrasings read so far, repeated ones
+            counted again.
+        recipe: the parameters.
     """
 
     def loss(model: SentenceTransformer) -> nn.Module:
@@ -112,14 +107,15 @@ def imitate(
     on_step: Callable[[int], None],
     recipe: Recipe,
 ) -> None:
-    """Change the encoder's weights so that it embeds texts as another one does.
+    """Train an encoder in place to embed texts as another encoder does.
 
     Args:
-        encoder: what is trained; the embeddings of its tokens stay.
-        texts: what it reads.
-        embeddings: (texts, dimensions), rows of length 1, the other encoder's.
-        on_step: hears after each step how many texts have been read, repeated ones too.
-        recipe: how; of entries it needs nothing.
+        encoder: the encoder; its token embeddings do not change.
+        texts: the texts.
+        embeddings: (texts, dimensions), rows of length 1, those of the other encoder.
+        on_step: called after each step with the number of texts read so far, repeated ones
+            counted again.
+        recipe: the parameters; those of entries are not used.
     """
     data = Dataset.from_dict({"text": list(texts), "label": list(embeddings)})
     _train(encoder, data, EmbedDistillLoss, recipe, on_step)
@@ -131,10 +127,10 @@ def _train(
     loss: Callable[[SentenceTransformer], nn.Module],
     recipe: Recipe,
     on_step: Callable[[int], None],
-    **rates: float,  # of parameters of the loss
+    **rates: float,  # learning rates of the loss's parameters
 ) -> None:
     encoder.model.get_input_embeddings().requires_grad_(requires_grad=False)
-    model = SentenceTransformer(modules=[_Reader(encoder)], device="cpu")
+    model = SentenceTransformer(modules=[EncoderModule(encoder)], device="cpu")
     with tempfile.TemporaryDirectory() as unused:
         trainer = _Trainer(
             model=model,
@@ -148,11 +144,12 @@ def _train(
 
 
 def mix(original: TorchEncoder, trained: TorchEncoder, share: float) -> TorchEncoder:
-    """Return an encoder between the two: 0 is as the original, 1 as the trained one."""
+    """Return an encoder between the two: the trained one for the share 1."""
     model = copy.deepcopy(original.model)
     with torch.no_grad():
-        for weights, goal in zip(model.parameters(), trained.model.parameters(), strict=True):
-            weights.lerp_(goal, share)
+        pairs = zip(model.parameters(), trained.model.parameters(), strict=True)
+        for weights, trained_weights in pairs:
+            weights.lerp_(trained_weights, share)
     return replace(original, model=model)
 
 
@@ -177,8 +174,8 @@ def _arguments(
     )
 
 
-class _Reader(InputModule):
-    """The encoder as sentence-transformers wants it: texts in, embeddings of length 1 out."""
+class EncoderModule(InputModule):
+    """An encoder as a module of sentence-transformers: texts to embeddings."""
 
     def __init__(self, encoder: TorchEncoder) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -187,18 +184,18 @@ class _Reader(InputModule):
         self._pooling = Pooling(encoder.dimensions, pooling_mode=encoder.pooling.value)
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002, ARG002 - torch's signature
-        """Stay as when answering: without dropout."""
+        """Stay in evaluation mode, without dropout."""
         return super().train(mode=False)
 
     def preprocess(self, inputs: Sequence[Any], *_: object, **__: object) -> dict[str, Any]:
-        """Return the tokens of the texts, and which are not padding."""
+        """Return the tokens of the texts and their mask."""
         rows = [torch.tensor(ids) for ids in self._encoder.tokenize(inputs)]
         lengths = torch.tensor([len(row) for row in rows])
         ids = pad_sequence(rows, batch_first=True, padding_value=self._encoder.pad)
         return {"input_ids": ids, "attention_mask": torch.arange(ids.shape[1]) < lengths[:, None]}
 
     def forward(self, features: dict[str, Any], **_: object) -> dict[str, Any]:
-        """Add the embeddings; rows of like length are computed together, to pad less."""
+        """Add the embeddings. Rows of similar length share a part, to pad less."""
         lengths = features["attention_mask"].sum(dim=1).tolist()
         parts = form_passes(lengths, _PART)
         computed = torch.cat([self._part(features, part, lengths[part[0]]) for part in parts])
@@ -214,11 +211,11 @@ class _Reader(InputModule):
         return embeddings
 
     def save(self, output_path: str, *_: object, **__: object) -> None:
-        """Save nothing: whoever trains has the encoder."""
+        """Save nothing, as the caller has the encoder."""
 
 
 class _EntryContrast(nn.Module):
-    """Each phrasing near its entry's direction, and far from those of all other entries."""
+    """The loss of a phrasing's distance from its entry against the others."""
 
     def __init__(self, model: SentenceTransformer, directions: Floats, sharpness: float) -> None:
         super().__init__()
@@ -237,18 +234,18 @@ class _EntryContrast(nn.Module):
 
 
 class _Trainer(SentenceTransformerTrainer):
-    """The trainer, without the model card: it would ask the hub, and nobody reads it."""
+    """The trainer without a model card, which would call the hub."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """Add none."""
+        """Add no model card."""
 
 
 class _StepCounter(TrainerCallback):
-    """Tells after each step how many there have been."""
+    """Reports the number of steps after each step."""
 
     def __init__(self, on_step: Callable[[int], None]) -> None:
         self._on_step = on_step
 
     def on_step_end(self, args: object, state: Any, control: object, **_: object) -> None:  # noqa: ANN401, ARG002 - transformers' signature
-        """Tell it."""
+        """Report it."""
         self._on_step(state.global_step)

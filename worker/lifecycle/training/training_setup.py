@@ -1,7 +1,8 @@
-"""What training an encoder on a knowledge base takes, whatever it is trained to.
+"""The common parts of fine-tuning and distillation, and their progress.
 
-The phrasings, a part of them held out; the original encoder, written where it can be loaded again;
-how the held out are answered with an encoder's embeddings; and how far all of it is.
+These are the phrasings, some of which are held out, the original encoder, written so that it
+can be loaded several times, and the accuracy of an encoder's embeddings on the held-out
+phrasings. Not covered: the training itself (`worker.lifecycle.training.trainer`).
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
     from worker.model.bundle.bundle import Entry
     from worker.model.encoder.torch_encoder import TorchEncoder
 
-TRAINING_COST = 3  # a step of training computes forward, and backward at twice the cost
+TRAINING_COST = 3  # of a step against embedding: backward costs twice as much as forward
 
 _SEED = 7
 _ORIGINAL = "original"
 
 
 def check_trainer() -> None:
-    """Check that what trains encoders is installed.
+    """Check that the packages that train encoders are installed.
 
     Raises:
         ExtraMissing: a package is not.
@@ -50,7 +51,7 @@ def check_trainer() -> None:
 
 @dataclass
 class TrainingSetup:
-    """What the steps of a training share, and how far they are, in phrasings read."""
+    """The state that the steps of a training share. Progress counts phrasings."""
 
     source: EncoderSource
     texts: list[str]  # the phrasings, in the order of the entries
@@ -60,7 +61,7 @@ class TrainingSetup:
     max_tokens: int
     threads: int
     on_progress: Callable[[int, int], None]
-    total: int = 0  # to be set by whoever knows the steps
+    total: int = 0  # set by the caller, which knows the steps
     done: int = 0
 
     @classmethod
@@ -73,12 +74,12 @@ class TrainingSetup:
         threads: int,
         on_progress: Callable[[int, int], None],
     ) -> Self:
-        """Hold phrasings out, and write the original into the folder.
+        """Choose the held-out phrasings, and write the original into the folder.
 
         Raises:
-            EncoderInvalid: it can't be loaded.
+            EncoderInvalid: it cannot be loaded.
         """
-        from worker.lifecycle.training.encoder_source import write_encoder  # brings torch
+        from worker.lifecycle.training.encoder_source import write_encoder  # imports torch
 
         entry_of = np.repeat(np.arange(len(entries)), [len(entry.questions) for entry in entries])
         return cls(
@@ -94,12 +95,12 @@ class TrainingSetup:
 
     @cached_property
     def evaluated(self) -> Ints:
-        """The places of the phrasings that encoders are judged by."""
+        """The indices of the phrasings that accuracy is measured with."""
         return sample(self.held_out)
 
-    def some(self, places: Ints) -> list[str]:
-        """Return the phrasings at these places."""
-        return [self.texts[place] for place in places]
+    def select(self, indices: Ints) -> list[str]:
+        """Return the phrasings with these indices."""
+        return [self.texts[i] for i in indices]
 
     def load(self) -> TorchEncoder:
         """Load the original."""
@@ -122,17 +123,17 @@ class TrainingSetup:
         return embeddings
 
     def measure(self, embeddings: Floats) -> Accuracy:
-        """Judge an encoder by the embeddings of the phrasings that are judged."""
+        """Return the accuracy for the embeddings of the evaluated phrasings."""
         return measure_accuracy(
             embeddings, self.entry_of[self.evaluated], self.held_out[self.evaluated]
         )
 
-    def save(self, encoder: TorchEncoder, name: str, how: str) -> EncoderSource:
-        """Write a trained encoder, named after how it came about."""
+    def save(self, encoder: TorchEncoder, name: str, description: str) -> EncoderSource:
+        """Write a trained encoder, whose id ends with the description."""
         from worker.lifecycle.training.encoder_source import write_trained
 
-        return write_trained(encoder.model, self.source, self.folder / name, how)
+        return write_trained(encoder.model, self.source, self.folder / name, description)
 
     def report(self, more: int) -> None:
-        """Say how far the step in work is."""
+        """Report progress, with that many more phrasings of the running step."""
         self.on_progress(self.done + more, self.total)

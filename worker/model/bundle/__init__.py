@@ -1,1 +1,1 @@
-"""CAPTION worker/model/bundle."""
+"""Bundles: the format, location and transfer of a model version's files."""

@@ -1,19 +1,15 @@
-"""A model version as a folder: what is in it, and the proof that nothing was changed.
+"""The format of a bundle: a model version as a verified folder.
 
     manifest.json             parameters, and the sha256 of every other file
-    encoder/                  config.json, tokenizer.json, and by the engine
-                              model.safetensors (torch) or model.onnx (onnx)
+    encoder/                  config.json, tokenizer.json, and model.safetensors or model.onnx
     entries.jsonl             the knowledge base
-    embeddings.npy            (rows, dimensions) float32: every phrasing, in the order of
-                              the entries, then every entry's answer text
-    head.npy                  (rows, entries) float32; missing where the vote decides
+    embeddings.npy            (rows, dimensions) float32: all phrasings, then all answer texts
+    head.npy                  (rows, entries) float32; missing if the nearest rows vote
     codes.npy, idf.npy        the lexicon
-    cascade_*.npy             the cascade's grams and weights: `worker.model.cascade.classifier`
+    cascade_*.npy             `worker.model.cascade.classifier`
     cells.faiss               of a large knowledge base: `worker.model.retrieval.ivf`
 
-The digest names the version: the sha256 of the files' hashes and of the parameters. When,
-under which name and from where it was built is no part of it, so the same inputs on the
-same machine build the same digest. Nothing in a bundle is code or can carry any: no pickle.
+The digest hashes files and parameters, not time, name or origin. No file can carry code.
 """
 
 from __future__ import annotations
@@ -35,12 +31,15 @@ MANIFEST = "manifest.json"
 ENCODER = "encoder"
 ENTRIES = "entries.jsonl"
 
-_DESCRIPTION = ("name", "created", "encoder", "files", "metrics", "tuning", "conversion")
+_NOT_IN_DIGEST = ("name", "created", "encoder", "files", "metrics", "tuning", "conversion")
+# Fields that older bundles of this format lack. Without a value they leave the digest unchanged.
+_OPTIONAL_IN_DIGEST = ("cascade", "scope_cut")
+_CHANGED = "was changed after the build"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing the shop can say, and how people ask for it."""
+    """One answer of the knowledge base, and the phrasings that ask for it."""
 
     id: str
     answer: str
@@ -52,38 +51,38 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What manifest.json says."""
+    """The content of manifest.json."""
 
     name: str
     created: str  # ISO 8601, UTC
-    encoder: str  # where it came from
+    encoder: str  # its origin
     engine: str
     precision: str
     pooling: str
     dimensions: int
     max_tokens: int
-    languages: list[str]  # ISO 639-1, that the knowledge base speaks
+    languages: list[str]  # ISO 639-1, of the knowledge base
     retrieval: dict[str, Any]
     confidence: dict[str, Any]
-    threshold: float  # an answer less sure is handed off
-    precision_target: float  # that the threshold was chosen for
-    metrics: dict[str, Any]  # what leaving phrasings out has shown; docs/how-to/measure.md
+    threshold: float  # an answer with less confidence is handed off
+    precision_target: float  # the threshold was chosen for it
+    metrics: dict[str, Any]  # measured on left-out phrasings; docs/how-to/measure.md
     tuning: dict[str, Any] | None  # of the encoder to the knowledge base
     entries: int
     phrasings: int
     files: dict[str, str]  # path: sha256
-    conversion: dict[str, Any] | None = None  # from which encoder, and how far it drifts
-    cascade: dict[str, Any] | None = None  # its cut and its curves; None: there is none
-    scope_cut: float | None = None  # tells out of scope from ambiguous; None: at evens
+    conversion: dict[str, Any] | None = None  # from which encoder, and the drift of each step
+    cascade: dict[str, Any] | None = None  # its threshold ("cut") and curves; None: no cascade
+    scope_cut: float | None = None  # separates out of scope from ambiguous; None: 0.5
     format: int = FORMAT
 
     @property
     def digest(self) -> str:
-        """What tells this version from every other."""
-        parameters = {k: v for k, v in asdict(self).items() if k not in _DESCRIPTION}
-        for later in ("cascade", "scope_cut"):
-            if parameters[later] is None:  # as in bundles of before there were any
-                del parameters[later]
+        """The sha256 that identifies this version."""
+        parameters = {k: v for k, v in asdict(self).items() if k not in _NOT_IN_DIGEST}
+        for name in _OPTIONAL_IN_DIGEST:
+            if parameters[name] is None:
+                del parameters[name]
         return _sha256(_canonical({"files": self.files, "parameters": parameters}))
 
 
@@ -92,7 +91,7 @@ _MANIFEST = TypeAdapter(Manifest)
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose every file is as it was built."""
+    """A bundle whose files match its manifest."""
 
     path: Path
     manifest: Manifest
@@ -108,14 +107,14 @@ class Bundle:
         return [Entry(**json.loads(line)) for line in text.split("\n") if line]
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a NAME.npy."""
+        """Return whether the bundle has an array NAME.npy."""
         return f"{name}.npy" in self.manifest.files
 
     def array(self, name: str, *shape: int) -> NDArray[Any]:
         """Return NAME.npy.
 
         Raises:
-            BundleInvalid: it is not an array of numbers, or not of that shape.
+            BundleInvalid: it is not an array of numbers, or has another shape.
         """
         try:
             array: NDArray[Any] = np.load(self.path / f"{name}.npy", allow_pickle=False)
@@ -139,19 +138,24 @@ def save_entries(folder: Path, entries: list[Entry]) -> None:
 
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest, sealed with its own hash."""
-    (folder / MANIFEST).write_bytes(_sealed(asdict(manifest)))
+    """Write the manifest with its own hash."""
+    (folder / MANIFEST).write_bytes(manifest_bytes(asdict(manifest)))
+
+
+def manifest_bytes(content: dict[str, Any]) -> bytes:
+    """Return manifest.json with the given fields and the hash of them."""
+    return _canonical(content | {"sha256": _sha256(_canonical(content))})
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """Return the sha256 of every file but the manifest, by its path in the folder."""
+    """Return the sha256 of every file but the manifest, by relative path."""
     files = (path for path in sorted(folder.rglob("*")) if not path.is_dir() or path.is_symlink())
     names = {path.relative_to(folder).as_posix(): path for path in files}
     return {name: hash_file(path) for name, path in names.items() if name != MANIFEST}
 
 
 def hash_file(path: Path) -> str:
-    """Return the sha256 of a file's bytes."""
+    """Return the sha256 of the bytes of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -160,62 +164,68 @@ def open_bundle(path: Path) -> Bundle:
     """Open a bundle and verify every byte of it.
 
     Raises:
-        BundleInvalid: naming the file that is missing, unexpected or changed.
+        BundleInvalid: a file is missing, unexpected or changed; the error names it.
     """
     manifest = read_manifest(path)
-    found = _hashes(path)
-    for name in sorted({*found, *manifest.files}):
-        if name not in found:
+    hashes = _hash_plain_files(path)
+    for name in sorted({*hashes, *manifest.files}):
+        if name not in hashes:
             raise BundleInvalid(str(path), f"{name} is missing")
         if name not in manifest.files:
-            raise BundleInvalid(str(path), f"{name} does not belong to it")
-        if found[name] != manifest.files[name]:
-            raise BundleInvalid(str(path), f"{name} was changed since it was built")
+            raise BundleInvalid(str(path), f"{name} is not in its {MANIFEST}")
+        if hashes[name] != manifest.files[name]:
+            raise BundleInvalid(str(path), f"{name} {_CHANGED}")
     return Bundle(path, manifest)
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a bundle's manifest, and check it alone.
+    """Read the manifest of a bundle, and verify the manifest alone.
 
     Raises:
-        BundleInvalid: it is missing, changed, of another format, or names files elsewhere.
+        BundleInvalid: it is missing, changed, of another format, or names files outside.
     """
-    manifest = _read_manifest(path)
-    for name in manifest.files:
-        _check_name(path, name)
-    return manifest
-
-
-def _read_manifest(path: Path) -> Manifest:
-    try:
-        raw = (path / MANIFEST).read_bytes()
-    except OSError as error:
-        raise BundleInvalid(str(path), f"{MANIFEST}: {error.strerror}") from error
-    try:
-        content = json.loads(raw)
-        content.pop("sha256", None)
-        whole = _sealed(content) == raw
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise BundleInvalid(str(path), f"{MANIFEST} was changed since it was built") from error
-    if not whole:
-        raise BundleInvalid(str(path), f"{MANIFEST} was changed since it was built")
+    raw = _read_manifest_bytes(path)
+    content = _verified_content(path, raw)
     if content.get("format") != FORMAT:
         problem = f"format {content.get('format')}, but this release reads format {FORMAT}"
         raise BundleInvalid(str(path), problem)
     try:
         _MANIFEST.validate_json(raw, strict=True)
-        return Manifest(**content)
+        manifest = Manifest(**content)
     except (TypeError, ValueError) as error:
-        raise BundleInvalid(str(path), f"{MANIFEST} has not the fields that we read") from error
+        problem = f"{MANIFEST} does not have the fields of format {FORMAT}"
+        raise BundleInvalid(str(path), problem) from error
+    for name in manifest.files:
+        _check_name(path, name)
+    return manifest
+
+
+def _read_manifest_bytes(path: Path) -> bytes:
+    try:
+        return (path / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleInvalid(str(path), f"{MANIFEST}: {error.strerror}") from error
+
+
+def _verified_content(path: Path, raw: bytes) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(raw)
+        content.pop("sha256", None)
+        is_intact = manifest_bytes(content) == raw
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise BundleInvalid(str(path), f"{MANIFEST} {_CHANGED}") from error
+    if not is_intact:
+        raise BundleInvalid(str(path), f"{MANIFEST} {_CHANGED}")
+    return content
 
 
 def _check_name(path: Path, name: str) -> None:
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts or "\\" in name or pure.as_posix() != name:
-        raise BundleInvalid(str(path), f"{MANIFEST} names {name!r}, which is outside of it")
+        raise BundleInvalid(str(path), f"{MANIFEST} names {name!r}, which is outside the bundle")
 
 
-def _hashes(path: Path) -> dict[str, str]:
+def _hash_plain_files(path: Path) -> dict[str, str]:
     for file in sorted(path.rglob("*")):
         if file.is_symlink() or not (file.is_file() or file.is_dir()):
             name = file.relative_to(path).as_posix()
@@ -224,10 +234,6 @@ def _hashes(path: Path) -> dict[str, str]:
         return hash_files(path)
     except OSError as error:
         raise BundleInvalid(str(path), f"{error.filename}: {error.strerror}") from error
-
-
-def _sealed(content: dict[str, Any]) -> bytes:
-    return _canonical(content | {"sha256": _sha256(_canonical(content))})
 
 
 def _canonical(content: dict[str, Any]) -> bytes:

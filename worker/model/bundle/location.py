@@ -1,7 +1,7 @@
-"""Where in the model store a version's bundle lies.
+"""The location of a version's bundle in the model store.
 
-Knows nothing of what is in a bundle, and imports neither numpy nor torch: a worker's parent
-process looks here before it forks.
+This module does not read bundles and imports neither numpy nor torch: the parent process of a
+worker calls it before it forks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from core.domain.model_version import ModelVersion
 from core.errors import BundleInvalid
 from core.settings.settings import Settings
 
-FOLDER_DIGITS = 16  # of the digest, enough to name a folder
+FOLDER_DIGITS = 16  # of the digest; enough to name a folder
 
 
 def bundle_path(store: Path, name: str, digest: str) -> Path:
@@ -22,12 +22,12 @@ def bundle_path(store: Path, name: str, digest: str) -> Path:
 
 
 def require_bundle(settings: Settings, version: ModelVersion) -> None:
-    """Refuse a folder as the store that lacks the version; one behind a URL is asked later.
+    """Check that the version's folder exists, unless the model store is a URL.
 
     Raises:
-        BundleInvalid: it is not there.
+        BundleInvalid: it does not exist.
     """
     path = bundle_path(settings.models, version.name, version.digest)
     if settings.store_url is None and not path.is_dir():
-        place = os.fspath(path.relative_to(settings.models))
-        raise BundleInvalid(str(version), f"{place} is not in the model store {settings.models}")
+        missing = os.fspath(path.relative_to(settings.models))
+        raise BundleInvalid(str(version), f"{missing} is not in the model store {settings.models}")

@@ -1,12 +1,12 @@
-"""A model store behind a URL: bundles are put there, and fetched into a folder here.
+"""A model store at a URL: upload of bundles, and verified download.
 
-Speaks whatever fsspec speaks (https://filesystem-spec.readthedocs.io): s3://, gs://, …
-The manifest goes up last and comes down first: an upload that was killed has none, and so
-looks like nothing. What comes down is verified as `open_bundle` verifies, in a folder
-beside its place, and takes its place when it is whole; one process of a machine fetches,
-the others wait for it. Nothing is deleted there, and here only what was damaged.
+The protocols are those of fsspec (https://filesystem-spec.readthedocs.io): s3://, gs://, … The
+manifest is uploaded last and downloaded first, so an upload that was killed has no manifest and
+is not a bundle. A download goes into a folder next to its target, is verified as by
+`open_bundle`, and is renamed. One process of a machine downloads while the others wait. The
+store is never deleted from. Locally, only damaged copies are deleted.
 
-A folder as the store needs none of this, and is read in place.
+Not covered: a folder as the model store, which is read in place.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ ProgressCallback = Callable[[int, int], None]  # bytes done, bytes in all
 
 
 def check(url: str) -> None:
-    """Check that what speaks to the store is installed; nothing is connected to.
+    """Check that the package for the store is installed, without connecting.
 
     Raises:
-        SettingsInvalid: it is not, or nothing speaks such URLs.
+        SettingsInvalid: it is not installed, or the protocol is unknown.
     """
     protocol = split_protocol(url.rsplit("::", maxsplit=1)[-1])[0] or url
     try:
@@ -45,169 +45,174 @@ def check(url: str) -> None:
         problem = f"{protocol}:// needs a package that is not installed: {error}"
         raise SettingsInvalid([f"ANSWERMILL_MODEL_STORE: {problem}"]) from error
     except ValueError as error:
-        raise SettingsInvalid([f"ANSWERMILL_MODEL_STORE: nothing speaks {protocol}://"]) from error
+        problem = f"no installed package supports {protocol}://"
+        raise SettingsInvalid([f"ANSWERMILL_MODEL_STORE: {problem}"]) from error
 
 
 def check_reachable(url: str) -> None:
-    """Ask the store for anything at all.
+    """Check that the store answers a listing.
 
     Raises:
-        SettingsInvalid: nothing that speaks to the store is installed.
+        SettingsInvalid: the package for the store is not installed.
         StoreUnavailable: the store does not answer.
     """
     check(url)
-    with _translated(url):
+    with _store_errors(url):
         files, root = url_to_fs(url)
-        with suppress(FileNotFoundError):  # nothing was put there yet
+        with suppress(FileNotFoundError):  # an empty store
             files.ls(root, detail=False)
 
 
-def put(url: str, bundle: Bundle, hear: ProgressCallback) -> None:
-    """Upload a bundle, unless it is there.
+def put(url: str, bundle: Bundle, on_progress: ProgressCallback) -> None:
+    """Upload a bundle, unless the store has it.
 
     Raises:
-        SettingsInvalid: nothing that speaks to the store is installed.
-        StoreUnavailable: the store does not take it.
+        SettingsInvalid: the package for the store is not installed.
+        StoreUnavailable: the store does not accept it.
     """
     check(url)
-    with _translated(url):
+    with _store_errors(url):
         files, root = url_to_fs(url)
         files.invalidate_cache()
-        there = _place(root, bundle.manifest.name, bundle.manifest.digest)
-        if _is_there(files, there, bundle):
+        folder = _remote_folder(root, bundle.manifest.name, bundle.manifest.digest)
+        if _is_stored(files, folder, bundle):
             return
-        if files.exists(f"{there}/{MANIFEST}"):
-            files.rm_file(f"{there}/{MANIFEST}")  # nothing half replaced may look whole
-        progress = _Progress(bundle, hear)
+        if files.exists(f"{folder}/{MANIFEST}"):
+            files.rm_file(f"{folder}/{MANIFEST}")  # a half replaced bundle must not look intact
+        progress = _Progress(bundle, on_progress)
         for name in (*sorted(bundle.manifest.files), MANIFEST):
-            remote = f"{there}/{name}"
+            remote = f"{folder}/{name}"
             files.makedirs(remote.rpartition("/")[0], exist_ok=True)
             files.put_file(str(bundle.path / name), remote, callback=progress)
 
 
-def fetch(url: str, version: ModelVersion, place: Path) -> Bundle:
-    """Return the version's bundle in its place here, downloaded unless it is there, whole.
+def fetch(url: str, version: ModelVersion, target: Path) -> Bundle:
+    """Return the version's bundle, downloaded unless the target has it.
 
     Raises:
-        BundleInvalid: it is not in the store, is damaged there, or is another one.
-        SettingsInvalid: nothing that speaks to the store is installed.
+        BundleInvalid: it is missing or damaged in the store, or is another bundle.
+        SettingsInvalid: the package for the store is not installed.
         StoreUnavailable: the store does not answer.
     """
-    if (found := _whole(place, version)) is not None:
-        return found
+    if (local := _intact(target, version)) is not None:
+        return local
     check(url)
-    with _alone(place):
-        if (found := _whole(place, version)) is not None:  # another process was faster
-            return found
-        arrived = place.with_name(f".fetching-{place.name}")
+    with _locked(target):
+        if (local := _intact(target, version)) is not None:  # another process fetched it meanwhile
+            return local
+        download = target.with_name(f".fetching-{target.name}")
         try:
-            with _translated(url):
-                _download(url, version, arrived)
-            arrived_whole = _verified(arrived, version)
+            with _store_errors(url):
+                _download(url, version, download)
+            downloaded = _verified(download, version)
         except BundleInvalid as error:
-            shutil.rmtree(arrived, ignore_errors=True)
+            shutil.rmtree(download, ignore_errors=True)
             problem = f"{error.problem}, in the model store {redact(url)}"
             raise BundleInvalid(str(version), problem) from error
-        _settle(arrived, place)
-        return Bundle(place, arrived_whole.manifest)
+        _replace(download, target)
+        return Bundle(target, downloaded.manifest)
 
 
-def _download(url: str, version: ModelVersion, arrived: Path) -> None:
+def _download(url: str, version: ModelVersion, download: Path) -> None:
     files, root = url_to_fs(url)
-    files.invalidate_cache()  # a listing from before the upload
-    there = _place(root, version.name, version.digest)
-    arrived.mkdir(exist_ok=True)
-    _get(files, there, MANIFEST, arrived)
-    for name, digest in read_manifest(arrived).files.items():
-        local = arrived / name
-        if not local.is_file() or hash_file(local) != digest:  # an earlier try may have got it
+    files.invalidate_cache()  # fsspec may have a listing that is older than the upload
+    folder = _remote_folder(root, version.name, version.digest)
+    download.mkdir(exist_ok=True)
+    _get(files, folder, MANIFEST, download)
+    for name, digest in read_manifest(download).files.items():
+        local = download / name
+        if not local.is_file() or hash_file(local) != digest:  # else from an interrupted download
             local.parent.mkdir(parents=True, exist_ok=True)
-            _get(files, there, name, arrived)
+            _get(files, folder, name, download)
 
 
-def _get(files: Any, there: str, name: str, arrived: Path) -> None:  # noqa: ANN401 - fsspec is untyped
+def _get(files: Any, folder: str, name: str, download: Path) -> None:  # noqa: ANN401 - fsspec is untyped
     try:
-        files.get_file(f"{there}/{name}", str(arrived / name))
+        files.get_file(f"{folder}/{name}", str(download / name))
     except FileNotFoundError as error:
-        raise BundleInvalid(there, f"{name} is missing") from error
+        raise BundleInvalid(folder, f"{name} is missing") from error
 
 
 def _verified(folder: Path, version: ModelVersion) -> Bundle:
-    found = open_bundle(folder)
-    if found.manifest.digest != version.digest:
-        raise BundleInvalid(str(version), "another bundle than the one registered")
-    return found
+    bundle = open_bundle(folder)
+    if bundle.manifest.digest != version.digest:
+        raise BundleInvalid(str(version), "another bundle than the registered one")
+    return bundle
 
 
-def _whole(place: Path, version: ModelVersion) -> Bundle | None:
-    if not place.is_dir():
+def _intact(target: Path, version: ModelVersion) -> Bundle | None:
+    if not target.is_dir():
         return None
     try:
-        return _verified(place, version)
+        return _verified(target, version)
     except BundleInvalid:
         return None
 
 
-def _settle(arrived: Path, place: Path) -> None:
-    """Rename to the place; a damaged one makes room as a whole, so that no reader mixes both."""
-    if place.exists():
-        damaged = place.with_name(f".damaged-{secrets.token_hex(4)}")
-        place.rename(damaged)
+def _replace(download: Path, target: Path) -> None:
+    """Rename the download to the target, and delete a damaged target.
+
+    The damaged one is renamed first, so that no reader mixes both.
+    """
+    if target.exists():
+        damaged = target.with_name(f".damaged-{secrets.token_hex(4)}")
+        target.rename(damaged)
         shutil.rmtree(damaged, ignore_errors=True)
-    arrived.rename(place)
+    download.rename(target)
 
 
 @contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Let one process of this machine at a time fetch to a place."""
+def _locked(target: Path) -> Iterator[None]:
+    """Lock a target among the processes of this machine."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = place.with_name(f".{place.name}.lock").open("a")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = target.with_name(f".{target.name}.lock").open("a")
     except OSError as error:
         problem = f"{error.filename}: {error.strerror}"
-        raise BundleInvalid(str(place.parent), problem) from error
+        raise BundleInvalid(str(target.parent), problem) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _is_there(files: Any, there: str, bundle: Bundle) -> bool:  # noqa: ANN401 - fsspec is untyped
-    """Tell whether the store has this bundle, each file in its length."""
-    if not files.exists(f"{there}/{MANIFEST}"):
+def _is_stored(files: Any, folder: str, bundle: Bundle) -> bool:  # noqa: ANN401 - fsspec is untyped
+    """Return whether the store has this bundle, every file with its length."""
+    if not files.exists(f"{folder}/{MANIFEST}"):
         return False
     names = (*bundle.manifest.files, MANIFEST)
     return all(
         files.exists(remote) and files.size(remote) == (bundle.path / name).stat().st_size
         for name in names
-        for remote in [f"{there}/{name}"]
+        for remote in [f"{folder}/{name}"]
     )
 
 
-def _place(root: str, name: str, digest: str) -> str:
+def _remote_folder(root: str, name: str, digest: str) -> str:
     return f"{root.rstrip('/')}/{name}/{digest[:FOLDER_DIGITS]}"
 
 
 class _Progress(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """Hears fsspec's progress of one file, and tells that of all."""
+    """Adds up fsspec's progress of each file to that of the bundle."""
 
-    def __init__(self, bundle: Bundle, hear: ProgressCallback) -> None:
+    def __init__(self, bundle: Bundle, on_progress: ProgressCallback) -> None:
         super().__init__()
         names = (*bundle.manifest.files, MANIFEST)
         self._total = sum((bundle.path / name).stat().st_size for name in names)
-        self._done, self._hear = 0, hear
+        self._done, self._on_progress = 0, on_progress
 
     def relative_update(self, inc: int = 1) -> None:
-        """Hear that so many more bytes went."""
+        """Report that many more bytes."""
         self._done += inc
-        self._hear(self._done, self._total)
+        self._on_progress(self._done, self._total)
 
 
 @contextmanager
-def _translated(url: str) -> Iterator[None]:
+def _store_errors(url: str) -> Iterator[None]:
+    """Raise `StoreUnavailable` for any error of fsspec."""
     try:
         yield
     except AnswermillError:
         raise
-    except Exception as error:  # every driver raises its own
+    except Exception as error:  # every driver raises errors of its own
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise StoreUnavailable(redact(url), lines[0]) from error

@@ -1,6 +1,6 @@
-"""Where bundles are made: a folder beside their place, renamed when it is whole.
+"""Staging folders for new bundles, and atomic publication by a rename.
 
-So a build or a conversion that is killed leaves nothing that looks like a bundle.
+A build or a conversion that is killed leaves no folder that looks like a bundle.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from worker.model.bundle.bundle import Bundle, open_bundle
 
 @contextmanager
 def staging_folder(parent: Path) -> Iterator[Path]:
-    """Lend a folder inside the parent; it is gone afterwards, whatever happens.
+    """Yield a new folder inside the parent, and always delete it afterwards.
 
     Raises:
-        BundleInvalid: nothing can be written there.
+        BundleInvalid: the parent cannot be written to.
     """
     folder = parent / f".building-{secrets.token_hex(4)}"
     try:
         folder.mkdir(parents=True)
         yield folder
     except OSError as error:
-        where = error.filename or folder
-        raise BundleInvalid(str(parent), f"{where}: {error.strerror or error}") from error
+        file = error.filename or folder
+        raise BundleInvalid(str(parent), f"{file}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
-            parent.rmdir()  # only if nothing was ever built there
+            parent.rmdir()  # succeeds only if the parent holds no bundle
 
 
-def publish_atomically(folder: Path, place: Path) -> Bundle:
-    """Rename the folder to its place, unless the same bundle is there, whole."""
+def publish_atomically(folder: Path, target: Path) -> Bundle:
+    """Rename the folder to the target, unless the target is an intact bundle."""
     try:
-        return open_bundle(place)
+        return open_bundle(target)
     except BundleInvalid:
-        shutil.rmtree(place, ignore_errors=True)
-    folder.rename(place)
-    return open_bundle(place)
+        shutil.rmtree(target, ignore_errors=True)
+    folder.rename(target)
+    return open_bundle(target)

@@ -1,1 +1,1 @@
-"""CAPTION worker/model/cascade."""
+"""The cascade: a linear classifier on n-grams, asked before the encoder."""

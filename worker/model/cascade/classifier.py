@@ -1,14 +1,14 @@
-"""The cascade: a cheap model of a version, which answers what it is surest of without the encoder.
+"""The cascade: a linear classifier on n-grams, and its confidence.
 
-It is linear in the grams of a text. What it is sure enough of was settled when the version was
-built (`worker.lifecycle.build.cascade`); every other question goes to the encoder. It decides
-each question by itself, with no number that depends on neighbours.
+It answers some questions without the encoder. The build fits it and sets the confidence above
+which it answers (`worker.lifecycle.build.cascade`). Every other question goes to the encoder.
+Each question is classified by itself, and no number depends on its neighbors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,17 @@ from worker.model.bundle.bundle import Bundle, save_array
 from worker.model.cascade.ngrams import NgramVectorizer
 from worker.model.prediction import Prediction, predictions
 from worker.model.retrieval.confidence import Confidence, Doubles, LogisticCurve
-from worker.model.retrieval.index import Floats, Ints, largest
+from worker.model.retrieval.index import Floats, Ints, top_k
 from worker.model.retrieval.lexicon import unseen_weight
 
-_BLOCK = 128  # texts that are judged at once; more: more memory
+_BLOCK = 128  # texts that are classified at once; higher: more memory
 
 
 @dataclass(frozen=True)
 class ClassifierOutput:
-    """What the cheap model says of texts: a row each, the best entries first."""
+    """The ranking of entries for some texts, a row for each text."""
 
-    entries: Ints  # (texts, ranks)
+    entries: Ints  # (texts, ranks), best first
     phrasings: Ints  # (texts, ranks): the nearest phrasing of each entry
     scores: Floats  # (texts, ranks)
     features: Doubles  # (texts, FEATURES)
@@ -37,43 +37,43 @@ class ClassifierOutput:
 
 @dataclass(frozen=True)
 class LinearClassifier:
-    """The cheap model, before it is known how far to trust it."""
+    """The fitted classifier, without its confidence."""
 
-    grams: NgramVectorizer
-    weights: Floats  # (grams, entries)
+    vectorizer: NgramVectorizer
+    weights: Floats  # (n-grams, entries)
     bias: Floats  # (entries,)
     first: Ints  # (entries + 1,): the phrasings of entry i are first[i] to first[i + 1]
-    phrasings: list[Any]  # of each entry: scipy CSR, (its phrasings, grams), their vectors
+    phrasings: list[Any]  # of each entry: scipy CSR, (its phrasings, n-grams), their vectors
 
     @classmethod
     def of(
         cls,
-        grams: NgramVectorizer,
+        vectorizer: NgramVectorizer,
         weights: Floats,
         bias: Floats,
         texts: Sequence[str],
         entry_of: Ints,
     ) -> LinearClassifier:
-        """Put it together from the normalised phrasings and their entries, in ascending order."""
+        """Build a classifier from normalized phrasings in the order of entries."""
         first = np.searchsorted(entry_of, np.arange(len(bias) + 1))
-        vectors = grams.vectors(texts)
-        own = [vectors[start:end] for start, end in pairwise(first)]
-        return cls(grams, weights, bias, first, own)
+        vectors = vectorizer.vectors(texts)
+        by_entry = [vectors[start:end] for start, end in pairwise(first)]
+        return cls(vectorizer, weights, bias, first, by_entry)
 
     def classify(self, texts: Sequence[str], ranks: int = 2) -> ClassifierOutput:
-        """Return what it says of normalised texts."""
+        """Return the best entries for normalized texts."""
         blocks = [texts[i : i + _BLOCK] for i in range(0, len(texts), _BLOCK)] or [[]]
-        found = [self._judge(block, ranks) for block in blocks]
+        outputs = [self._classify_block(block, ranks) for block in blocks]
         return ClassifierOutput(
-            np.concatenate([part.entries for part in found]),
-            np.concatenate([part.phrasings for part in found]),
-            np.concatenate([part.scores for part in found]),
-            np.concatenate([part.features for part in found]),
+            *(
+                np.concatenate([getattr(output, column.name) for output in outputs])
+                for column in fields(ClassifierOutput)
+            )
         )
 
-    def _judge(self, texts: Sequence[str], ranks: int) -> ClassifierOutput:
-        vectors = self.grams.vectors(texts)
-        entries, scores = largest(vectors @ self.weights + self.bias, ranks)
+    def _classify_block(self, texts: Sequence[str], ranks: int) -> ClassifierOutput:
+        vectors = self.vectorizer.vectors(texts)
+        entries, scores = top_k(vectors @ self.weights + self.bias, ranks)
         phrasings, similarities = self._nearest(vectors, entries)
         runner_up = scores[:, min(1, scores.shape[1] - 1)]
         squares = vectors.multiply(vectors).sum(axis=1)
@@ -81,91 +81,86 @@ class LinearClassifier:
             scores[:, 0],
             scores[:, 0] - runner_up,
             similarities[:, 0],
-            np.sqrt(squares),  # how much of the text is known
-            np.log1p(np.diff(vectors.indptr)),  # how much of it there is
+            np.sqrt(squares),  # the known part of the text
+            np.log1p(np.diff(vectors.indptr)),  # the number of known n-grams
         ]
-        return ClassifierOutput(
-            entries, phrasings, scores, np.stack(columns, axis=1).astype(np.float64)
-        )
+        features = np.stack(columns, axis=1).astype(np.float64)
+        return ClassifierOutput(entries, phrasings, scores, features)
 
     def _nearest(self, vectors: Any, entries: Ints) -> tuple[Ints, Floats]:  # noqa: ANN401 - scipy is untyped
-        """Return each entry's nearest phrasing, and its similarity: (texts, ranks) each.
+        """Return each entry's nearest phrasing and similarity: (texts, ranks).
 
-        Only phrasings of the entries that were found are compared with: all of them would
-        take as long as all else that the cheap model does, three times over.
+        Only the phrasings of the given entries are compared. To compare all would take three
+        times as long as the rest of the classification.
         """
         phrasings = np.zeros(entries.shape, np.int64)
-        similarities = np.full(entries.shape, np.float32(-1))  # of an entry that has no phrasing
-        text = np.zeros(len(self.grams.codes), np.float32)
+        similarities = np.full(entries.shape, np.float32(-1))  # of an entry without phrasings
+        text = np.zeros(len(self.vectorizer.codes), np.float32)
         for row, (start, end) in enumerate(pairwise(vectors.indptr)):
             columns = vectors.indices[start:end]
             text[columns] = vectors.data[start:end]
             for rank, entry in enumerate(entries[row]):
-                found = self.phrasings[entry] @ text
-                if len(found):
-                    best = found.argmax()
+                cosines = self.phrasings[entry] @ text
+                if len(cosines):
+                    best = cosines.argmax()
                     phrasings[row, rank] = self.first[entry] + best
-                    similarities[row, rank] = found[best]
+                    similarities[row, rank] = cosines[best]
             text[columns] = 0
         return phrasings, similarities
 
 
 @dataclass(frozen=True)
 class Cascade:
-    """The cheap model, and from which confidence on it answers."""
+    """The classifier, its confidence, and the threshold for an answer."""
 
     linear: LinearClassifier
     confidence: Confidence
     confidence_threshold: float
 
     def classify(self, texts: Sequence[str], ranks: int) -> list[Prediction]:
-        """Return what the cheap model says of normalised texts, and how sure it is."""
-        found = self.linear.classify(texts, ranks)
-        return predictions(found, *self.confidence.chances(found.features))
+        """Return the predictions for normalized texts."""
+        output = self.linear.classify(texts, ranks)
+        return predictions(output, *self.confidence.chances(output.features))
 
 
 def parameters(cascade: Cascade | None) -> dict[str, Any] | None:
-    """Return what a manifest says of it."""
-    return (
-        None
-        if cascade is None
-        else {"cut": cascade.confidence_threshold, **asdict(cascade.confidence)}
-    )
+    """Return the parameters for a manifest, None if there is no cascade."""
+    if cascade is None:
+        return None
+    return {"cut": cascade.confidence_threshold, **asdict(cascade.confidence)}
 
 
 def write(folder: Path, cascade: Cascade) -> None:
-    """Write its arrays into a bundle's folder."""
-    grams = cascade.linear.grams
-    save_array(folder, "cascade_codes", grams.codes)
-    save_array(folder, "cascade_idf", grams.idf)
+    """Write the cascade's arrays into the folder of a bundle."""
+    vectorizer = cascade.linear.vectorizer
+    save_array(folder, "cascade_codes", vectorizer.codes)
+    save_array(folder, "cascade_idf", vectorizer.idf)
     save_array(folder, "cascade_weights", cascade.linear.weights)
     save_array(folder, "cascade_bias", cascade.linear.bias)
 
 
 def read(bundle: Bundle, texts: Sequence[str], entry_of: Sequence[int]) -> Cascade | None:
-    """Return a bundle's cascade, if it has one.
+    """Return the cascade of a bundle, None if there is none.
 
     Args:
         bundle: a verified bundle.
-        texts: its phrasings, normalised.
-        entry_of: the entry of each.
+        texts: its phrasings, normalized.
+        entry_of: the entry of each phrasing.
 
     Raises:
-        BundleInvalid: an array of it has the wrong shape.
+        BundleInvalid: an array has the wrong shape.
     """
-    written = bundle.manifest.cascade
-    if written is None:
+    stored = bundle.manifest.cascade
+    if stored is None:
         return None
     codes, entries = bundle.array("cascade_codes"), bundle.manifest.entries
-    grams = NgramVectorizer(
-        codes, bundle.array("cascade_idf", len(codes)), unseen_weight(len(texts))
-    )
+    idf = bundle.array("cascade_idf", len(codes))
     linear = LinearClassifier.of(
-        grams,
+        NgramVectorizer(codes, idf, unseen_weight(len(texts))),
         bundle.array("cascade_weights", len(codes), entries),
         bundle.array("cascade_bias", entries),
         texts,
         np.asarray(entry_of, np.int64),
     )
-    curves = {name: LogisticCurve(**written[name]) for name in ("scope", "right")}
-    return Cascade(linear, Confidence(**curves), written["cut"])
+    curves = {name: LogisticCurve(**stored[name]) for name in ("scope", "right")}
+    return Cascade(linear, Confidence(**curves), stored["cut"])

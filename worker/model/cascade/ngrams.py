@@ -1,8 +1,9 @@
-"""What the cascade reads of a text: runs of characters, words, and words side by side, as TF-IDF.
+"""TF-IDF vectors of n-grams of characters and words, for the cascade.
 
-The runs are those of `worker.model.retrieval.lexicon`; as there, one that no phrasing holds counts in
-the length of the text's vector, so that what is unknown is told by what is missing of it. No
-number of a row depends on the other rows.
+The word n-grams are single words and pairs of adjacent words. The character n-grams are those
+of `worker.model.retrieval.lexicon`. As there, one that no phrasing has adds to the length of a
+text's vector, so that a short vector shows an unknown text. No number of a row depends on the
+other rows.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from worker.model.retrieval.index import Floats, Ints
-from worker.model.retrieval.lexicon import COMMON_FLOOR, COMMON_SHARE, char_ngrams, unseen_weight
+from worker.model.retrieval.lexicon import DocumentFrequencies, char_ngrams, unseen_weight
 
-_WORD = np.uint64(1 << 63)  # runs take 63 bits, so no word collides with one
+_WORD = np.uint64(1 << 63)  # character n-grams take 63 bits, so no word collides with one
 _PAIR = 1 << 32
 _FEWEST = 2  # phrasings that a word must be in
 
 
 @dataclass(frozen=True)
 class NgramVectorizer:
-    """The known grams, ascending, and what each weighs; 0 for a common run."""
+    """The known n-grams, ascending, and their weights, 0 if too common."""
 
     codes: NDArray[np.uint64]
     idf: Floats
-    unseen: float  # what a run weighs that no phrasing holds
+    unseen: float  # weight of a character n-gram that no phrasing has
 
     def vectors(self, texts: Sequence[str]) -> Any:  # noqa: ANN401 - scipy is untyped
-        """Return one row of length 1 or less per normalised text: (texts, grams), CSR."""
-        rows, codes = _grams(texts)
+        """Return (texts, n-grams) in CSR, rows of length 1 or less."""
+        rows, codes = _ngrams(texts)
         columns = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
         known = self.codes[columns] == codes
         keys, counts = np.unique(rows[known] * len(self.codes) + columns[known], return_counts=True)
@@ -51,31 +52,30 @@ class NgramVectorizer:
 
 
 def learn(texts: Sequence[str]) -> NgramVectorizer:
-    """Return the grams of normalised texts, at least one of which is not empty."""
-    rows, codes = _grams(texts)
-    known, columns = np.unique(codes, return_inverse=True)
-    held = np.unique(rows * len(known) + columns) % len(known)
-    phrasings = np.bincount(held, minlength=len(known))
-    idf = np.log((1 + len(texts)) / (1 + phrasings)) + 1
-    is_run = known < _WORD
-    idf[is_run & (phrasings > max(COMMON_FLOOR, COMMON_SHARE * len(texts)))] = 0
-    kept = is_run | (phrasings >= _FEWEST)
-    return NgramVectorizer(known[kept], idf[kept].astype(np.float32), unseen_weight(len(texts)))
+    """Return the vectorizer of normalized texts, not all of them empty."""
+    frequencies = DocumentFrequencies.of(*_ngrams(texts), len(texts))
+    is_char_ngram = frequencies.codes < _WORD
+    idf = frequencies.idf()
+    idf[is_char_ngram & frequencies.common()] = 0
+    kept = is_char_ngram | (frequencies.counts >= _FEWEST)
+    return NgramVectorizer(
+        frequencies.codes[kept], idf[kept].astype(np.float32), unseen_weight(len(texts))
+    )
 
 
-def _grams(texts: Sequence[str]) -> tuple[Ints, NDArray[np.uint64]]:
-    """Return every gram of every text: the text it is in, and its code."""
+def _ngrams(texts: Sequence[str]) -> tuple[Ints, NDArray[np.uint64]]:
+    """Return each occurrence of an n-gram: its text and its code."""
     rows, codes = char_ngrams(texts)
-    words = [_words(text) for text in texts]
-    places = np.repeat(np.arange(len(texts)), [len(found) for found in words])
-    found = np.fromiter(chain.from_iterable(words), np.uint64, len(places))
-    return np.concatenate([rows, places]), np.concatenate([codes, found | _WORD])
+    words = [_word_codes(text) for text in texts]
+    word_rows = np.repeat(np.arange(len(texts)), [len(of_text) for of_text in words])
+    word_codes = np.fromiter(chain.from_iterable(words), np.uint64, len(word_rows))
+    return np.concatenate([rows, word_rows]), np.concatenate([codes, word_codes | _WORD])
 
 
-def _words(text: str) -> list[int]:
-    """Return the codes of a normalised text's words and of the pairs side by side."""
+def _word_codes(text: str) -> list[int]:
+    """Return the codes of the words, then those of adjacent pairs of words."""
     words = text.encode().split()
     codes = [zlib.crc32(word) for word in words]
     pairs = zip(codes, words[1:], strict=False)
-    # The checksum of a pair goes on from that of its first word.
-    return codes + [_PAIR | zlib.crc32(b" " + word, before) for before, word in pairs]
+    # The checksum of a pair continues that of its first word.
+    return codes + [_PAIR | zlib.crc32(b" " + second, first) for first, second in pairs]

@@ -1,1 +1,1 @@
-"""CAPTION worker/model/encoder."""
+"""The encoder, on PyTorch or ONNX Runtime."""

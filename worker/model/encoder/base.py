@@ -1,9 +1,9 @@
-"""What an encoder is: tokens in, embeddings of length 1 out; and how a bundle's is opened.
+"""The types of an encoder: tokens in, embeddings of length 1 out.
 
-Two engines compute it, each in a module of its own that is imported only for a bundle
-which names it, so a worker with an ONNX bundle never imports torch. An embedding does not
-depend on the pass that it was computed in, nor on its place there. How large passes are best is
-for `worker.inference.pass_size` to measure, among the budgets that an encoder offers.
+Each engine has a module of its own, which `worker.model.encoder.open` imports only for a bundle
+that names the engine, so a worker with an ONNX bundle never imports torch. An embedding does
+not depend on the pass that computed it, nor on its position there. An encoder offers several
+pass budgets, from which `worker.inference.pass_size` chooses by measurement.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class Engine(StrEnum):
-    """What computes the encoder."""
+    """The library that computes the encoder."""
 
     TORCH = "torch"
     ONNX = "onnx"
 
 
 class Precision(StrEnum):
-    """Of the encoder's arithmetic."""
+    """The numeric precision of the encoder's arithmetic."""
 
     FP32 = "fp32"
     BF16 = "bf16"
@@ -37,14 +37,14 @@ class Precision(StrEnum):
 
 
 class Pooling(StrEnum):
-    """How the embeddings of a question's tokens become its one embedding."""
+    """How the states of a question's tokens become its one embedding."""
 
     MEAN = "mean"
-    CLS = "cls"  # the first token's
+    CLS = "cls"  # that of the first token
 
 
 class EncoderKind(NamedTuple):
-    """An engine and what it computes in."""
+    """An engine and a precision."""
 
     engine: Engine
     precision: Precision
@@ -53,8 +53,7 @@ class EncoderKind(NamedTuple):
         return f"{self.engine} {self.precision}"
 
 
-# What goes with what.
-KINDS = (
+KINDS = (  # the supported combinations
     EncoderKind(Engine.TORCH, Precision.FP32),
     EncoderKind(Engine.TORCH, Precision.BF16),
     EncoderKind(Engine.ONNX, Precision.FP32),
@@ -71,20 +70,20 @@ class Encoder(Protocol):
 
     @property
     def device(self) -> Device:
-        """What it computes on."""
+        """The device that computes."""
 
     @property
     def budgets(self) -> Sequence[PassBudget]:
-        """How much may go into one pass, to choose from; the first goes well everywhere."""
+        """The budgets of a pass to choose from. The first suits any machine."""
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the tokens of each text, special ones included, the longest texts cut."""
+        """Return the tokens of each text, special ones included, truncated."""
 
     def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Run one pass: (questions, dimensions), rows of length 1."""
 
 
 def first_line(error: Exception) -> str:
-    """Return what a library's long complaint begins with."""
+    """Return the first line of an error's message, or the error's class."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,4 +1,7 @@
-"""Embed many texts, pass by pass, with progress."""
+"""Embeddings of many texts, pass by pass, with progress.
+
+For builds, training and conversion. A worker forms its passes in `worker.inference.passes`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from worker.inference.passes import form_passes
 from worker.model.encoder.base import Encoder
 
 Floats = NDArray[np.float32]
-EmbedProgress = Callable[[int, int], None]  # texts read, texts in all
+EmbedProgress = Callable[[int, int], None]  # texts embedded, texts in all
 
 
 def embed(encoder: Encoder, texts: Sequence[str], on_progress: EmbedProgress) -> Floats:

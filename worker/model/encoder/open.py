@@ -1,4 +1,8 @@
-"""CAPTION worker.model.encoder.open."""
+"""The choice of the engine that opens a bundle's encoder.
+
+The module of the engine is imported only then. Not covered: which kind of encoder a version
+has; `model build` and `model convert` decide that.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +22,20 @@ def open_encoder(bundle: Bundle, threads: int = 0, device: Device = Device.CPU) 
     """Load the encoder that a bundle's manifest names.
 
     Args:
-        bundle: whose encoder.
-        threads: of the arithmetic; 0 leaves the engine its default. Torch has one such
-            number for the whole process, ONNX Runtime one per encoder.
-        device: of torch.
+        bundle: the bundle with the encoder.
+        threads: threads of the arithmetic; 0: the engine's default. Torch has one such number
+            for the whole process, ONNX Runtime one for each encoder.
+        device: device of torch.
 
     Raises:
-        BundleInvalid: the manifest names an engine or a precision that we don't run.
-        EncoderInvalid: the files are no encoder.
+        BundleInvalid: this release does not support the engine, precision or pooling.
+        EncoderInvalid: the files are not an encoder.
     """
     manifest = bundle.manifest
-    wanted = (manifest.engine, manifest.precision, manifest.pooling)
-    if wanted[:2] not in KINDS or manifest.pooling not in list(Pooling):
-        problem = f"this release runs no encoder that is {', '.join(wanted)}"
+    kind = (manifest.engine, manifest.precision)
+    if kind not in KINDS or manifest.pooling not in list(Pooling):
+        named = f"{' '.join(kind)} with {manifest.pooling} pooling"
+        problem = f"this release cannot run an encoder in {named}; upgrade, or build it again"
         raise BundleInvalid(str(bundle.path), problem)
     return _loader(Engine(manifest.engine), device)(
         bundle.encoder,

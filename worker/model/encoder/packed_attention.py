@@ -1,17 +1,14 @@
-"""The questions of a pass one behind the other, none padded to the length of another: for CUDA.
+"""Packed passes for bf16 on CUDA: concatenated questions, no padding.
 
-Attention is told where each question begins, so that its tokens see only each other: PyTorch's
-variable-length FlashAttention on a card. On the CPU, where only tests come here, it goes
-question by question.
+PyTorch's variable-length FlashAttention gets the ends of the questions, so that tokens see only
+their own question. On the CPU, which only tests use, attention runs question by question.
 
-A card sums up in another order for another shape, which in bf16 would show in an answer. So
-every pass has the same number of tokens, filled up with some that nobody asked about, and every
-product the same shape: what a question gets depends neither on its neighbours nor on its place.
+A CUDA device sums in another order for another shape, which would show in bf16. Each pass is
+therefore filled up to one number of tokens, and each product has one shape: an embedding
+depends neither on its neighbors nor on its position.
 
-No card was at hand when this was written. `PackedEncoder.of` therefore compares a few questions with
-each computed by itself, whenever an encoder is loaded, and gives none where they differ, as
-they may with an architecture that counts its positions or finds its neighbours in a way of
-its own.
+Not run on a CUDA device yet. `PackedEncoder.of` therefore compares a few questions with each
+computed alone whenever an encoder is loaded, and returns None if they differ.
 """
 
 from __future__ import annotations
@@ -33,17 +30,18 @@ log = structlog.get_logger()
 
 ATTENTION = "answermill_packed"
 
-TOKENS = 8_192  # of every pass; more: a lone question takes longer, many go faster
+TOKENS = 8_192  # of every pass; higher: a single question takes longer, many go faster
 
-_FILLING = 64  # tokens of a question that nobody asked; more: more attention for nothing
-_ALIKE = 0.99  # cosine of two ways to compute the same; bf16 alone leaves 0.999
+_FILLING = 64  # tokens of a filling question; higher: more attention is wasted
+_MIN_COSINE = 0.99  # of packed and separate embeddings; bf16 alone leaves 0.999
+_PROBE_TOKENS = 24  # of the longest question that `PackedEncoder.of` compares
 
 _Tokens = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
 class PackedEncoder:
-    """A transformer whose passes are packed."""
+    """A transformer that computes packed passes."""
 
     model: Any  # transformers is untyped
     pooling: Pooling
@@ -52,23 +50,31 @@ class PackedEncoder:
 
     @classmethod
     def of(cls, model: Any, pooling: Pooling, longest: int) -> PackedEncoder | None:  # noqa: ANN401 - transformers is untyped
-        """Give a transformer the attention that packing takes; None, and as it was, if it can't."""
-        packing = cls(model, pooling, longest)
-        most = min(longest, 24)
-        probes = [[5 + place % 7 for place in range(length)] for length in (3, most, most // 2)]
-        own = model.config._attn_implementation  # noqa: SLF001 - there is no other way to ask
-        alone = torch.cat([_unit(_states(model, ids), pooling) for ids in probes])
-        try:
-            model.set_attn_implementation(ATTENTION)
-            together = packing.encode(probes)
-            problem = "" if (alone * together).sum(dim=1).min() > _ALIKE else "other embeddings"
-        except Exception as error:  # noqa: BLE001 - each architecture fails in its own way
-            problem = type(error).__name__
+        """Switch a transformer to packed attention, if that is exact enough.
+
+        Otherwise the transformer stays unchanged, and the result is None. Embeddings may differ
+        for an architecture with its own way to count positions or to find neighboring tokens.
+        """
+        packed = cls(model, pooling, longest)
+        original = model.config._attn_implementation  # noqa: SLF001 - there is no public getter
+        problem = packed._find_problem()
         if not problem:
-            return packing
+            return packed
         log.warning("passes not packed", architecture=model.config.model_type, problem=problem)
-        model.set_attn_implementation(own)
+        model.set_attn_implementation(original)
         return None
+
+    def _find_problem(self) -> str:
+        """Switch to packed attention, and return a problem with it or ""."""
+        most = min(self.longest, _PROBE_TOKENS)
+        probes = [[5 + i % 7 for i in range(length)] for length in (3, most, most // 2)]
+        separate = torch.cat([_unit(_states(self.model, ids), self.pooling) for ids in probes])
+        try:
+            self.model.set_attn_implementation(ATTENTION)
+            cosines = (separate * self.encode(probes)).sum(dim=1)
+        except Exception as error:  # noqa: BLE001 - each architecture fails in its own way
+            return type(error).__name__
+        return "" if cosines.min() > _MIN_COSINE else "other embeddings"
 
     def encode(self, tokens: _Tokens) -> torch.Tensor:
         """Return (questions, dimensions), rows of length 1."""
@@ -86,8 +92,8 @@ class PackedEncoder:
         yield part
 
     def _pass(self, tokens: _Tokens) -> torch.Tensor:
-        left = self.tokens - sum(map(len, tokens))
-        sizes = [_FILLING] * (left // _FILLING) + [left % _FILLING] * (left % _FILLING > 0)
+        unused = self.tokens - sum(map(len, tokens))
+        sizes = [_FILLING] * (unused // _FILLING) + [unused % _FILLING] * (unused % _FILLING > 0)
         filled = [*tokens, *([tokens[0][0]] * size for size in sizes)]
         with torch.inference_mode():
             states = self._states(filled)
@@ -102,18 +108,19 @@ class PackedEncoder:
         device = self.model.device
         ends = [0, *accumulate(map(len, tokens))]
         first = _first_position(self.model)
-        positions = [first + place for ids in tokens for place in range(len(ids))]
-        given = torch.tensor([[one for ids in tokens for one in ids], positions], device=device)
+        ids = [token for question in tokens for token in question]
+        positions = [first + i for question in tokens for i in range(len(question))]
+        inputs = torch.tensor([ids, positions], device=device)
         states: torch.Tensor = self.model(
-            input_ids=given[:1],
-            position_ids=given[1:],
+            input_ids=inputs[:1],
+            position_ids=inputs[1:],
             ends=torch.tensor(ends, dtype=torch.int32, device=device),
             longest=max(self.longest, _FILLING),
         ).last_hidden_state
         return states[0].float()
 
 
-def _attend(
+def attend(
     module: torch.nn.Module,  # noqa: ARG001 - transformers' signature
     query: torch.Tensor,
     key: torch.Tensor,
@@ -125,12 +132,28 @@ def _attend(
     scaling: float | None = None,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
-    """Attend within questions: (1, heads, tokens, size) each, to (1, tokens, heads, size)."""
+    """Attend within questions.
+
+    Args:
+        module: not used, as is `mask`.
+        query: (1, heads, tokens, size), as are `key` and `value`.
+        key: see `query`.
+        value: see `query`.
+        mask: None.
+        ends: (questions + 1,): the first token of each question, then the number of tokens.
+        longest: tokens of the longest question.
+        scaling: factor of the products; None: the default of torch.
+
+    Returns:
+        (1, tokens, heads, size), and None in place of the attention's weights.
+    """
     if query.is_cuda:
         q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
-        # One split: how many there were would depend on the neighbours.
-        found: Any = varlen_attn(q, k, v, ends, ends, longest, longest, scale=scaling, num_splits=1)
-        return found[None], None
+        # One split, as torch would choose their number by the other questions of the pass.
+        attended: Any = varlen_attn(
+            q, k, v, ends, ends, longest, longest, scale=scaling, num_splits=1
+        )
+        return attended[None], None
     sizes = ends.diff().tolist()
     split = (torch.split(part, sizes, dim=2) for part in (query, key, value))
     questions = zip(*split, strict=True)
@@ -139,19 +162,19 @@ def _attend(
 
 
 def _no_mask(*_: object, **__: object) -> None:
-    """Say that attention takes no mask."""
+    """Return no mask, as packed attention takes none."""
 
 
-AttentionInterface.register(ATTENTION, _attend)
+AttentionInterface.register(ATTENTION, attend)
 AttentionMaskInterface.register(ATTENTION, _no_mask)
 
 
 def _states(model: Any, ids: Sequence[int]) -> torch.Tensor:  # noqa: ANN401 - transformers is untyped
     with torch.inference_mode():
-        found: torch.Tensor = model(
+        states: torch.Tensor = model(
             input_ids=torch.tensor([list(ids)], device=model.device)
         ).last_hidden_state
-    return found.float()
+    return states.float()
 
 
 def _unit(states: torch.Tensor, pooling: Pooling) -> torch.Tensor:
@@ -165,6 +188,9 @@ def _means(states: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
 
 
 def _first_position(model: Any) -> int:  # noqa: ANN401 - transformers is untyped
-    """Return what a question's first token is counted as; RoBERTa's kin begin behind padding."""
+    """Return the position number of a question's first token.
+
+    RoBERTa and its relatives begin after the number of the padding.
+    """
     padding = getattr(getattr(model, "embeddings", None), "padding_idx", None)
     return 0 if padding is None else int(padding) + 1

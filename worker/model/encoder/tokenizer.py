@@ -1,6 +1,6 @@
-"""Texts as tokens, and the tokens of a pass as padded arrays; the same for every engine.
+"""The tokenizer of both engines, and the padding of a pass.
 
-The tokenizer is the Rust one, without the wrapping that transformers puts around it.
+It is the Rust tokenizer, without the wrapper of transformers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Ints = NDArray[np.int32]
 
 
 def load_tokenizer(folder: Path, max_tokens: int) -> Tokenizer:
-    """Load tokenizer.json; a text of more than so many tokens will be cut, none is padded.
+    """Load a tokenizer that truncates texts to `max_tokens` and pads none.
 
     Raises:
         EncoderInvalid: it is not a tokenizer.
@@ -30,7 +30,7 @@ def load_tokenizer(folder: Path, max_tokens: int) -> Tokenizer:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-    except Exception as error:  # tokenizers raises nothing more special
+    except Exception as error:  # tokenizers has no narrower class of error
         raise EncoderInvalid(str(folder), f"{TOKENIZER}: {first_line(error)}") from error
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
@@ -43,7 +43,7 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 
 
 def padded(tokens: Sequence[Sequence[int]], pad: int) -> tuple[Ints, Ints]:
-    """Return the tokens and what of them counts, 1 or 0: two arrays (questions, longest)."""
+    """Return padded tokens and their mask of 0 and 1: (questions, longest)."""
     shape = len(tokens), max(map(len, tokens))
     ids, mask = np.full(shape, pad, np.int32), np.zeros(shape, np.int32)
     for row, question in enumerate(tokens):

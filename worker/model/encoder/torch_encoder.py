@@ -1,9 +1,9 @@
 """The encoder on PyTorch: fp32 or bf16, on the CPU or on a CUDA device.
 
-Only this module and `worker.model.encoder.packed_attention` import torch on the hot path. Rows of a pass do not
-see each other; their last bits may still differ with the shape of a pass, as sums are then taken
-in other orders. In bf16, which has few bits, that would show: on the CPU each question is computed
-by itself, on a card passes are packed, all to one shape.
+Of the modules of a running worker, only this one and `worker.model.encoder.packed_attention`
+import torch. Rows of a pass do not influence each other, but the last bits of a sum vary with
+the shape of the pass. In bf16, which has few bits, that would show in answers: on the CPU each
+question is computed alone, and on a CUDA device packed passes all have one shape.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from worker.model.encoder.tokenizer import load_tokenizer, padded, tokenize
 
 WEIGHTS = "model.safetensors"
 
-_KINDS = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
+_DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
 
-# Questions of a pass, the one to take unmeasured first. More of them pad more.
+# Questions of a pass, the default first. Higher: more padding.
 _SIZES = {
     (Device.CPU, Precision.FP32): (32, 1, 8),
     (Device.CPU, Precision.BF16): (32,),
     (Device.CUDA, Precision.FP32): (256, 64, 1_024),
-    (Device.CUDA, Precision.BF16): (TOKENS,),  # as many as fit
+    (Device.CUDA, Precision.BF16): (TOKENS,),  # only the tokens limit a packed pass
 }
-# Padded, of a pass; more: more memory.
+# Padded tokens of a pass. Higher: more memory.
 _TOKENS = {
     (Device.CPU, Precision.FP32): 2_048,
     (Device.CPU, Precision.BF16): 2_048,
@@ -56,9 +56,9 @@ class TorchEncoder:
     pooling: Pooling
     pad: int
     budgets: tuple[PassBudget, ...]
-    alone: bool  # questions are computed one by one
+    one_by_one: bool  # questions are computed one by one
     device: Device  # never AUTO
-    packing: PackedEncoder | None = None  # of passes in bf16 on a card
+    packed: PackedEncoder | None = None  # for bf16 on a CUDA device
 
     @classmethod
     def load(
@@ -74,18 +74,18 @@ class TorchEncoder:
         """Load config.json, model.safetensors and tokenizer.json from a folder.
 
         Args:
-            folder: where they are; nothing is fetched and no code of it is run.
-            threads: of torch, for the whole process; 0 leaves them as they are.
-            max_tokens: a longer text is cut.
-            pooling: how the encoder was trained.
-            precision: what to compute in.
-            device: where to compute.
+            folder: the folder; nothing is downloaded and no code of it is run.
+            threads: threads of torch in the whole process; 0 leaves their number unchanged.
+            max_tokens: a longer text is truncated.
+            pooling: the pooling that the encoder was trained with.
+            precision: the precision to compute in.
+            device: the device to compute on.
 
         Raises:
-            EncoderInvalid: the files are no encoder of an architecture that we know.
-            SettingsInvalid: torch sees no CUDA device, and that is what is wanted.
+            EncoderInvalid: the files are not an encoder of a known architecture.
+            SettingsInvalid: the device is CUDA, and torch finds none.
         """
-        device = _found(device)
+        device = _resolve(device)
         if threads:
             torch.set_num_threads(threads)
         model = load_weights(folder, str(folder), precision).to(str(device))
@@ -93,11 +93,11 @@ class TorchEncoder:
         pad = model.config.pad_token_id or 0
         kind = device, precision
         budgets = tuple(PassBudget(_TOKENS[kind], size) for size in _SIZES[kind])
-        packing = None
+        packed = None
         if kind == (Device.CUDA, Precision.BF16):
-            packing = PackedEncoder.of(model, pooling, max_tokens)
-        alone = precision is Precision.BF16
-        return cls(model, tokenizer, pooling, pad, budgets, alone, device, packing)
+            packed = PackedEncoder.of(model, pooling, max_tokens)
+        one_by_one = precision is Precision.BF16
+        return cls(model, tokenizer, pooling, pad, budgets, one_by_one, device, packed)
 
     @property
     def dimensions(self) -> int:
@@ -110,10 +110,10 @@ class TorchEncoder:
 
     def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Run one pass: (questions, dimensions), rows of length 1."""
-        if self.packing:
-            packed: NDArray[np.float32] = self.packing.encode(tokens).cpu().numpy()
-            return packed
-        parts = [[ids] for ids in tokens] if self.alone else [tokens]
+        if self.packed:
+            embeddings: NDArray[np.float32] = self.packed.encode(tokens).cpu().numpy()
+            return embeddings
+        parts = [[ids] for ids in tokens] if self.one_by_one else [tokens]
         return np.concatenate([self._encode_part(part) for part in parts])
 
     def _encode_part(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
@@ -127,25 +127,26 @@ class TorchEncoder:
         return array
 
 
-def _found(wanted: Device) -> Device:
-    there = torch.cuda.is_available()
-    if wanted is Device.CUDA and not there:
-        raise SettingsInvalid(["ANSWERMILL_DEVICE: it is cuda, and torch sees no such device"])
-    return Device.CUDA if there and wanted is not Device.CPU else Device.CPU
+def _resolve(device: Device) -> Device:
+    has_cuda = torch.cuda.is_available()
+    if device is Device.CUDA and not has_cuda:
+        problem = "cuda, but torch finds no CUDA device; choose auto or cpu"
+        raise SettingsInvalid([f"ANSWERMILL_DEVICE: {problem}"])
+    return Device.CUDA if has_cuda and device is not Device.CPU else Device.CPU
 
 
 def _pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
     if pooling is Pooling.CLS:
         return states[:, 0]
-    kept = mask[:, :, None].to(states.dtype)
-    return (states * kept).sum(dim=1) / kept.sum(dim=1)
+    weights = mask[:, :, None].to(states.dtype)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1)
 
 
 def load_weights(folder: Path, name: str, precision: Precision = Precision.FP32) -> Any:  # noqa: ANN401 - transformers is untyped
-    """Load the transformer from a folder; safetensors only, and none of its code.
+    """Load the transformer from a folder: only safetensors, and no code.
 
     Raises:
-        EncoderInvalid: there is none, or not one that we can run.
+        EncoderInvalid: the folder has no transformer, or not a supported one.
     """
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -156,9 +157,9 @@ def load_weights(folder: Path, name: str, precision: Precision = Precision.FP32)
             use_safetensors=True,
             trust_remote_code=False,
             attn_implementation="sdpa",
-            dtype=_KINDS[precision],
+            dtype=_DTYPES[precision],
         )
-    except Exception as error:  # transformers, safetensors and the hub each raise their own
+    except Exception as error:  # transformers, safetensors and the hub have errors of their own
         raise EncoderInvalid(name, first_line(error)) from error
-    model.pooler = None  # a head over the first token that nobody reads
+    model.pooler = None  # an unused layer over the first token
     return model.eval()

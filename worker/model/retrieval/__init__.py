@@ -1,1 +1,1 @@
-"""CAPTION worker/model/retrieval."""
+"""Retrieval: entries ranked for a question, and their confidence."""

@@ -1,12 +1,12 @@
-"""Finding the nearest embeddings in cells, where there are too many rows to compare with each.
+"""Approximate nearest neighbors in an inverted file (IVF) of faiss.
 
-Embeddings are divided among cells, each around a centre that k-means has found, and kept in 8
-bits a dimension; a question looks into the cells whose centres are nearest (an inverted file,
-by faiss). That finds nearly all of the nearest rows (docs/log.md has how many), and is only
-ever asked for candidates: who asks compares with those exactly. One embedding is looked up at
-a time, by one thread, so what is found does not depend on what else is asked.
+It is for large knowledge bases. k-means divides the embeddings among cells, which hold them in
+8 bits a dimension. A search looks into the cells with the nearest centroids. It finds nearly
+all of the nearest rows (docs/log.md states how many), and returns candidates, which the caller
+compares exactly. Each embedding is searched alone and by one thread, so its result does not
+depend on the others.
 
-faiss is imported when cells are made or read, never before.
+faiss is imported only when an index is built, read or written.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 FILE = "cells.faiss"
 
-_ROUNDS = 8  # of k-means; more: rounder cells, slower to make
-_LEARNT_FROM = 64  # rows a cell, at most, that k-means sees; more: the same
-_FEWEST = 39  # rows a cell, on average; fewer make faiss warn of too many cells
-_LOOKED_INTO = 64  # cells; more: finds more, slower
+_ITERATIONS = 8  # of k-means; higher: rounder cells, slower build
+_TRAINING_ROWS = 64  # a cell, at most; higher: a slower build, no better result
+_ROWS_PER_CELL = 39  # at least, on average; lower: faiss warns of too many cells
+_PROBES = 64  # cells that a search looks into; higher: finds more, slower
 
 
 @dataclass(frozen=True)
 class IvfIndex:
-    """Rows in cells, ready to be asked."""
+    """The rows in an inverted file."""
 
-    index: Any  # faiss's stubs know neither its constructor nor its parameters
+    index: Any  # faiss's stubs lack its constructor and its parameters
 
     @classmethod
     def of(cls, embeddings: Floats) -> IvfIndex:
-        """Make one from (rows, dimensions), rows of length 1; the same from the same.
+        """Build a deterministic index of (rows, dimensions), rows of length 1.
 
         Raises:
             ExtraMissing: faiss is not installed.
@@ -48,65 +48,70 @@ class IvfIndex:
         faiss = _faiss()
         rows, dimensions = embeddings.shape
         index = faiss.index_factory(
-            dimensions, f"IVF{_how_many(rows)},SQ8", faiss.METRIC_INNER_PRODUCT
+            dimensions, f"IVF{_cell_count(rows)},SQ8", faiss.METRIC_INNER_PRODUCT
         )
-        index.cp.niter, index.cp.max_points_per_centroid = _ROUNDS, _LEARNT_FROM
-        with threadpool_limits(1):  # several add up in orders of their own
+        index.cp.niter, index.cp.max_points_per_centroid = _ITERATIONS, _TRAINING_ROWS
+        with threadpool_limits(1):  # several threads would sum in varying orders
             index.train(embeddings)
             index.add(embeddings)
-        return cls._ready(index)
+        return cls._configured(index)
 
     @classmethod
     def read(cls, path: Path, rows: int, dimensions: int) -> IvfIndex:
-        """Read a file that was verified.
+        """Read a verified file.
 
         Raises:
-            BundleInvalid: it holds no cells of so many rows.
+            BundleInvalid: it is not an inverted file of that many rows.
             ExtraMissing: faiss is not installed.
         """
         faiss = _faiss()
         try:
             index = faiss.read_index(str(path))
         except RuntimeError as error:
-            raise BundleInvalid(str(path.parent), f"{path.name} holds no cells") from error
-        found = type(index).__name__, index.ntotal, index.d
-        if found != (faiss.IndexIVFScalarQuantizer.__name__, rows, dimensions):
-            problem = f"{path.name} is a {found[0]} of {found[1]} rows, not cells of {rows}"
+            problem = f"{path.name} is not an index of faiss"
+            raise BundleInvalid(str(path.parent), problem) from error
+        kind = type(index).__name__
+        expected = faiss.IndexIVFScalarQuantizer.__name__
+        if (kind, index.ntotal, index.d) != (expected, rows, dimensions):
+            problem = (
+                f"{path.name} is an {kind} of {index.ntotal} rows and {index.d} dimensions,"
+                f" not an {expected} of {rows} and {dimensions}"
+            )
             raise BundleInvalid(str(path.parent), problem)
-        return cls._ready(index)
+        return cls._configured(index)
 
     @classmethod
-    def _ready(cls, index: Any) -> IvfIndex:  # noqa: ANN401 - see above
-        index.nprobe = _LOOKED_INTO
+    def _configured(cls, index: Any) -> IvfIndex:  # noqa: ANN401 - see `index`
+        index.nprobe = _PROBES
         return cls(index)
 
     def write(self, path: Path) -> None:
-        """Write it, for `read`."""
+        """Write the file that `read` reads."""
         _faiss().write_index(self.index, str(path))
 
     def nearest(self, embedding: Floats, count: int) -> Ints:
-        """Return up to so many rows that are nearest to an embedding: (found,), nearest first."""
+        """Return at most `count` rows near an embedding, nearest first."""
         _, rows = self.index.search(embedding[None], count)
-        found: Ints = rows[0][rows[0] >= 0].astype(np.int64)
-        return found
+        nearest: Ints = rows[0][rows[0] >= 0].astype(np.int64)
+        return nearest
 
 
-def _how_many(rows: int) -> int:
-    """Return how many cells: looking into one then costs about as much as finding it."""
-    return max(1, min(int(4 * rows**0.5), rows // _FEWEST))
+def _cell_count(rows: int) -> int:
+    """Return the number of cells, to search and read cells at equal cost."""
+    return max(1, min(int(4 * rows**0.5), rows // _ROWS_PER_CELL))
 
 
 def check_installed() -> None:
-    """Check that cells can be made and read.
+    """Check that faiss is installed.
 
     Raises:
-        ExtraMissing: faiss is not installed.
+        ExtraMissing: it is not.
     """
     if importlib.util.find_spec("faiss") is None:
         raise ExtraMissing("faiss-cpu", "large")
 
 
-def _faiss() -> Any:  # noqa: ANN401 - see `IvfIndex`
+def _faiss() -> Any:  # noqa: ANN401 - see `IvfIndex.index`
     check_installed()
     import faiss
 

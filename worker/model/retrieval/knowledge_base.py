@@ -1,4 +1,7 @@
-"""The knowledge base as retrieval sees it: phrasings in one list, and which speak for one entry."""
+"""The knowledge base for retrieval: all phrasings, and their entries.
+
+The rows of an index are the phrasings, then the answer text of each entry.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ _SMALL_TALK = "smalltalk"
 
 @dataclass(frozen=True)
 class KnowledgeBase:
-    """The entries, and every phrasing with the entry that it is of."""
+    """The entries, and every phrasing with its entry."""
 
     entries: list[Entry]
     phrasings: list[str]
-    entry_of: list[int]  # a phrasing's
-    exact: dict[str, int]  # a normalised phrasing's place, if only one entry has it
+    entry_of: list[int]  # of each phrasing
+    exact: dict[str, int]  # normalized phrasing to its index, if only one entry has it
 
     @classmethod
     def of(cls, entries: list[Entry]) -> KnowledgeBase:
@@ -26,30 +29,30 @@ class KnowledgeBase:
         phrasings, entry_of = [text for text, _ in pairs], [i for _, i in pairs]
         exact: dict[str, int] = {}
         shared: set[str] = set()
-        for place, text in enumerate(phrasings):
-            first = exact.setdefault(_key(text), place)
-            if entry_of[first] != entry_of[place]:
+        for index, text in enumerate(phrasings):
+            first = exact.setdefault(_key(text), index)
+            if entry_of[first] != entry_of[index]:
                 shared.add(_key(text))
-        unshared = {key: place for key, place in exact.items() if key not in shared}
+        unshared = {key: index for key, index in exact.items() if key not in shared}
         return cls(entries, phrasings, entry_of, unshared)
 
     @property
     def rows(self) -> list[str]:
-        """The texts of an index's rows, as written: the phrasings, then the answers."""
+        """The texts of an index's rows, as written."""
         return self.phrasings + [entry.answer for entry in self.entries]
 
     @property
     def row_entries(self) -> list[int]:
-        """The entry of each of the rows."""
+        """The entry of each row."""
         return self.entry_of + list(range(len(self.entries)))
 
     def equal(self, text: str) -> int | None:
-        """Return the place of a phrasing that the text equals, if it is of one entry only."""
+        """Return the phrasing that equals the text, if only one entry has it."""
         return self.exact.get(_key(text))
 
 
 def is_small_talk(entry: Entry) -> bool:
-    """Tell whether an entry is tagged as one that answers no question: hello, thanks."""
+    """Return whether an entry is tagged as small talk, such as thanks."""
     return any(normalize_for_match(tag).replace(" ", "") == _SMALL_TALK for tag in entry.tags)
 
 

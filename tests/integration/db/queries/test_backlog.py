@@ -63,7 +63,7 @@ def test_what_a_worker_ends_drains(status, engine):
 
 def test_the_drain_is_looked_up_by_when_jobs_ended(engine, database_kind):
     explain = "EXPLAIN QUERY PLAN " if database_kind == "sqlite" else "EXPLAIN "
-    told = []
+    plan_lines = []
     stored_batch(engine, 4, job_size=1)
 
     def tell(conn, _cursor, statement, parameters, *_):
@@ -72,8 +72,8 @@ def test_the_drain_is_looked_up_by_when_jobs_ended(engine, database_kind):
             if database_kind == "postgresql":
                 plan.execute("SET LOCAL enable_seqscan = off")  # the table is small
             plan.execute(explain + statement, parameters)
-            told.extend(str(row) for row in plan.fetchall())
+            plan_lines.extend(str(row) for row in plan.fetchall())
 
     sa.event.listen(engine, "before_cursor_execute", tell)
     _drained(engine, *Lane, since=-30)
-    assert "ix_jobs_finished" in " ".join(told)
+    assert "ix_jobs_finished" in " ".join(plan_lines)

@@ -20,10 +20,10 @@ from tests.factories import (
 )
 
 
-def _append(engine, batch, asked, **values):
+def _append(engine, batch, new_questions, **values):
     with transaction(engine) as conn:
         filled = {"job_size": 2, "sent": True, "now": NOW, **values}
-        return append(conn, batch, asked, **filled)
+        return append(conn, batch, new_questions, **filled)
 
 
 def _found(engine, batch):
@@ -131,7 +131,7 @@ def test_a_done_batch_can_be_opened_again_but_not_stopped(engine):
     assert (again.state, again.finished_at) == (BatchState.SEALED, None)
 
 
-def test_only_live_batches_behind_their_deadline_are_overdue(engine):
+def test_only_live_batches_after_their_deadline_are_overdue(engine):
     stored_batch(engine, 1, name="no deadline")
     stored_batch(engine, 1, name="later", deadline=later(60.001))
     stored_batch(engine, 1, name="overdue", deadline=later(60))
@@ -149,7 +149,7 @@ def test_stopped_batches_with_queued_jobs_are_found_until_these_are_closed(engin
     with transaction(engine) as conn:
         assert batches.stopped_with_queued_jobs(conn) == []
         batches.end_early(conn, batch.id, BatchState.EXPIRED)
-        (found,) = batches.stopped_with_queued_jobs(conn)
-        assert (found.id, found.state) == (batch.id, BatchState.EXPIRED)
-        jobs.close_queued(conn, found, Status.EXPIRED, limit=9, now=NOW)
+        (expired,) = batches.stopped_with_queued_jobs(conn)
+        assert (expired.id, expired.state) == (batch.id, BatchState.EXPIRED)
+        jobs.close_queued(conn, expired, Status.EXPIRED, limit=9, now=NOW)
         assert batches.stopped_with_queued_jobs(conn) == []

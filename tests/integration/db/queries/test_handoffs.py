@@ -28,15 +28,19 @@ UNTIL = later(600)
 
 @pytest.fixture
 def batch(engine):
-    """A batch with five hand-offs."""
+    """Return a batch with five hand-offs."""
     batch = stored_batch(engine, 5, job_size=5)
-    finish(engine, running_job(engine, batch), [result(n, Status.HANDED_OFF) for n in range(1, 6)])
+    finish(
+        engine,
+        running_job(engine, batch),
+        [result(number, Status.HANDED_OFF) for number in range(1, 6)],
+    )
     return batch
 
 
 @pytest.fixture
 def waiting(engine):
-    """Return the positions of the hand-offs that wait."""
+    """Return the positions of the unanswered hand-offs."""
 
     def waiting(now=NOW, **values):
         with reading(engine) as conn:
@@ -45,21 +49,21 @@ def waiting(engine):
     return waiting
 
 
-def _claim(engine, place, by="ann", now=NOW):
+def _claim(engine, ref, by="ann", now=NOW):
     with transaction(engine) as conn:
-        handoffs.claim(conn, place, by=by, until=now + timedelta(minutes=10), now=now)
+        handoffs.claim(conn, ref, by=by, until=now + timedelta(minutes=10), now=now)
 
 
-def _answer(engine, place, text="By bike.", *, by="ann", entry_id=None, learn=True, now=NOW):
+def _answer(engine, ref, text="By bike.", *, by="ann", entry_id=None, learn=True, now=NOW):
     with transaction(engine) as conn:
-        handoffs.answer(conn, place, text, entry_id=entry_id, by=by, learn=learn, now=now)
+        handoffs.answer(conn, ref, text, entry_id=entry_id, by=by, learn=learn, now=now)
 
 
 def test_only_hand_offs_wait_at_the_desk_and_are_paged(engine, waiting):
     first = partly_final_batch(engine, 6)
     second = stored_batch(engine, 2, job_size=2, name="second")
     job = running_job(engine, second)
-    finish(engine, job, [result(n, Status.HANDED_OFF) for n in (1, 2)])
+    finish(engine, job, [result(number, Status.HANDED_OFF) for number in (1, 2)])
     assert waiting() == [2, 1, 2]
     assert waiting(after=(first.id, 2)) == [1, 2]
     assert waiting(after=(second.id, 1)) == [2]
@@ -74,38 +78,38 @@ def test_only_hand_offs_wait_at_the_desk_and_are_paged(engine, waiting):
         assert [handoffs.waiting_count(conn, most) for most in (9, 2)] == [3, 2]
 
 
-def test_a_hand_off_that_somebody_holds_is_not_given_to_another(engine, batch):
-    place = (batch.id, 1)
-    _claim(engine, place)
-    _claim(engine, place)  # again: for longer
-    with pytest.raises(HandOffTaken, match="held by ann"):
-        _claim(engine, place, by="bob")
-    with pytest.raises(HandOffTaken, match="held by ann"):
-        _answer(engine, place, by="bob")
+def test_a_claimed_hand_off_is_not_given_to_another_agent(engine, batch):
+    ref = (batch.id, 1)
+    _claim(engine, ref)
+    _claim(engine, ref)  # extends the claim
+    with pytest.raises(HandOffTaken, match="claimed by ann"):
+        _claim(engine, ref, by="bob")
+    with pytest.raises(HandOffTaken, match="claimed by ann"):
+        _answer(engine, ref, by="bob")
     with reading(engine) as conn:
-        assert handoffs.hand_off(conn, place, NOW).held_by == "ann"
+        assert handoffs.hand_off(conn, ref, NOW).held_by == "ann"
 
 
 def test_a_claim_ends_by_itself_or_is_let_go(engine, batch):
-    place = (batch.id, 1)
-    _claim(engine, place)
-    _claim(engine, place, by="bob", now=later(601))
+    ref = (batch.id, 1)
+    _claim(engine, ref)
+    _claim(engine, ref, by="bob", now=later(601))
     with transaction(engine) as conn:
-        handoffs.release(conn, place, "ann")  # no longer theirs
-        assert handoffs.hand_off(conn, place, later(602)).held_by == "bob"
-        handoffs.release(conn, place, "bob")
-        assert handoffs.hand_off(conn, place, later(602)).held_by is None
+        handoffs.release(conn, ref, "ann")  # no effect: bob has claimed it
+        assert handoffs.hand_off(conn, ref, later(602)).held_by == "bob"
+        handoffs.release(conn, ref, "bob")
+        assert handoffs.hand_off(conn, ref, later(602)).held_by is None
 
 
-def test_an_answer_is_stored_once_beside_the_result(engine, batch, waiting):
-    place = (batch.id, 2)
+def test_an_answer_is_stored_once_and_the_result_stays(engine, batch, waiting):
+    ref = (batch.id, 2)
     before = all_results(engine, batch)
-    _claim(engine, place)
-    _answer(engine, place, "By bike.", entry_id="bike")
+    _claim(engine, ref)
+    _answer(engine, ref, "By bike.", entry_id="bike")
     with pytest.raises(HandOffTaken, match="answered already"):
-        _answer(engine, place, "By car.", by="bob")
+        _answer(engine, ref, "By car.", by="bob")
     with pytest.raises(HandOffTaken, match="answered already"):
-        _claim(engine, place)
+        _claim(engine, ref)
     assert waiting() == [1, 3, 4, 5]
     row, was = all_results(engine, batch)[1], before[1]
     assert (row.desk_answer, row.desk_entry_id, row.desk_by, row.desk_at) == (
@@ -137,19 +141,19 @@ def test_a_pair_is_proposed_accepted_and_rejected(engine, batch):
     _answer(engine, (batch.id, 2), "two", entry_id="parcel", now=later(1))
     _answer(engine, (batch.id, 3), "three", learn=False)
 
-    def found(state, model=None):
+    def answers(state, model=None):
         with reading(engine) as conn:
             return [row.answer for row in handoffs.proposals(conn, state, limit=9, model=model)]
 
-    assert found(Proposal.PROPOSED) == found(Proposal.PROPOSED, "shop") == ["one", "two"]
-    assert found(Proposal.PROPOSED, "other") == []
+    assert answers(Proposal.PROPOSED) == answers(Proposal.PROPOSED, "shop") == ["one", "two"]
+    assert answers(Proposal.PROPOSED, "other") == []
     with transaction(engine) as conn:
         handoffs.decide(conn, (batch.id, 1), Proposal.ACCEPTED, by="bob", now=later(2))
         handoffs.decide(conn, (batch.id, 2), Proposal.REJECTED, by="bob", now=later(2))
     for position in (3, 4):
         with transaction(engine) as conn, pytest.raises(HandOffUnknown):
             handoffs.decide(conn, (batch.id, position), Proposal.ACCEPTED, by="bob", now=NOW)
-    assert [found(state) for state in Proposal] == [[], ["one"], ["two"]]
+    assert [answers(state) for state in Proposal] == [[], ["one"], ["two"]]
     with reading(engine) as conn:
         assert list(handoffs.proposal_counts(conn).values()) == [0, 1, 1]
         (row,) = handoffs.proposals(conn, Proposal.ACCEPTED, limit=9)
@@ -167,7 +171,7 @@ def test_pruning_a_batch_deletes_its_claims_and_answers(engine, batch):
             assert conn.execute(sa.select(table)).all() == []
 
 
-def test_of_two_who_answer_at_once_one_is_told_so(engine, batch):
+def test_of_two_agents_who_answer_at_once_one_gets_an_error(engine, batch):
     from concurrent.futures import ThreadPoolExecutor
 
     def tried(number):

@@ -1,4 +1,4 @@
-"""A job whose attempts die: queued again, halved, given up."""
+"""A job whose attempts fail: queued again, split, given up."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_halves_of_a_split_job_cover_it_exactly(engine, size):
 
 
 def _halve_until_ended(engine, batch, poison):
-    """Fail each job that holds the poison; finish the others; return how many claims it took."""
+    """Fail each job with the poison question, finish the others; return the number of claims."""
     for claims in range(1, 100):
         waiting = queued_ids(engine, batch)
         if not waiting:
@@ -69,10 +69,10 @@ def _halve_until_ended(engine, batch, poison):
 def test_halving_finds_the_poison_and_spares_its_neighbours(engine, poison):
     batch = stored_batch(engine, 8, job_size=8)
     _halve_until_ended(engine, batch, poison)
-    found = {row.position: row for row in all_results(engine, batch)}
-    assert sorted(found) == list(range(1, 9))
-    assert {p for p, row in found.items() if row.status == Status.FAILED} == {poison}
-    assert found[poison].error == "gave up after 3 failed attempts: segmentation fault"
+    rows = {row.position: row for row in all_results(engine, batch)}
+    assert sorted(rows) == list(range(1, 9))
+    assert {p for p, row in rows.items() if row.status == Status.FAILED} == {poison}
+    assert rows[poison].error == "gave up after 3 failed attempts: segmentation fault"
     assert {row.state for row in job_rows(engine, batch)} == {
         JobState.DONE,
         JobState.SPLIT,

@@ -43,19 +43,21 @@ def _stop(engine, batch, state=BatchState.CANCELLED):
 
 
 def _claim_at_once(engine, job_id, count):
-    barrier, taken = threading.Barrier(count), []
+    barrier, claimed_jobs = threading.Barrier(count), []
 
     def claim(number):
         barrier.wait()
         if job := claimed(engine, job_id, owner=f"worker-{number}"):
-            taken.append(job)
+            claimed_jobs.append(job)
 
-    threads = [threading.Thread(target=claim, args=(n,)) for n in range(count)]
+    threads = [
+        threading.Thread(target=claim, args=(thread_number,)) for thread_number in range(count)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return taken
+    return claimed_jobs
 
 
 def test_a_claim_takes_the_job_for_a_lease(engine):
@@ -136,8 +138,8 @@ def test_finish_stores_the_results_and_counts_them(engine):
     assert (row.state, row.owner, row.lease_until) == (JobState.DONE, None, None)
     assert (row.answered, row.handed_off, row.failed) == (1, 2, 0)
     assert row.finished_at == later(7)
-    found = all_results(engine, batch)
-    assert [(r.position, r.key, r.status) for r in found] == [
+    rows = all_results(engine, batch)
+    assert [(r.position, r.key, r.status) for r in rows] == [
         (1, "ticket-1", "answered"),
         (2, "ticket-2", "handed_off"),
         (3, "ticket-3", "handed_off"),
@@ -217,8 +219,8 @@ def test_finishing_twice_writes_once(engine):
     assert _row(engine, batch).answered == 2
 
 
-def test_the_fence_counts_also_when_nobody_caught_the_error(engine):
-    """Nothing may be written before the row of the job says that it is ours."""
+def test_the_fence_holds_also_when_the_error_is_not_caught(engine):
+    """Nothing may be written before the job's row confirms the claimed attempt."""
     batch = stored_batch(engine, 1)
     job = running_job(engine, batch)
     fail(engine, job)
@@ -236,7 +238,7 @@ def test_a_job_that_runs_when_its_batch_is_cancelled_may_finish(engine):
 
 
 def test_only_listed_moves_happen(engine):
-    """Every state that a job was ever seen in follows the one before by a listed move."""
+    """Every observed state of a job follows from the previous one by a listed transition."""
     batch = stored_batch(engine, 2)
     seen = [JobState(_row(engine, batch).state)]
 

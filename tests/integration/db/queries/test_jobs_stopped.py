@@ -1,4 +1,4 @@
-"""Jobs of a stopped batch are closed, those of a done one retried."""
+"""Jobs of a cancelled or expired batch are closed, and jobs of a done batch are retried."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.factories import (
 
 def _to_send(engine, lane=Lane.BULK, *, limit=100, lost_before=None, now=NOW):
     with transaction(engine) as conn:
-        found = jobs.to_send(conn, lane, limit=limit, lost_before=lost_before, now=now)
-    return [message.job for message in found]
+        messages = jobs.to_send(conn, lane, limit=limit, lost_before=lost_before, now=now)
+    return [message.job for message in messages]
 
 
 def _stopped(engine, batch, state):
@@ -88,7 +88,7 @@ def test_closing_keeps_the_results_that_a_retry_kept(engine):
     assert (row.answered, row.failed, row.handed_off, row.cancelled) == (1, 0, 1, 1)
 
 
-def test_retry_runs_again_only_what_was_asked_for(engine):
+def test_retry_queues_only_the_requested_statuses(engine):
     batch = stored_batch(engine, 6, job_size=2)
     finish(engine, running_job(engine, batch))
     second = running_job(engine, batch)

@@ -1,4 +1,4 @@
-"""What the sweep does with jobs: take back and send."""
+"""The queries of the sweep: expired leases, and jobs without a message."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _expired(engine, now, limit=10):
 
 def _to_send(engine, lane=Lane.BULK, *, limit=100, lost_before=None, now=NOW):
     with transaction(engine) as conn:
-        found = jobs.to_send(conn, lane, limit=limit, lost_before=lost_before, now=now)
-    return [message.job for message in found]
+        expired = jobs.to_send(conn, lane, limit=limit, lost_before=lost_before, now=now)
+    return [message.job for message in expired]
 
 
 def test_a_lease_expires_after_its_end_and_not_before(engine):
@@ -56,20 +56,20 @@ def test_a_renewed_lease_is_not_expired(engine):
 
 def test_an_expired_job_comes_as_its_dead_worker_held_it(engine):
     batch = stored_batch(engine, 2)
-    held = running_job(engine, batch)
+    running = running_job(engine, batch)
     with transaction(engine) as conn:
-        (found,) = jobs.expired_leases(conn, later(31), 1)
-    assert found == held
+        (expired,) = jobs.expired_leases(conn, later(31), 1)
+    assert expired == running
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 def test_two_sweeps_at_once_do_not_take_back_the_same_job(engine):
-    """On SQLite one transaction writes at a time."""
+    """SQLite has one writer at a time."""
     batch = stored_batch(engine, 2, job_size=1)
     first, second = (claimed(engine, job_id) for job_id in queued_ids(engine, batch))
-    with transaction(engine) as one, transaction(engine) as other:
-        (taken,) = jobs.expired_leases(one, later(31), 1)
-        assert taken == first
+    with transaction(engine) as first_conn, transaction(engine) as other:
+        (locked,) = jobs.expired_leases(first_conn, later(31), 1)
+        assert locked == first
         assert jobs.expired_leases(other, later(31), 10) == [second]
 
 
@@ -83,7 +83,7 @@ def test_jobs_that_were_never_sent_are_sent_oldest_first_up_to_the_limit(engine)
     assert job_rows(engine, batch)[0].sent_at == later(1)
 
 
-def test_only_the_lane_that_is_asked_for_is_sent(engine):
+def test_only_the_requested_lane_is_sent(engine):
     bulk = stored_batch(engine, 1, sent=False, name="bulk")
     quick = stored_batch(engine, 1, sent=False, name="quick", lane=Lane.INTERACTIVE)
     assert _to_send(engine, Lane.INTERACTIVE) == queued_ids(engine, quick)
@@ -99,7 +99,7 @@ def test_what_was_sent_is_sent_again_only_when_its_message_is_lost(engine):
     assert _to_send(engine, lost_before=later(5), now=later(9)) == []
 
 
-def test_a_message_tells_the_job_as_it_is(engine):
+def test_a_message_describes_the_job(engine):
     batch = stored_batch(engine, 3, job_size=3, sent=False)
     with transaction(engine) as conn:
         (message,) = jobs.to_send(conn, Lane.BULK, limit=1, lost_before=None, now=NOW)
@@ -124,7 +124,7 @@ def test_a_job_that_failed_or_was_given_back_is_sent_again(engine):
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 def test_sweeping_asks_the_indexes_and_not_every_job(engine):
-    """A batch of 100 million questions has a million jobs; a sweep runs every few seconds."""
+    """A batch of 100 million questions has a million jobs, and a sweep runs every few seconds."""
     partial = {
         "ix_jobs_running": sa.select(j.c.id).where(j.c.state == "running", j.c.lease_until < NOW),
         "ix_jobs_queued": sa.select(j.c.id)

@@ -14,7 +14,7 @@ CARD = KnownEntry("card", "Yes: 100% of cards.", "Can I pay by card?")
 
 @pytest.fixture
 def shop(engine):
-    """A model in production that knows two entries."""
+    """Return a version in production that has two entries."""
     version = promoted_version(engine)
     with transaction(engine) as conn:
         knowledge_entries.store(conn, version, [TRACK, CARD])
@@ -22,7 +22,7 @@ def shop(engine):
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("words", "entries"),
     [
         ("", [CARD, TRACK]),
         ("PARCEL", [TRACK]),
@@ -34,10 +34,10 @@ def shop(engine):
         ("tra", [TRACK]),
     ],
 )
-def test_entries_are_found_by_their_words(words, found, engine, shop):
+def test_entries_are_found_by_their_words(words, entries, engine, shop):
     with reading(engine) as conn:
-        assert knowledge_entries.search(conn, words, limit=9) == found
-        assert knowledge_entries.search(conn, words, model=shop.name, limit=1) == found[:1]
+        assert knowledge_entries.search(conn, words, limit=9) == entries
+        assert knowledge_entries.search(conn, words, model=shop.name, limit=1) == entries[:1]
         assert knowledge_entries.search(conn, words, model="other", limit=9) == []
 
 
@@ -45,7 +45,7 @@ def test_only_entries_of_what_is_in_production_are_offered(engine, shop):
     later = built_version(engine, digest="d2")
     with transaction(engine) as conn:
         knowledge_entries.store(conn, later, [KnownEntry("bike", "By bike.", "How?")])
-        knowledge_entries.store(conn, later, [TRACK])  # it has its entries
+        knowledge_entries.store(conn, later, [TRACK])  # ignored: its entries are stored already
         with pytest.raises(EntryUnknown):
             knowledge_entries.find(conn, "bike")
         model_versions.promote(conn, later, by="test", now=NOW)

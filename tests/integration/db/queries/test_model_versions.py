@@ -131,7 +131,7 @@ def test_the_only_production_version_is_what_workers_answer_with(engine):
         assert str(model_versions.only_production(conn)) == "shop@1"
 
 
-def test_without_a_production_version_the_error_says_what_to_do(engine):
+def test_without_a_production_version_the_error_names_the_fix(engine):
     built_version(engine)
     with reading(engine) as conn, pytest.raises(ModelUnknown, match="answermill model build"):
         model_versions.only_production(conn)
@@ -140,5 +140,5 @@ def test_without_a_production_version_the_error_says_what_to_do(engine):
 def test_with_several_production_versions_the_error_names_them(engine):
     for name in ("bank", "shop"):
         _promote(engine, built_version(engine, name))
-    with reading(engine) as conn, pytest.raises(ModelUnknown, match=r"\(bank, shop\): set"):
+    with reading(engine) as conn, pytest.raises(ModelUnknown, match=r"\(bank, shop\); set"):
         model_versions.only_production(conn)

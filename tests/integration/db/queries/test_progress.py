@@ -85,8 +85,8 @@ def test_progress_adds_up_while_a_partly_retried_job_is_split(engine):
     assert (_progress(engine, batch).queued, _progress(engine, batch).final) == (2, 3)
     for job_id in queued_ids(engine, batch):
         half = claimed(engine, job_id)
-        taken = {row.position for row in all_results(engine, batch)}
-        finish(engine, half, [r for r in results_of(half) if r.position not in taken])
+        answered = {row.position for row in all_results(engine, batch)}
+        finish(engine, half, [r for r in results_of(half) if r.position not in answered])
     progress = _progress(engine, batch)
     assert (progress.queued, progress.running, progress.final) == (0, 0, 5)
     assert [row.position for row in all_results(engine, batch)] == [1, 2, 3, 4, 5]

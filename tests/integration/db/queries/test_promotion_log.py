@@ -1,4 +1,4 @@
-"""Canaries, and the record of every move of a model's pointers."""
+"""Canaries, and the log of promotions and rollbacks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.factories import NOW, built_version, later, promoted_version
 
 @pytest.fixture
 def shop(engine):
-    """shop@1 in production, and shop@2 and shop@3 built."""
+    """Return shop@1, in production, and shop@2 and shop@3, built."""
     return [
         promoted_version(engine),
         *(built_version(engine, digest=digest) for digest in ("d2", "d3")),
@@ -37,16 +37,16 @@ def _withdraw(engine, name="shop"):
         return model_versions.withdraw_canary(conn, name, by="bob", now=later(2))
 
 
-def _in_force(engine, spec=None):
+def _active(engine, spec=None):
     with reading(engine) as conn:
-        found = model_versions.active(conn, spec)
-    return str(found.version), found.canary and str(found.canary)
+        active = model_versions.active(conn, spec)
+    return str(active.version), active.canary and str(active.canary)
 
 
 def _history(engine, version):
     with reading(engine) as conn:
-        found = promotion_log.history(conn, version)
-    return [(move.kind, move.version, move.previous_version, move.by) for move in found]
+        events = promotion_log.history(conn, version)
+    return [(event.kind, event.version, event.previous_version, event.by) for event in events]
 
 
 def _state(engine, spec):
@@ -54,23 +54,23 @@ def _state(engine, spec):
         return model_versions.find(conn, spec).state
 
 
-def test_a_canary_is_in_force_beside_production(engine, shop):
+def test_a_canary_is_active_next_to_production(engine, shop):
     _canary(engine, shop[1], 0.25)
     for spec in (None, "shop"):
-        assert _in_force(engine, spec) == ("shop@1", "shop@2")
+        assert _active(engine, spec) == ("shop@1", "shop@2")
     with reading(engine) as conn:
         assert model_versions.active(conn, "shop").canary.canary_share == 0.25
         assert model_versions.active(conn, "shop@1") == ActiveVersions(
             model_versions.find(conn, "shop@1")
         )
-    assert _in_force(engine, "shop@2") == ("shop@2", None)
+    assert _active(engine, "shop@2") == ("shop@2", None)
 
 
 def test_a_canary_ends_in_production(engine, shop):
     _canary(engine, shop[1])
     with transaction(engine) as conn:
         model_versions.promote(conn, shop[1], by="ann", now=later(2))
-    assert _in_force(engine) == ("shop@2", None)
+    assert _active(engine) == ("shop@2", None)
     assert _state(engine, "shop@1") is VersionState.RETIRED
     with reading(engine) as conn:
         assert model_versions.find(conn, "shop").canary_share is None
@@ -79,7 +79,7 @@ def test_a_canary_ends_in_production(engine, shop):
 def test_a_canary_that_is_withdrawn_leaves_production_alone(engine, shop):
     _canary(engine, shop[1])
     assert str(_withdraw(engine)) == "shop@2"
-    assert _in_force(engine) == ("shop@1", None)
+    assert _active(engine) == ("shop@1", None)
     assert _state(engine, "shop@2") is VersionState.WITHDRAWN
     assert _withdraw(engine) is None
 
@@ -88,7 +88,7 @@ def test_a_canary_is_nothing_to_roll_back_to(engine, shop):
     _canary(engine, shop[1])
     with transaction(engine) as conn, pytest.raises(ModelUnknown, match="no earlier version"):
         model_versions.roll_back(conn, "shop", by="bob", now=later(2))
-    assert _in_force(engine) == ("shop@1", "shop@2")
+    assert _active(engine) == ("shop@1", "shop@2")
 
 
 def test_the_share_of_a_canary_can_be_changed(engine, shop):
@@ -102,13 +102,13 @@ def test_a_canary_survives_the_promotion_of_another_version(engine, shop):
     _canary(engine, shop[1])
     with transaction(engine) as conn:
         model_versions.promote(conn, shop[2], by="ann", now=later(2))
-    assert _in_force(engine) == ("shop@3", "shop@2")
+    assert _active(engine) == ("shop@3", "shop@2")
 
 
-def test_a_name_has_one_canary_beside_a_production_version(engine, shop):
+def test_a_name_has_one_canary_next_to_a_production_version(engine, shop):
     with pytest.raises(PromotionRefused, match="shop@1 is not promoted: it is in production"):
         _canary(engine, shop[0])
-    with pytest.raises(PromotionRefused, match="no bank is in production"):
+    with pytest.raises(PromotionRefused, match="no version of bank is in production"):
         _canary(engine, built_version(engine, "bank"))
     _canary(engine, shop[1])
     with pytest.raises(PromotionRefused, match="shop@2 is a canary; promote it or roll it back"):
@@ -153,13 +153,13 @@ def test_a_move_that_is_refused_is_not_kept(engine, shop):
     assert _history(engine, shop[0]) == before
 
 
-def test_the_moves_of_other_names_are_not_told(engine, shop):
+def test_promotions_of_other_names_are_not_listed(engine, shop):
     promoted_version(engine, "bank")
     assert _history(engine, shop[0]) == [(PromotionKind.PROMOTED, 1, None, "test")]
 
 
 def test_two_who_promote_at_once_do_so_one_after_the_other(engine, shop):
-    """Without a lock both would retire the same version, and the index refuse the second."""
+    """Without a lock, both would retire the same version, and the index would reject the second."""
     begin = threading.Barrier(2)
 
     def promote(version):
@@ -171,6 +171,6 @@ def test_two_who_promote_at_once_do_so_one_after_the_other(engine, shop):
     with ThreadPoolExecutor(2) as both:
         for done in [both.submit(promote, version) for version in shop[1:]]:
             done.result(60)
-    assert _in_force(engine)[0] in ("shop@2", "shop@3")
+    assert _active(engine)[0] in ("shop@2", "shop@3")
     moves = _history(engine, shop[1])
     assert [move[0] for move in moves] == [PromotionKind.PROMOTED] * len(moves)

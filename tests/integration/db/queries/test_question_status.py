@@ -54,7 +54,7 @@ def test_an_unknown_question_has_no_status(engine):
         assert conn.execute(query).all() == []
 
 
-def test_status_tells_each_question_of_a_split_job_once(engine):
+def test_status_shows_each_question_of_a_split_job_once(engine):
     batch = stored_batch(engine, 3, job_size=3)
     for _ in range(2):
         fail(engine, running_job(engine, batch))

@@ -24,7 +24,7 @@ from tests.factories import (
     stored_batch,
 )
 
-# PostgreSQL holds no NUL in a text and no database half of a surrogate pair.
+# PostgreSQL stores no NUL in a text, and neither database stores half of a surrogate pair.
 _texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
@@ -50,10 +50,10 @@ _awkward = [
 ]
 
 
-def _append(engine, batch, asked, **values):
+def _append(engine, batch, new_questions, **values):
     with transaction(engine) as conn:
         filled = {"job_size": 2, "sent": True, "now": NOW, **values}
-        return append(conn, batch, asked, **filled)
+        return append(conn, batch, new_questions, **filled)
 
 
 def _found(engine, batch):
@@ -86,7 +86,7 @@ def test_a_job_remembers_whether_its_message_is_about_to_be_sent(engine, sent):
     assert job_rows(engine, batch)[0].sent_at == (NOW if sent else None)
 
 
-def test_the_next_slice_goes_behind_the_last_one(engine):
+def test_the_next_slice_follows_the_last_one(engine):
     batch = open_batch(engine)
     _append(engine, batch, questions(3))
     _append(engine, batch, questions(2, first=4))
@@ -109,7 +109,7 @@ def test_a_stopped_batch_takes_no_questions(engine, state):
     batch = open_batch(engine)
     with transaction(engine) as conn:
         assert batches.end_early(conn, batch.id, state)
-    with pytest.raises(BatchClosed, match=f"is {state}: it can't be added to"):
+    with pytest.raises(BatchClosed, match=f"is {state}: it cannot be added to"):
         _append(engine, batch, questions(1))
     assert _stored_questions(engine, batch) == []
 
@@ -122,9 +122,9 @@ def test_a_sealed_batch_takes_no_questions(engine):
 
 def test_a_key_is_taken_once_in_a_batch(engine):
     batch = open_batch(engine)
-    asked = [question(1, key="same"), question(2, key="same")]
+    new_questions = [question(1, key="same"), question(2, key="same")]
     with pytest.raises(sa.exc.IntegrityError):
-        _append(engine, batch, asked)
+        _append(engine, batch, new_questions)
     assert _stored_questions(engine, batch) == []
     assert _found(engine, batch).question_count == 0
     other = stored_batch(engine, [question(1, key="same")], name="other")
@@ -151,20 +151,22 @@ def test_of_two_submissions_at_once_one_is_refused(engine):
     assert len(_stored_questions(engine, batch)) == 300
 
 
-def _comes_back_as_it_went_in(engine, batch, asked):
-    _append(engine, batch, asked)
+def _comes_back_as_it_went_in(engine, batch, new_questions):
+    _append(engine, batch, new_questions)
     assert [
         (row.position, row.key, row.text, row.language, row.metadata)
         for row in _stored_questions(engine, batch)
-    ] == [(x.position, x.key, x.text, x.language, x.metadata) for x in asked]
+    ] == [(row.position, row.key, row.text, row.language, row.metadata) for row in new_questions]
 
 
 def test_awkward_texts_come_back_as_they_went_in(engine):
-    asked = [
-        question(n, text, key=f"{n} {text[:100]}", language=text[:100], metadata={text: [text]})
-        for n, text in enumerate(_awkward, start=1)
+    new_questions = [
+        question(
+            number, text, key=f"{number} {text[:100]}", language=text[:100], metadata={text: [text]}
+        )
+        for number, text in enumerate(_awkward, start=1)
     ]
-    _comes_back_as_it_went_in(engine, open_batch(engine), asked)
+    _comes_back_as_it_went_in(engine, open_batch(engine), new_questions)
 
 
 @examples(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -178,11 +180,11 @@ def test_awkward_texts_come_back_as_they_went_in(engine):
 def test_any_text_and_metadata_come_back_as_they_went_in(engine, rows):
     with reading(engine) as conn:
         batch_number = len(batches.newest(conn, 1_000))
-    asked = [
-        question(n, text, key=f"{n}{text}", language=language, metadata=metadata)
-        for n, (text, language, metadata) in enumerate(rows, start=1)
+    new_questions = [
+        question(number, text, key=f"{number}{text}", language=language, metadata=metadata)
+        for number, (text, language, metadata) in enumerate(rows, start=1)
     ]
-    _comes_back_as_it_went_in(engine, open_batch(engine, f"example {batch_number}"), asked)
+    _comes_back_as_it_went_in(engine, open_batch(engine, f"example {batch_number}"), new_questions)
 
 
 def test_no_metadata_is_null_for_sql_clients_too(engine):

@@ -75,8 +75,8 @@ def test_a_source_and_runners_up_come_back_as_they_were_given(engine):
 
 def test_a_time_of_another_zone_is_stored_as_the_same_moment(engine):
     batch = stored_batch(engine, 1)
-    there = NOW.astimezone(timezone(timedelta(hours=8)))
-    finish(engine, running_job(engine, batch), [result(1, answered_at=there)])
+    local_time = NOW.astimezone(timezone(timedelta(hours=8)))
+    finish(engine, running_job(engine, batch), [result(1, answered_at=local_time)])
     assert all_results(engine, batch)[0].answered_at == NOW
 
 
@@ -110,8 +110,8 @@ def test_one_result_is_read_as_soon_as_it_is_committed(engine):
     batch = stored_batch(engine, 2)
     finish(engine, running_job(engine, batch))
     with reading(engine) as conn:
-        assert results.one(conn, batch.id, 2).key == "ticket-2"
-        assert results.one(conn, batch.id, 3) is None
+        assert results.of_question(conn, batch.id, 2).key == "ticket-2"
+        assert results.of_question(conn, batch.id, 3) is None
 
 
 def test_only_questions_without_a_result_are_unanswered(engine):
@@ -147,16 +147,16 @@ _READ_BY_CURSOR = """
 
 @pytest.fixture
 def newer_than_statistics(postgres_url):
-    """A connection to a database that knows nothing of its last batch, 4, half of it answered."""
+    """Return a connection to a database without statistics of batch 4, which is half answered."""
     engine = open_engine(Settings(database_url=postgres_url, broker_url="redis://unused"))
     with engine.connect() as conn:
         conn.execute(sa.text("SET session_replication_role = replica"))  # no batches, no keys
         for batch in (1, 2, 3, 4):
             if batch == 4:
                 conn.execute(sa.text("ANALYZE questions, result_rows"))
-            told = {"batch": batch, "last": 10_000, "answered": 5_000 if batch == 4 else 10_000}
-            conn.execute(sa.text(_ASKED_MANY), told)
-            conn.execute(sa.text(_ANSWERED_MANY), told)
+            values = {"batch": batch, "last": 10_000, "answered": 5_000 if batch == 4 else 10_000}
+            conn.execute(sa.text(_ASKED_MANY), values)
+            conn.execute(sa.text(_ANSWERED_MANY), values)
         yield conn
     engine.dispose()
 

@@ -25,14 +25,14 @@ from tests.factories import (
 
 
 class Poller:
-    """Follows a batch's results by their cursor, as any SQL client may."""
+    """A poller of a batch's results, as any SQL client may write it."""
 
     def __init__(self, engine, batch, limit=1_000):
         self.engine, self.batch, self.limit = engine, batch, limit
         self.cursor, self.seen = 0, []
 
     def poll(self):
-        """Take one page; return how many rows it had."""
+        """Read one page and return its number of rows."""
         with reading(self.engine) as conn:
             page = results.page(conn, self.batch.id, after=self.cursor, limit=self.limit)
         self.seen += [row.position for row in page]
@@ -47,13 +47,13 @@ class Poller:
 
 @pytest.fixture
 def other_engine(settings):
-    """A second process's connections."""
+    """Return an engine as a second process would open it."""
     engine = open_engine(settings)
     yield engine
     engine.dispose()
 
 
-def test_a_page_ends_at_its_limit_and_the_next_goes_on_behind_it(engine):
+def test_a_page_ends_at_its_limit_and_the_next_continues_after_it(engine):
     batch = stored_batch(engine, 5, job_size=5)
     finish(engine, running_job(engine, batch))
     poller = Poller(engine, batch, limit=2)
@@ -62,7 +62,7 @@ def test_a_page_ends_at_its_limit_and_the_next_goes_on_behind_it(engine):
 
 
 def test_cursors_of_a_batch_are_all_different_though_one_transaction_ends_many_jobs(engine):
-    """With equal ones, a page that ends between two would lose the second."""
+    """If two rows had equal cursors, a page that ends between them would lose the second."""
     batch = stored_batch(engine, 6, job_size=2)
     with transaction(engine) as conn:
         batches.end_early(conn, batch.id, BatchState.CANCELLED)
@@ -76,7 +76,7 @@ def test_cursors_of_a_batch_are_all_different_though_one_transaction_ends_many_j
 
 @pytest.mark.parametrize("retried", [1, 2], ids=["the first result", "the last result"])
 def test_a_poller_sees_the_result_of_a_retry(engine, other_engine, retried):
-    """Deleting the row with the highest cursor must not give that cursor out again."""
+    """The cursor of a deleted row must not be used again."""
     batch = stored_batch(engine, 2, job_size=1)
     for position in (1, 2):
         status = Status.FAILED if position == retried else Status.ANSWERED
@@ -94,7 +94,7 @@ def test_a_poller_sees_the_result_of_a_retry(engine, other_engine, retried):
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 def test_a_poller_misses_nothing_when_transactions_commit_out_of_order(engine, other_engine):
-    """On SQLite one transaction writes at a time."""
+    """SQLite has one writer at a time."""
     batch = stored_batch(engine, 6, job_size=2)
     first, second, third = (claimed(engine, job_id) for job_id in queued_ids(engine, batch))
     poller = Poller(other_engine, batch)
@@ -112,7 +112,7 @@ def test_a_poller_misses_nothing_when_transactions_commit_out_of_order(engine, o
 def test_a_transaction_that_fails_holds_no_result_back(engine, other_engine):
     batch = stored_batch(engine, 4, job_size=2)
     first, second = (claimed(engine, job_id) for job_id in queued_ids(engine, batch))
-    with engine.connect() as conn:  # which ends without a commit
+    with engine.connect() as conn:  # rolled back at the end
         jobs.finish(conn, first, results_of(first), now=NOW)
     finish(engine, second)
     poller = Poller(other_engine, batch)
@@ -132,10 +132,10 @@ def test_a_poller_sees_each_result_once_while_many_workers_write(engine, other_e
         try:
             for job_id in mine:
                 finish(engine, claimed(engine, job_id))
-        except Exception as error:  # noqa: BLE001 - the test tells all of them
+        except Exception as error:  # noqa: BLE001 - the test asserts that there are none
             faults.append(error)
 
-    threads = [threading.Thread(target=work, args=(ids[n::4],)) for n in range(4)]
+    threads = [threading.Thread(target=work, args=(ids[i::4],)) for i in range(4)]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):

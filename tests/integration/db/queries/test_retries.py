@@ -1,4 +1,4 @@
-"""What failed, by class of error, and one class of it that runs again."""
+"""Counts of failures by error class, and retries of one class."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ ERRORS = [
 
 @pytest.fixture
 def batch(engine):
-    """A batch of two jobs in which all but two questions failed, each as `ERRORS` says."""
+    """Return a batch of two jobs in which all but two questions failed, with `ERRORS`."""
     batch = stored_batch(engine, len(ERRORS) + 2, job_size=5)
     ends = [
-        result(n, answer=answer(Status.FAILED, error=error)) for n, error in enumerate(ERRORS, 1)
+        result(number, answer=answer(Status.FAILED, error=error))
+        for number, error in enumerate(ERRORS, 1)
     ]
     ends += [result(9), result(10, Status.HANDED_OFF)]
     finish(engine, running_job(engine, batch), ends[:5])
@@ -52,7 +53,7 @@ def _retry(engine, batch, only, limit=100):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         ("RuntimeError: shape: (1, 2)", "RuntimeError"),
         ("gave up after 3 failed attempts: RuntimeError: boom", "RuntimeError"),
@@ -62,15 +63,15 @@ def _retry(engine, batch, only, limit=100):
         (None, "unknown"),
     ],
 )
-def test_the_class_of_an_error_is_what_stands_before_its_first_colon(error, told):
-    assert retries.error_class(error) == told
+def test_the_class_of_an_error_is_what_stands_before_its_first_colon(error, expected):
+    assert retries.error_class(error) == expected
 
 
 def test_what_failed_is_counted_by_class_the_most_frequent_first(engine, batch):
     stored_batch(engine, 2, name="other")
     with reading(engine) as conn:
-        found = retries.classes(conn, batch.id)
-    assert found == {
+        counts = retries.classes(conn, batch.id)
+    assert counts == {
         "RuntimeError": 3,
         "Runtime": 1,
         "the worker died or lost touch": 1,
@@ -78,7 +79,7 @@ def test_what_failed_is_counted_by_class_the_most_frequent_first(engine, batch):
         "100%_of it": 1,
         "100 xof it": 1,
     }
-    assert next(iter(found)) == "RuntimeError"
+    assert next(iter(counts)) == "RuntimeError"
 
 
 def test_a_question_that_is_given_up_is_counted(engine):
@@ -104,12 +105,12 @@ def test_one_class_runs_again_and_all_else_stays(only, positions, engine, batch)
         assert retries.count(conn, batch.id, [Status.FAILED], only) == len(positions)
     assert _retry(engine, batch, only) == len(positions)
     kept = sorted(row.position for row in all_results(engine, batch))
-    assert kept == [n for n in range(1, 11) if n not in positions]
+    assert kept == [number for number in range(1, 11) if number not in positions]
     rows = job_rows(engine, batch)
     assert sum(row.failed for row in rows) == 8 - len(positions)
     assert [(row.answered, row.handed_off) for row in rows] == [(0, 0), (1, 1)]
     assert _retry(engine, batch, only) == 0
 
 
-def test_a_class_that_only_later_jobs_have_is_found_behind_the_limit(engine, batch):
+def test_a_class_that_only_later_jobs_have_is_found_after_the_limit(engine, batch):
     assert _retry(engine, batch, "empty question", limit=1) == 1

@@ -81,7 +81,7 @@ def test_what_has_ended_is_not_cancelled(engine):
     finish(engine, running_job(engine, batch))
     with transaction(engine) as conn:
         batches.close_finished(conn, NOW, batch.id)
-    with pytest.raises(BatchClosed, match="is done: it can't be cancelled"):
+    with pytest.raises(BatchClosed, match="is done: it cannot be cancelled"):
         cancel(engine, str(batch.id))
     other = stored_batch(engine, 2, name="other")
     cancel(engine, "other")

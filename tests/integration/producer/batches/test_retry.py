@@ -105,7 +105,7 @@ def test_a_full_system_takes_no_retry(engine, client, settings, batch):
 def test_a_cancelled_batch_does_not_run_again(engine, client, settings):
     stored_batch(engine, 2)
     cancel(engine, "tickets")
-    with pytest.raises(BatchClosed, match="is cancelled: it can't be run again"):
+    with pytest.raises(BatchClosed, match="is cancelled: it cannot be run again"):
         retry(engine, client, settings, "tickets", [Status.FAILED])
 
 

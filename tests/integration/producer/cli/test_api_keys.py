@@ -58,11 +58,11 @@ def test_a_revoked_key_opens_nothing_and_its_name_is_never_given_again(am, opens
     secret = am("create", "site")[1]
     assert am("revoke", "site") == (0, "revoked 1 secret of site\n", "")
     assert not opens(secret)
-    assert am("create", "site")[2] == "answermill: API key 'site': the name is taken, for good\n"
+    assert "this name is already used" in am("create", "site")[2]
     for word in ("revoke", "rotate"):
         status, _, told = am(word, "site")
         assert status == 2
-        assert "no live key has that name" in told
+        assert "no active key has this name" in told
 
 
 def test_every_change_of_a_key_is_recorded(am, engine):
@@ -82,12 +82,12 @@ def test_every_change_of_a_key_is_recorded(am, engine):
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["create", " "], "a name has 1 to 100 characters"),
-        (["create", "a\nb"], "a name has 1 to 100 characters"),
+        (["create", " "], "a name must have 1 to 100 printable characters"),
+        (["create", "a\nb"], "a name must have 1 to 100 printable characters"),
         (["create", "x", "--scope", "all"], "'all' is not one of 'submit', 'read', 'desk', 'adm"),
         (["create", "x", "--expires", "0s"], "--expires 0s leaves no time"),
-        (["create", "x", "--expires", "soon"], "'soon' is no duration"),
-        (["rotate", "a\0b"], "no live key has that name"),
+        (["create", "x", "--expires", "soon"], "'soon' is not a duration"),
+        (["rotate", "a\0b"], "no active key has this name"),
     ],
 )
 def test_a_wrong_word_is_told_in_one_line(words, problem, am):

@@ -115,8 +115,8 @@ def test_workers_and_the_versions_in_force_are_told(engine, scraped):
         replicas.report(conn, worker)
     told = scraped()
     assert told["answermill_worker_info", "shop@1", "paused", "host/1/0"] == 1
-    assert told["answermill_worker_silent_seconds", "host/1/0"] == pytest.approx(100, abs=30)
-    assert told["answermill_worker_still_seconds", "host/1/0"] == pytest.approx(700, abs=30)
+    assert told["answermill_worker_seconds_since_heartbeat", "host/1/0"] == pytest.approx(100, abs=30)
+    assert told["answermill_worker_seconds_since_progress", "host/1/0"] == pytest.approx(700, abs=30)
     models = {key[1:] for key in told if key[0] == "answermill_model_info"}
     assert models == {("shop@1", "production")}
 

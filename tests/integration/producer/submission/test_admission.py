@@ -137,7 +137,7 @@ def _no_time():
 def test_both_lanes_together_have_a_limit(engine, client, submitted, write, limited):
     limits = limited(max_waiting=4)
     submitted(write("july.csv", 4), settings=limits)
-    with pytest.raises(BacklogFull, match="4 questions wait in all lanes, 4 may"):
+    with pytest.raises(BacklogFull, match=r"4 questions wait in all lanes \(limit 4\)"):
         ask(engine, client, limits, "Where?", wait=_no_time())
 
 
@@ -159,12 +159,12 @@ def test_the_command_line_says_when_to_retry_with_the_status_of_a_service_away(
     cli("submit", write("july.csv", COUNT))
     before = stored()
     told = cli("submit", write("june.csv", 4), "--when-full", "stop", "--json")
-    line = "answermill: full: 9 questions wait in the lane bulk, 12 may; retry in 60 s\n"
+    line = "answermill: full: 9 questions wait in the lane bulk (limit 12); retry in 60 s\n"
     assert told == (3, "", line)
     assert stored() == before
     status, out, err = cli("submit", write("may.csv", 13), "--when-full", "stop")
     assert (status, out, len(err.splitlines())) == (2, "", 1)
-    assert "more than may wait at once, 12" in err
+    assert "exceed the limit of 12 waiting questions" in err
 
 
 def test_the_command_line_waits_unless_told_otherwise(cli, write, limited, engine, monkeypatch):
@@ -174,6 +174,6 @@ def test_the_command_line_waits_unless_told_otherwise(cli, write, limited, engin
     status, out, err = cli("submit", write("june.csv", 4), "--json")
     assert (status, json.loads(out)["questions"]) == (0, 4)
     assert err == (
-        "answermill: full: 9 questions wait in the lane bulk, 12 may; retry in 60 s;"
+        "answermill: full: 9 questions wait in the lane bulk (limit 12); retry in 60 s;"
         " waiting for room\n"
     )

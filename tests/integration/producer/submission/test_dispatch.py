@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import redis
+from pydantic import SecretStr
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from broker.client import check, open_broker
 from core.domain.batch import Lane
 from core.errors import BrokerUnavailable
-from core.settings import settings as config
 from producer.submission.dispatch import JobDispatcher
 from tests import services
 from tests.factories import job_rows
@@ -21,7 +21,7 @@ def own_redis(settings, home):
     """Settings, a client and the socket of a Redis that the test may stop."""
     with services.redis_server(home) as socket:
         own = settings.model_copy(
-            update={"broker_url": config.SecretStr(f"redis+socket://{socket}")}
+            update={"broker_url": SecretStr(f"redis+socket://{socket}")}
         )
         with open_broker(own) as client:
             yield own, client, socket

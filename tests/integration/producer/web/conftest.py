@@ -1,4 +1,4 @@
-"""The HTTP front in this process, on both databases and a real Redis, with keys to it."""
+"""Fixtures: the HTTP front in this process, on both databases and a real Redis."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from db.queries import api_keys, batches
 from db.session import reading, transaction
 from producer.submission.dispatch import JobDispatcher
 from producer.web.app import create_app
-from producer.web.context import install_context
+from producer.web.context import build_context
 from tests.factories import finish, result, running_job
 
 
 class Visitor:
-    """A browser without scripts: it keeps cookies and sends the forms that it has seen."""
+    """A browser without scripts: it keeps cookies and sends CSRF tokens."""
 
     def __init__(self, front, secret: str | None = None) -> None:
         self.http = front.test_client()
@@ -33,12 +33,12 @@ class Visitor:
             assert self.post("/sign-in", key=secret).status_code == 303
 
     def get(self, path: str, **headers: str):
-        return self._seen(self.http.get(path, headers=headers))
+        return self._store_token(self.http.get(path, headers=headers))
 
     def post(self, path: str, **form):
-        return self._seen(self.http.post(path, data={"csrf_token": self.token, **form}))
+        return self._store_token(self.http.post(path, data={"csrf_token": self.token, **form}))
 
-    def _seen(self, response):
+    def _store_token(self, response):
         found = re.search('name="csrf_token" value="([^"]+)"', response.text)
         self.token = found[1] if found else self.token
         response.close()
@@ -47,7 +47,7 @@ class Visitor:
 
 @pytest.fixture
 def key(engine):
-    """Make a key that opens these scopes; return its secret."""
+    """Create a key with these scopes; return its secret."""
 
     def key(*scopes: Scope, name: str | None = None, expires_at=None) -> str:
         secret = api_keys.new_secret()
@@ -62,30 +62,31 @@ def key(engine):
 
 @pytest.fixture
 def front(settings, engine, client):
-    """The app, no request of which may want a second connection while it holds one.
+    """Create the app and check that no request holds two connections at once.
 
-    All threads of a process share a few connections: each holding one, none gets a second.
+    All threads of a process share a few connections. If each thread holds one and waits for a
+    second, all wait forever.
     """
-    clock = DatabaseClock(engine, refresh_seconds=-1)  # always asks the database
-    held, twice = defaultdict(int), []
+    clock = DatabaseClock(engine, refresh_seconds=-1)  # always reads the database
+    open_connections, violations = defaultdict(int), []
 
-    def take(*_):
-        if held[threading.get_ident()] and has_request_context():
-            twice.append("".join(traceback.format_stack(limit=20)))
-        held[threading.get_ident()] += 1
+    def check_out(*_):
+        if open_connections[threading.get_ident()] and has_request_context():
+            violations.append("".join(traceback.format_stack(limit=20)))
+        open_connections[threading.get_ident()] += 1
 
-    def give_back(*_):
-        held[threading.get_ident()] -= 1
+    def check_in(*_):
+        open_connections[threading.get_ident()] -= 1
 
-    event.listen(engine, "checkout", take)
-    event.listen(engine, "checkin", give_back)
-    yield create_app(replace(install_context(settings, engine, client), clock=clock))
-    assert not twice, twice[0]
+    event.listen(engine, "checkout", check_out)
+    event.listen(engine, "checkin", check_in)
+    yield create_app(replace(build_context(settings, engine, client), clock=clock))
+    assert not violations, violations[0]
 
 
 @pytest.fixture
 def http(front, key):
-    """A caller with a key for submitting and reading."""
+    """Create a client with a key to submit and read."""
     http = front.test_client()
     http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key(Scope.SUBMIT, Scope.READ, name='site')}"
     return http
@@ -93,13 +94,13 @@ def http(front, key):
 
 @pytest.fixture
 def visitor(front, key):
-    """Make somebody's browser without scripts, signed in with a key of these scopes."""
+    """Create a browser without scripts, signed in with a key of these scopes."""
     return lambda *scopes, name="mei": Visitor(front, key(*scopes, name=name))
 
 
 @pytest.fixture
 def answering(engine, monkeypatch):
-    """Let a worker answer every question that is sent, at once."""
+    """Answer every question as soon as its job is sent."""
 
     def send(_, messages):
         for message in messages:

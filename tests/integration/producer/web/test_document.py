@@ -1,4 +1,4 @@
-"""What the OpenAPI document says is so: whatever is sent, nothing fails that it does not tell."""
+"""The OpenAPI document describes every route and every response."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from producer.web.live.long_polling import ResultWaiter
 from tests.factories import partly_final_batch
 
 DOCUMENT = "/v1/docs/openapi.json"
-CALLS = 12  # of each operation and mode
+CALLS = 12  # calls of each operation and mode
 
 
 @pytest.fixture
 def document(front, engine, monkeypatch):
-    """The document of a front that knows a batch, and in which nobody waits."""
+    """Load the document of a front with a batch, in which no request waits."""
     partly_final_batch(engine, 6)
     monkeypatch.setattr(ResultWaiter, "wait", lambda *_: False)
     monkeypatch.setattr(server_sent_events, "LIFE_SECONDS", 0.0)
@@ -28,23 +28,23 @@ def document(front, engine, monkeypatch):
 
 @pytest.fixture
 def headers(key):
-    """The headers that open everything."""
+    """Return the headers of an admin."""
     return {"Authorization": f"Bearer {key(Scope.ADMIN)}"}
 
 
-def test_the_document_tells_of_every_route(front, document):
-    told = {(op.ok().method.upper(), op.ok().path) for op in document.get_all_operations()}
+def test_the_document_describes_every_route(front, document):
+    documented = {(op.ok().method.upper(), op.ok().path) for op in document.get_all_operations()}
     routes = {
         (method, rule.rule.replace("<", "{").replace(">", "}"))
         for rule in front.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
         if rule.rule.startswith(("/v1/", "/openai/")) and not rule.rule.startswith("/v1/docs")
     }
-    assert told == routes
+    assert documented == routes
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
-def test_every_response_is_documented_and_none_is_a_fault_of_ours(mode, document, headers):
+def test_every_response_is_documented_and_none_is_an_internal_error(mode, document, headers):
     for found in document.get_all_operations():
         operation = found.ok()
         if mode is GenerationMode.POSITIVE or operation.body or list(operation.iter_parameters()):
@@ -61,7 +61,7 @@ def _call(operation, mode, headers):
         database=None,
     )
     def call(case):
-        # A schema can't tell every rule: the rows of an upload, a name that is no number.
+        # A schema cannot express every rule, such as the rows of an upload.
         case.call_and_validate(headers=headers, excluded_checks=[positive_data_acceptance])
 
     call()

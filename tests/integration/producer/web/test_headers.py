@@ -1,4 +1,4 @@
-"""Every response carries what keeps a browser from doing harm with it."""
+"""Every response has the security headers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def policy(response) -> dict[str, set[str]]:
     return {name: set(sources) for name, *sources in parts}
 
 
-def places(front):
-    """Return every place that can be read, with something for what its address leaves open."""
+def urls(front):
+    """Yield the URL of every view, with a value for each variable of its path."""
     for rule in front.url_map.iter_rules():
         if "GET" in rule.methods:
             values = dict.fromkeys(rule.arguments, "1")
@@ -31,28 +31,28 @@ def places(front):
     yield "/nothing"
 
 
-def test_every_response_has_them_and_a_policy_that_starts_from_nothing(front, http):
+def test_every_response_has_the_headers_and_a_restrictive_policy(front, http):
     seen = set()
-    for place in places(front):
+    for url in urls(front):
         for caller in (http, front.test_client()):
-            response = caller.get(place)
+            response = caller.get(url)
             seen.add(response.status_code)
-            told = {name: response.headers.get(name) for name in ALWAYS}
-            assert told == ALWAYS, place
-            # Forms of the page must be able to prove where they come from.
-            assert response.headers["Referrer-Policy"] in {"no-referrer", "same-origin"}, place
+            headers = {name: response.headers.get(name) for name in ALWAYS}
+            assert headers == ALWAYS, url
+            # The CSRF check of forms over TLS needs the Referer header.
+            assert response.headers["Referrer-Policy"] in {"no-referrer", "same-origin"}, url
             allowed = policy(response)
-            assert allowed["default-src"] <= {"'none'", "'self'"}, place
-            assert allowed["frame-ancestors"] == {"'none'"}, place
-            assert allowed["base-uri"] == {"'none'"}, place
-            assert allowed["form-action"] <= {"'none'", "'self'"}, place
+            assert allowed["default-src"] <= {"'none'", "'self'"}, url
+            assert allowed["frame-ancestors"] == {"'none'"}, url
+            assert allowed["base-uri"] == {"'none'"}, url
+            assert allowed["form-action"] <= {"'none'", "'self'"}, url
             scripts = allowed.get("script-src", set())
-            assert not scripts & {"'unsafe-inline'", "'unsafe-eval'", "*", "https:", "data:"}, place
+            assert not scripts & {"'unsafe-inline'", "'unsafe-eval'", "*", "https:", "data:"}, url
             assert "Strict-Transport-Security" not in response.headers
     assert {200, 401, 404} <= seen
 
 
-def test_the_documents_own_scripts_are_allowed_by_what_they_are(front):
+def test_scripts_of_the_document_are_allowed_by_digest(front):
     response = front.test_client().get("/v1/docs/swagger")
     found = re.findall(r"<script[^>]*>(.*?)</script>", response.text, re.DOTALL)
     scripts = [script for script in found if script]
@@ -60,4 +60,4 @@ def test_the_documents_own_scripts_are_allowed_by_what_they_are(front):
     for script in scripts:
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy(response)["script-src"]
-    assert not re.search(r"\son\w+=", response.text)  # no attribute is a script
+    assert not re.search(r"\son\w+=", response.text)  # no script in an attribute

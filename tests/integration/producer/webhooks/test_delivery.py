@@ -9,11 +9,11 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from core.domain.batch import BatchState
 from core.domain.result import Status
 from core.errors import DeliveryUnknown, WebhookInvalid
-from core.settings import settings as config
 from db.queries import batches, jobs, retention, retries, webhook_deliveries
 from db.queries.webhook_deliveries import BACKOFF
 from db.session import reading, transaction
@@ -64,7 +64,7 @@ def clock():
 @pytest.fixture
 def sender(engine, settings, clock):
     told = settings.model_copy(
-        update={"webhook_private": True, "webhook_secret": config.SecretStr(SECRET)}
+        update={"webhook_private": True, "webhook_secret": SecretStr(SECRET)}
     )
     return WebhookContext(engine, told, clock)
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from broker.client import open_broker
 from core.domain.batch import BatchState, Lane
 from core.domain.result import Status
 from core.errors import BatchUnknown, FileUnknown, LeaseLost
@@ -20,6 +19,7 @@ from db.tables import batches as b
 from db.tables import file_parts, jobs, questions, result_rows
 from db.tables import files as f
 from producer.batches.retry import retry
+from producer.connections import producer_context
 from producer.openai.files import content
 from producer.results import pages as results
 from producer.results.pages import pages
@@ -172,8 +172,8 @@ def test_a_batch_that_runs_again_meanwhile_stays(engine, monkeypatch, settings_w
     def then_retried(conn, *words, **more):
         found = look_up(conn, *words, **more)
         if found:
-            with open_broker(settings_with_redis) as client:
-                retry(engine, client, settings_with_redis, str(batch.id), [Status.FAILED])
+            with producer_context(settings_with_redis) as context:
+                retry(context, str(batch.id), [Status.FAILED])
         return found
 
     monkeypatch.setattr(retention, "finished", then_retried)
@@ -186,8 +186,8 @@ def test_a_pruned_batch_is_not_run_again(engine, settings_with_redis):
     batch = _ended(engine)
 
     def look(_seconds):
-        with open_broker(settings_with_redis) as client, pytest.raises(BatchUnknown):
-            retry(engine, client, settings_with_redis, str(batch.id), [Status.ANSWERED])
+        with producer_context(settings_with_redis) as context, pytest.raises(BatchUnknown):
+            retry(context, str(batch.id), [Status.ANSWERED])
         with transaction(engine) as conn, pytest.raises(BatchUnknown):
             batches.lock_open_or_done(conn, batch.id, "run again")
 

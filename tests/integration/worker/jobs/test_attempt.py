@@ -1,4 +1,4 @@
-"""What vitals and breaker hear of each attempt, of those at jobs taken along, too."""
+"""Updates of heartbeat and breaker by every attempt, of prefetched jobs, too."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.factories import job_rows, questions, queued_ids, stored_batch
 from tests.integration.worker.jobs.test_runner import LEASE, Echo, quiet, states, texts
 from worker.inference.model_watcher import ActiveModels
 from worker.jobs.attempt import AttemptRunner
+from worker.jobs.claim_window import ClaimWindow
 from worker.jobs.context import JobContext
 from worker.jobs.runner import JobRunner
 from worker.monitoring.heartbeat import Heartbeat
@@ -27,28 +28,28 @@ from worker.recovery.leases import LeaseRenewer
 @pytest.fixture
 def replica(engine):
     clock = DatabaseClock(engine)
-    desk = JobContext(
-        engine, clock, LeaseRenewer(engine, clock, LEASE), "test/1", LEASE, 3, 100, claim_limit=4
-    )
+    leases = LeaseRenewer(engine, clock, LEASE)
+    context = JobContext(engine, clock, leases, "test/1", LEASE, 3, 100, claim_limit=4)
 
     def replica(model, failures=3):
         @contextmanager
-        def at_work():
+        def locked():
             yield ActiveModels(model)
 
         breaker = CircuitBreaker(failures, 60.0, replicas=1)
-        vitals = Heartbeat(
+        heartbeat = Heartbeat(
             engine, clock, slot=0, lanes=list(Lane), model_version=lambda: model.version
         )
-        attempts = AttemptRunner(desk, SimpleNamespace(locked=at_work), vitals, breaker, slot=0)
-        line = JobRunner(
-            desk,
+        models = SimpleNamespace(locked=locked)
+        attempts = AttemptRunner(context, models, heartbeat, breaker, slot=0)
+        runner = JobRunner(
+            context,
             attempts.run,
             lanes=[Lane.BULK],
-            together_seconds=0,
-            enough=lambda: breaker.state()[1],
+            window=ClaimWindow(context.claim_limit, together_seconds=0),
+            should_stop_claiming=lambda: breaker.state()[1],
         )
-        return SimpleNamespace(runner=line, breaker=breaker, vitals=vitals)
+        return SimpleNamespace(runner=runner, breaker=breaker, heartbeat=heartbeat)
 
     return replica
 
@@ -57,63 +58,59 @@ def raising():
     raise ValueError("broken")
 
 
-def test_every_attempt_that_fails_is_counted_and_once_the_breaker_opens_nothing_is_taken_along(
-    engine, replica
-):
+def test_every_failed_attempt_is_counted_and_an_open_breaker_stops_claims(engine, replica):
     batch = stored_batch(engine, texts(*"abcd" * 5), job_size=4)
-    here = replica(Echo({"a": raising}), failures=3)
-    here.runner.run_message(queued_ids(engine, batch)[0], quiet)
-    assert here.breaker.state() == (3, True)
+    process = replica(Echo({"a": raising}), failures=3)
+    process.runner.run_message(queued_ids(engine, batch)[0], quiet)
+    assert process.breaker.state() == (3, True)
     assert [row.failures for row in job_rows(engine, batch)] == [1, 1, 1, 0, 0]
     assert set(states(engine, batch)) == {JobState.QUEUED}
 
 
-def test_a_job_taken_along_that_is_answered_closes_the_breaker(engine, replica):
+def test_a_prefetched_job_that_is_answered_closes_the_breaker(engine, replica):
     batch = stored_batch(engine, texts(*"abcdefgh"), job_size=4)
-    here = replica(Echo({"a": raising}))
-    here.runner.run_message(queued_ids(engine, batch)[0], quiet)
+    process = replica(Echo({"a": raising}))
+    process.runner.run_message(queued_ids(engine, batch)[0], quiet)
     assert states(engine, batch) == [JobState.QUEUED, JobState.DONE]
-    assert here.breaker.state() == (0, False)
+    assert process.breaker.state() == (0, False)
 
 
-def test_the_one_try_while_the_breaker_is_open_costs_no_small_job_beside_it_an_attempt(
-    engine, replica
-):
+def test_while_the_breaker_is_open_only_one_job_loses_an_attempt(engine, replica):
     batch = stored_batch(engine, texts(*"abcd"), job_size=1)
-    here = replica(Echo(dict.fromkeys("abcd", raising)), failures=1)
-    here.breaker.failed()
-    here.runner.run_message(queued_ids(engine, batch)[0], quiet)
+    process = replica(Echo(dict.fromkeys("abcd", raising)), failures=1)
+    process.breaker.failed()
+    process.runner.run_message(queued_ids(engine, batch)[0], quiet)
     assert [row.failures for row in job_rows(engine, batch)] == [1, 0, 0, 0]
 
 
 def test_small_jobs_that_fail_together_count_as_one_failed_attempt(engine, replica):
     batch = stored_batch(engine, texts(*"abcd"), job_size=1)
-    here = replica(Echo(dict.fromkeys("abcd", raising)), failures=9)
-    here.runner.run_message(queued_ids(engine, batch)[0], quiet)
-    assert here.breaker.state() == (1, False)
+    process = replica(Echo(dict.fromkeys("abcd", raising)), failures=9)
+    process.runner.run_message(queued_ids(engine, batch)[0], quiet)
+    assert process.breaker.state() == (1, False)
 
 
-def test_a_replicas_row_names_the_job_taken_along_while_it_is_at_work(engine, replica):
+def test_a_replicas_row_names_a_prefetched_job_while_it_runs(engine, replica):
     batch = stored_batch(engine, questions(12), job_size=4)
-    seen = []
+    job_ids = []
     model = Echo()
-    here = replica(model)
+    process = replica(model)
 
     def look():
-        here.vitals.report()
+        process.heartbeat.report()
         with reading(engine) as conn:
-            seen.append(replicas.on_host(conn, socket.gethostname())[0].job_id)
+            job_ids.append(replicas.on_host(conn, socket.gethostname())[0].job_id)
 
-    model.at = {asked.text: look for asked in questions(12)[::4]}
-    here.runner.run_message(queued_ids(engine, batch)[0], quiet)
-    assert seen == [row.id for row in job_rows(engine, batch)]
+    model.at = {item.text: look for item in questions(12)[::4]}
+    process.runner.run_message(queued_ids(engine, batch)[0], quiet)
+    assert job_ids == [row.id for row in job_rows(engine, batch)]
 
 
-def test_a_process_that_dies_at_a_job_taken_along_leaves_its_mark(engine, replica):
+def test_a_process_that_dies_during_a_prefetched_job_leaves_its_mark(engine, replica):
     batch = stored_batch(engine, texts(*"abcdefgh"), job_size=4)
     marks = []
-    model = Echo({"e": lambda: marks.append(list(here.breaker._at_work))})
-    here = replica(model)
-    here.runner.run_message(queued_ids(engine, batch)[0], quiet)
+    model = Echo({"e": lambda: marks.append(list(process.breaker._working))})
+    process = replica(model)
+    process.runner.run_message(queued_ids(engine, batch)[0], quiet)
     assert marks == [[1]]
-    assert list(here.breaker._at_work) == [0]
+    assert list(process.breaker._working) == [0]

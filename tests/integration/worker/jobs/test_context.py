@@ -1,4 +1,4 @@
-"""A job's way through a worker process, with a model that is six lines long."""
+"""A job from its claim to its results, with a short fake model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from db.queries.questions import append
 from db.session import reading, transaction
 from db.tables import jobs as job_table
 from db.tables import results as visible
-from worker.inference import passes
 from worker.inference.model_watcher import ActiveModels
 from worker.inference.protocol import PassBudget
 from worker.jobs import answer, store
@@ -56,7 +55,7 @@ class Echo:
 
 
 @pytest.fixture
-def desk(engine):
+def context(engine):
     clock = DatabaseClock(engine)
     return JobContext(
         engine=engine,
@@ -69,9 +68,9 @@ def desk(engine):
     )
 
 
-def submit(desk, texts, *, deadline=None, lane=Lane.BULK):
-    with transaction(desk.engine) as conn:
-        now = desk.clock()
+def submit(context, texts, *, deadline=None, lane=Lane.BULK):
+    with transaction(context.engine) as conn:
+        now = context.clock()
         batch = batches.create(
             conn,
             name=f"batch-{now.timestamp()}",
@@ -95,105 +94,106 @@ def stored(engine, batch):
         return list(rows)
 
 
-def answer_job(desk, model, job, progress):
-    return JobRunner(desk, partial(answer.answer_jobs, desk, ActiveModels(model))).run_message(
-        job, progress
-    )
+def answer_job(context, model, job, progress):
+    attempt = partial(answer.answer_jobs, context, ActiveModels(model))
+    return JobRunner(context, attempt).run_message(job, progress)
 
 
 def quiet(_done, _size):
-    """Progress that nobody hears."""
+    """Ignore the progress."""
 
 
-def test_every_question_gets_its_own_answer_and_the_batch_is_done(desk):
+def test_every_question_gets_its_own_answer_and_the_batch_is_done(context):
     texts = [f"{'x' * (n % 17)}{n}" for n in range(50)]
-    batch, job = submit(desk, texts)
+    batch, job = submit(context, texts)
 
-    summary = answer_job(desk, Echo(), job, quiet)
+    summary = answer_job(context, Echo(), job, quiet)
 
-    rows = stored(desk.engine, batch)
+    rows = stored(context.engine, batch)
     assert [row.answer for row in rows] == [f"re: {text}" for text in texts]
     assert [row.key for row in rows] == [f"key-{n}" for n in range(1, 51)]
     assert {row.model_version for row in rows} == {"echo@1"}
     assert summary["answered"] == 50
-    with reading(desk.engine) as conn:
+    with reading(context.engine) as conn:
         assert batches.find(conn, str(batch.id)).state is BatchState.DONE
 
 
-def test_a_message_delivered_five_times_changes_nothing(desk):
-    batch, job = submit(desk, ["a", "b"])
-    summaries = [answer_job(desk, Echo(), job, quiet) for _ in range(5)]
-    assert len(stored(desk.engine, batch)) == 2
+def test_a_message_delivered_five_times_changes_nothing(context):
+    batch, job = submit(context, ["a", "b"])
+    summaries = [answer_job(context, Echo(), job, quiet) for _ in range(5)]
+    assert len(stored(context.engine, batch)) == 2
     assert all("idle" in summary for summary in summaries[1:])
 
 
-def test_equal_questions_are_computed_once(desk):
-    _, job = submit(desk, ["same", "same", "other", "same"])
+def test_equal_questions_are_computed_once(context):
+    _, job = submit(context, ["same", "same", "other", "same"])
     model = Echo()
-    answer_job(desk, model, job, quiet)
+    answer_job(context, model, job, quiet)
     assert sum(model.encoded) == 2
 
 
-def test_blank_and_very_long_questions_never_reach_the_model(desk):
-    batch, job = submit(desk, ["  \t", "x" * 101, "fine"])
+def test_blank_and_very_long_questions_never_reach_the_model(context):
+    batch, job = submit(context, ["  \t", "x" * 101, "fine"])
     model = Echo()
-    answer_job(desk, model, job, quiet)
-    blank, long, fine = stored(desk.engine, batch)
+    answer_job(context, model, job, quiet)
+    blank, long, fine = stored(context.engine, batch)
     assert (blank.status, blank.error) == ("failed", "empty question")
     assert (long.status, long.reason) == ("handed_off", "too_long")
     assert fine.status == "answered"
     assert sum(model.encoded) == 1
 
 
-def test_poison_is_found_by_halving_and_its_neighbours_are_answered(desk):
+def test_poison_is_found_by_halving_and_other_questions_are_answered(context):
     texts = [f"fine {n}" for n in range(16)]
     texts[11] = "poison"
-    batch, _ = submit(desk, texts)
+    batch, _ = submit(context, texts)
 
     for _ in range(100):
-        with reading(desk.engine) as conn:
+        with reading(context.engine) as conn:
             queued = conn.scalars(
                 sa.select(job_table.c.id).where(job_table.c.state == "queued")
             ).all()
         if not queued:
             break
         for job in queued:
-            answer_job(desk, Echo(), job, quiet)
+            answer_job(context, Echo(), job, quiet)
 
-    rows = stored(desk.engine, batch)
+    rows = stored(context.engine, batch)
     assert [row.position for row in rows] == list(range(1, 17))
-    parked = [row for row in rows if row.status == "failed"]
-    assert [row.position for row in parked] == [12]
-    assert "ValueError: poison" in parked[0].error
+    failed = [row for row in rows if row.status == "failed"]
+    assert [row.position for row in failed] == [12]
+    assert "ValueError: poison" in failed[0].error
     assert all(
-        row.answer == f"re: {t}" for row, t in zip(rows, texts, strict=True) if t != "poison"
+        row.answer == f"re: {text}"
+        for row, text in zip(rows, texts, strict=True)
+        if text != "poison"
     )
-    with reading(desk.engine) as conn:
+    with reading(context.engine) as conn:
         assert batches.find(conn, str(batch.id)).state is BatchState.DONE
 
 
-def test_a_frozen_worker_that_wakes_up_writes_nothing(desk):
-    batch, job = submit(desk, ["a"])
+def test_a_frozen_worker_that_wakes_up_writes_nothing(context):
+    batch, job = submit(context, ["a"])
 
     class Frozen(Echo):
         def decide(self, texts, embeddings):
-            # While this one is frozen its lease runs out and another worker answers.
-            later = desk.clock() + 2 * LEASE
-            with transaction(desk.engine) as conn:
+            # While this worker is frozen, its lease expires and another worker answers.
+            later = context.clock() + 2 * LEASE
+            with transaction(context.engine) as conn:
                 (lost,) = jobs.expired_leases(conn, later, 10)
                 job_failures.fail(conn, lost, error="lost touch", attempts=3, now=later)
-            answer_job(desk, Echo(version="other@2"), job, quiet)
+            answer_job(context, Echo(version="other@2"), job, quiet)
             return super().decide(texts, embeddings)
 
-    summary = answer_job(desk, Frozen(), job, quiet)
+    summary = answer_job(context, Frozen(), job, quiet)
 
     assert summary == {"idle": "the lease was lost"}
-    (row,) = stored(desk.engine, batch)
+    (row,) = stored(context.engine, batch)
     assert row.model_version == "other@2"
 
 
-def test_nothing_is_answered_after_its_deadline(desk):
-    batch, job = submit(desk, ["a", " "], deadline=desk.clock() + timedelta(seconds=5))
+def test_nothing_is_answered_after_its_deadline(context):
+    batch, job = submit(context, ["a", " "], deadline=context.clock() + timedelta(seconds=5))
 
     class Slow(Echo):
         def decide(self, texts, embeddings):
@@ -201,17 +201,17 @@ def test_nothing_is_answered_after_its_deadline(desk):
             return super().decide(texts, embeddings)
 
     model = Slow()
-    clock = desk.clock
+    clock = context.clock
 
     def jumping():
         return clock() + timedelta(minutes=1) if getattr(model, "late", False) else clock()
 
-    answer_job(replace(desk, clock=jumping), model, job, quiet)
-    assert [row.status for row in stored(desk.engine, batch)] == ["expired", "expired"]
+    answer_job(replace(context, clock=jumping), model, job, quiet)
+    assert [row.status for row in stored(context.engine, batch)] == ["expired", "expired"]
 
 
-def test_a_database_that_goes_away_is_waited_for_and_burns_no_attempt(desk, monkeypatch):
-    batch, job = submit(desk, ["a"])
+def test_a_job_waits_for_an_unavailable_database_and_loses_no_attempt(context, monkeypatch):
+    batch, job = submit(context, ["a"])
     real, calls = store._store_answers, []
 
     def flaky(*args):
@@ -221,35 +221,34 @@ def test_a_database_that_goes_away_is_waited_for_and_burns_no_attempt(desk, monk
         return real(*args)
 
     monkeypatch.setattr(store, "_store_answers", flaky)
-    answer_job(desk, Echo(), job, quiet)
+    answer_job(context, Echo(), job, quiet)
 
     assert len(calls) == 3
-    assert [row.status for row in stored(desk.engine, batch)] == ["answered"]
-    with reading(desk.engine) as conn:
+    assert [row.status for row in stored(context.engine, batch)] == ["answered"]
+    with reading(context.engine) as conn:
         assert conn.scalar(sa.select(job_table.c.failures)) == 0
 
 
-def test_progress_is_told_as_questions_are_decided(desk, monkeypatch):
-    monkeypatch.setattr(passes, "_DECIDED", 8)
-    _, job = submit(desk, [f"question {n}" for n in range(20)])
-    heard = []
-    answer_job(desk, Echo(), job, lambda done, size: heard.append((done, size)))
-    assert heard[-1] == (20, 20)
-    assert heard == sorted(heard)
-    assert len(heard) > 1
+def test_progress_is_reported_as_questions_are_decided(context):
+    _, job = submit(context, [f"question {n}" for n in range(300)])
+    reported = []
+    answer_job(context, Echo(), job, lambda done, size: reported.append((done, size)))
+    assert reported[-1] == (300, 300)
+    assert reported == sorted(reported)
+    assert len(reported) > 1
 
 
-def test_a_model_that_answers_nothing_burns_no_attempt(desk):
+def test_a_model_that_answers_nothing_uses_up_no_attempt(context):
     class Broken(Echo):
         def decide(self, *_):
             raise RuntimeError("broken")
 
-    batch, job = submit(desk, ["a"])
-    for _ in range(2 * desk.attempts):
-        answer_job(desk, Broken(), job, quiet)
-    assert stored(desk.engine, batch) == []
+    batch, job = submit(context, ["a"])
+    for _ in range(2 * context.attempts):
+        answer_job(context, Broken(), job, quiet)
+    assert stored(context.engine, batch) == []
 
-    answer_job(desk, Echo(), job, quiet)
+    answer_job(context, Echo(), job, quiet)
 
-    (row,) = stored(desk.engine, batch)
+    (row,) = stored(context.engine, batch)
     assert row.status == "answered"

@@ -1,4 +1,4 @@
-"""Renewing the lease of the job in work."""
+"""Renewal of the leases of running jobs."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ def claimed(engine, clock, count):
         batch = batches.create(
             conn, name="b", idempotency_key="k", lane=Lane.BULK, source="test", now=now
         )
-        asked = [Question(n, str(n), "a") for n in range(1, count + 1)]
-        sent = questions.append(conn, batch, asked, job_size=1, sent=True, now=now)
+        items = [Question(n, str(n), "a") for n in range(1, count + 1)]
+        sent = questions.append(conn, batch, items, job_size=1, sent=True, now=now)
         return [
             claims.claim_job(conn, message.job, owner="o", lease=LEASE, now=now) for message in sent
         ]
 
 
-def test_leases_that_are_held_outlive_their_length_many_times(engine):
+def test_renewed_leases_last_much_longer_than_one_lease(engine):
     clock = DatabaseClock(engine)
-    held = claimed(engine, clock, 3)
-    keeper = LeaseRenewer(engine, clock, LEASE)
-    keeper.start()
-    keeper.add(held)
+    running = claimed(engine, clock, 3)
+    renewer = LeaseRenewer(engine, clock, LEASE)
+    renewer.start()
+    renewer.add(running)
     for _ in range(20):
         threading.Event().wait(LEASE.total_seconds() / 4)
         with transaction(engine) as conn:
             assert jobs.expired_leases(conn, clock(), 10) == []
-    keeper.remove(held)
+    renewer.remove(running)
     threading.Event().wait(3 * LEASE.total_seconds())
     with transaction(engine) as conn:
-        assert set(jobs.expired_leases(conn, clock(), 10)) == set(held)
-    keeper.stop()
+        assert set(jobs.expired_leases(conn, clock(), 10)) == set(running)
+    renewer.stop()
 
 
 def test_a_renewal_that_fails_is_tried_again(engine, monkeypatch):
@@ -60,8 +60,8 @@ def test_a_renewal_that_fails_is_tried_again(engine, monkeypatch):
         renewed.set()
 
     monkeypatch.setattr(leases.jobs, "renew", flaky)
-    keeper = LeaseRenewer(engine, clock, LEASE)
-    keeper.start()
-    keeper.add([job])
+    renewer = LeaseRenewer(engine, clock, LEASE)
+    renewer.start()
+    renewer.add([job])
     assert renewed.wait(10)
-    keeper.stop()
+    renewer.stop()

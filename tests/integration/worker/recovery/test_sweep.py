@@ -1,4 +1,4 @@
-"""What the sweep mends, against both databases and a queue that is a list."""
+"""Repairs by the sweep, on both databases, with a list as the queue."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ class World:
                 deadline=deadline,
             )
             questions = [Question(n, str(n), "text") for n in range(1, count + 1)]
-            made = append(conn, batch, questions, job_size=job_size, sent=sent, now=now)
+            messages = append(conn, batch, questions, job_size=job_size, sent=sent, now=now)
             batches.seal(conn, batch, now)
-        return batch, [message.job for message in made]
+        return batch, [message.job for message in messages]
 
     def claim(self, job):
         with transaction(self.engine) as conn:
@@ -82,21 +82,21 @@ class World:
 
 
 def test_jobs_that_were_never_sent_are_sent_up_to_the_high_water_mark(world):
-    _, made = world.submit(8, sent=False)
+    _, submitted = world.submit(8, sent=False)
     world.sweep.run()
-    assert [m.job for m in world.queue.lanes[Lane.BULK]] == made[:5]
+    assert [m.job for m in world.queue.lanes[Lane.BULK]] == submitted[:5]
     world.queue.lanes[Lane.BULK] = world.queue.lanes[Lane.BULK][3:]
     world.sweep.run()
-    assert [m.job for m in world.queue.lanes[Lane.BULK]] == made[3:]
+    assert [m.job for m in world.queue.lanes[Lane.BULK]] == submitted[3:]
 
 
-def test_jobs_whose_messages_are_gone_are_sent_again(world):
-    _, made = world.submit(3, sent=True)
+def test_jobs_whose_messages_were_lost_are_sent_again(world):
+    _, submitted = world.submit(3, sent=True)
     world.sweep.run()
     assert world.queue.lanes[Lane.BULK] == []  # they may still be on their way
     world.ahead = timedelta(seconds=10)
     world.sweep.run()
-    assert [m.job for m in world.queue.lanes[Lane.BULK]] == made
+    assert [m.job for m in world.queue.lanes[Lane.BULK]] == submitted
 
 
 def test_sent_jobs_are_not_sent_again_while_their_lane_still_holds_messages(world):
@@ -107,14 +107,14 @@ def test_sent_jobs_are_not_sent_again_while_their_lane_still_holds_messages(worl
     assert len(world.queue.lanes[Lane.BULK]) == 1
 
 
-def test_what_waits_in_a_lane_counts_towards_its_high_water_mark(world):
+def test_messages_that_wait_in_a_lane_count_towards_its_high_water_mark(world):
     world.submit(9, sent=False)
     world.queue.lanes[Lane.BULK] = [AnswerJob(n, 1, Lane.BULK, 1) for n in (997, 998, 999)]
     world.sweep.run()
     assert len(world.queue.lanes[Lane.BULK]) == 5
 
 
-def test_each_lane_is_filled_for_itself(world):
+def test_each_lane_is_filled_separately(world):
     world.submit(9, sent=False)
     world.submit(1, sent=False, lane=Lane.INTERACTIVE)
     world.sweep.run()
@@ -149,9 +149,9 @@ def test_a_batch_past_its_deadline_expires_with_a_result_for_each_question(world
     world.sweep.run()
     assert world.statuses(batch) == ["expired"] * 120
     with reading(world.engine) as conn:
-        found = batches.find(conn, str(batch.id))
-    assert found.state is BatchState.EXPIRED
-    assert found.finished_at is not None
+        expired = batches.find(conn, str(batch.id))
+    assert expired.state is BatchState.EXPIRED
+    assert expired.finished_at is not None
 
 
 def test_a_job_given_back_after_its_batch_was_cancelled_is_cancelled(world):
@@ -165,27 +165,27 @@ def test_a_job_given_back_after_its_batch_was_cancelled_is_cancelled(world):
     assert world.statuses(batch) == ["cancelled"]
 
 
-def test_a_redis_that_is_away_does_not_keep_leases_from_being_taken_back(world):
+def test_without_redis_expired_leases_are_taken_back_nevertheless(world):
     _, (job,) = world.submit(1, sent=True)
     world.claim(job)
     world.ahead = timedelta(seconds=60)
 
-    def away(_lane):
+    def unavailable(_lane):
         raise BrokerUnavailable("url", "gone")
 
-    world.queue.waiting = away
+    world.queue.waiting = unavailable
     with pytest.raises(BrokerUnavailable):
         world.sweep.run()
     assert world.states() == ["queued"]
 
 
-def test_nothing_is_sent_to_a_redis_that_is_another_stacks(world):
-    def taken():
+def test_no_message_is_sent_to_a_redis_of_another_stack(world):
+    def refuse():
         raise BrokerInUse("redis://there")
 
     world.submit(3, sent=False)
     with pytest.raises(BrokerInUse):
-        replace(world.sweep, own=taken).run()
+        replace(world.sweep, claim_broker=refuse).run()
     assert not world.queue.waiting(Lane.BULK)
     world.sweep.run()
     assert world.queue.waiting(Lane.BULK) == 3

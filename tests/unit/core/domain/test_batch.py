@@ -13,39 +13,40 @@ from tests.factories import NOW, question, result
 _TABLES = [(JobState, JOB_TRANSITIONS), (BatchState, BATCH_TRANSITIONS)]
 
 
-@pytest.mark.parametrize(("states", "moves"), _TABLES, ids=["jobs", "batches"])
-def test_the_moves_of_every_state_are_listed(states, moves):
-    assert set(moves) == set(states)
-    assert all(isinstance(state, states) for targets in moves.values() for state in targets)
+@pytest.mark.parametrize(("states", "transitions"), _TABLES, ids=["jobs", "batches"])
+def test_the_transitions_of_every_state_are_listed(states, transitions):
+    assert set(transitions) == set(states)
+    assert all(isinstance(state, states) for targets in transitions.values() for state in targets)
 
 
-def test_terminal_states_have_no_moves():
-    assert {s for s in JobState if not JOB_TRANSITIONS[s]} == {
+def test_terminal_states_have_no_transitions():
+    assert {state for state in JobState if not JOB_TRANSITIONS[state]} == {
         JobState.SPLIT,
         JobState.CANCELLED,
         JobState.EXPIRED,
     }
-    assert {s for s in BatchState if not BATCH_TRANSITIONS[s]} == {BatchState.PRUNED}
+    terminal = {state for state in BatchState if not BATCH_TRANSITIONS[state]}
+    assert terminal == {BatchState.PRUNED}
 
 
-@pytest.mark.parametrize(("states", "moves"), _TABLES, ids=["jobs", "batches"])
-def test_every_state_can_be_reached_from_the_first_one(states, moves):
+@pytest.mark.parametrize(("states", "transitions"), _TABLES, ids=["jobs", "batches"])
+def test_every_state_can_follow_from_the_first_one(states, transitions):
     first = next(iter(states))
     reached, waiting = {first}, [first]
     while waiting:
-        new = moves[waiting.pop()] - reached
+        new = transitions[waiting.pop()] - reached
         reached |= new
         waiting += new
     assert reached == set(states)
 
 
-@pytest.mark.parametrize(("states", "moves"), _TABLES, ids=["jobs", "batches"])
-def test_no_state_moves_to_itself(states, moves):
-    assert not [state for state in states if state in moves[state]]
+@pytest.mark.parametrize(("states", "transitions"), _TABLES, ids=["jobs", "batches"])
+def test_no_state_follows_itself(states, transitions):
+    assert not [state for state in states if state in transitions[state]]
 
 
 def test_a_stopped_job_has_the_name_of_its_results():
-    """`close_queued` writes the status where the state goes."""
+    """`close_queued` writes the status as the state."""
     for status in (Status.CANCELLED, Status.EXPIRED):
         assert JobState(status.value).value == BatchState(status.value).value == status.value
 
@@ -57,7 +58,7 @@ def test_entities_are_frozen():
         result().key = "another"
 
 
-def test_a_progress_counts_what_is_final():
+def test_progress_counts_final_questions():
     progress = BatchProgress(
         queued=3,
         running=2,

@@ -31,10 +31,19 @@ def test_with_no_settings_all_is_embedded_under_the_data_folder(home):
     assert (settings.job_size, settings.lease_seconds, settings.attempts) == (128, 24.0, 3)
 
 
-def test_every_setting_but_the_obvious_is_described():
-    obvious = {"log_level", "log_format"}
-    bare = {name for name, field in Settings.model_fields.items() if not field.description}
-    assert bare == obvious
+def test_every_setting_has_a_description():
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_no_validator_of_one_part_replaces_a_validator_of_another():
+    parts = [part for part in Settings.__mro__ if issubclass(part, base.SettingsPart)]
+    names = [name for part in parts for name in vars(part) if name.startswith("_check_")]
+    assert len(names) == len(set(names)) > 5
+
+
+def test_home_is_validated_before_the_broker_url():
+    fields = list(Settings.model_fields)
+    assert fields.index("home") < fields.index("broker_url")
 
 
 def test_a_flag_goes_before_the_environment_and_that_before_the_file(monkeypatch):
@@ -59,21 +68,21 @@ def test_an_empty_setting_in_the_file_is_an_unset_one(name):
     assert load.load() == unset
 
 
-def test_a_misspelt_name_in_the_environment_is_told_with_the_right_one(monkeypatch):
+def test_a_misspelled_name_in_the_environment_is_reported_with_the_right_one(monkeypatch):
     monkeypatch.setenv("ANSWERMILL_JOBSIZE", "64")
-    assert _faults() == ["ANSWERMILL_JOBSIZE: no such setting; did you mean ANSWERMILL_JOB_SIZE?"]
+    assert _faults() == ["ANSWERMILL_JOBSIZE: unknown setting; did you mean ANSWERMILL_JOB_SIZE?"]
 
 
-def test_a_misspelt_name_in_the_file_is_told_with_the_right_one():
+def test_a_misspelled_name_in_the_file_is_reported_with_the_right_one():
     Path(".env").write_text("ANSWERMILL_BROKR_URL=redis://localhost\n")
     assert _faults() == [
-        "ANSWERMILL_BROKR_URL: no such setting; did you mean ANSWERMILL_BROKER_URL?"
+        "ANSWERMILL_BROKR_URL: unknown setting; did you mean ANSWERMILL_BROKER_URL?"
     ]
 
 
-def test_a_name_like_no_setting_is_told_without_a_guess(monkeypatch):
+def test_a_name_unlike_any_setting_is_reported_without_a_guess(monkeypatch):
     monkeypatch.setenv("ANSWERMILL_ZZZQQQXXXJJJVVV", "1")
-    assert _faults() == ["ANSWERMILL_ZZZQQQXXXJJJVVV: no such setting"]
+    assert _faults() == ["ANSWERMILL_ZZZQQQXXXJJJVVV: unknown setting; remove it"]
 
 
 def test_names_of_other_programs_in_a_shared_file_are_left_alone():
@@ -83,17 +92,17 @@ def test_names_of_other_programs_in_a_shared_file_are_left_alone():
 
 def test_a_file_in_another_encoding_is_a_fault_and_not_a_crash():
     Path(".env").write_bytes("ANSWERMILL_MODEL=größe\n".encode("latin-1"))
-    assert _faults() == [".env: not UTF-8"]
+    assert _faults() == [".env: not UTF-8; convert the file to UTF-8"]
 
 
-def test_all_faults_are_told_at_once(monkeypatch):
+def test_all_faults_are_reported_at_once(monkeypatch):
     monkeypatch.setenv("ANSWERMILL_JOBSIZE", "64")
     monkeypatch.setenv("ANSWERMILL_REPLICAS", "none")
     monkeypatch.setenv("ANSWERMILL_LEASE_SECONDS", "0")
     monkeypatch.setenv("ANSWERMILL_HOME", "/" + "long" * 30)
     monkeypatch.setenv("ANSWERMILL_DATABASE_URL", "mysql://somewhere")
-    told = [fault.partition(":")[0].removeprefix(base.PREFIX) for fault in _faults()]
-    assert sorted(told) == [
+    names = [fault.partition(":")[0].removeprefix(base.PREFIX) for fault in _faults()]
+    assert sorted(names) == [
         "DATABASE_URL",
         "HOME",
         "JOBSIZE",
@@ -111,7 +120,7 @@ def test_redis_cluster_is_refused_with_its_reason():
 
 
 @pytest.mark.parametrize("url", ["redis://h:abc/0", "redis://h:99999/0", "redis://:hun/ter2@h/0"])
-def test_a_broker_url_with_no_such_port_is_refused_and_not_shown(url):
+def test_a_broker_url_with_an_invalid_port_is_refused_and_not_shown(url):
     (fault,) = _faults(broker_url=url)
     assert fault.startswith("ANSWERMILL_BROKER_URL: the port is not a number")
     assert "hun" not in fault
@@ -125,11 +134,11 @@ def test_a_broker_url_with_no_such_port_is_refused_and_not_shown(url):
         "redis+socket:///tmp/redis.sock",
     ],
 )
-def test_every_kind_of_redis_that_the_transport_knows_is_taken(url):
+def test_every_kind_of_redis_that_the_transport_supports_is_accepted(url):
     assert load.load(broker_url=url).broker == url
 
 
-def test_other_brokers_and_databases_are_refused_with_what_to_use():
+def test_other_brokers_and_databases_are_refused_with_alternatives():
     database, broker = _faults(broker_url="amqp://x", database_url="mysql://x")
     assert database == (
         "ANSWERMILL_DATABASE_URL: mysql:// is not supported; use sqlite:///FILE or postgresql://…"
@@ -140,18 +149,18 @@ def test_other_brokers_and_databases_are_refused_with_what_to_use():
     )
 
 
-def test_postgresql_is_reached_through_psycopg():
-    wanted = "postgresql+psycopg://u:p@h/d"
-    assert load.load(database_url="postgresql://u:p@h/d").database == wanted
-    assert load.load(database_url=wanted).database == wanted
+def test_postgresql_is_opened_with_psycopg():
+    url = "postgresql+psycopg://u:p@h/d"
+    assert load.load(database_url="postgresql://u:p@h/d").database == url
+    assert load.load(database_url=url).database == url
 
 
 def test_a_home_too_long_for_a_socket_is_refused_with_its_length():
     home = "/" + "x" * 100
     (fault,) = _faults(home=home)
     assert fault == (
-        f"ANSWERMILL_HOME: {home}/run/redis.sock is 116 bytes long, more than a Unix socket's"
-        " path may have (103); choose a shorter one"
+        f"ANSWERMILL_HOME: {home}/run/redis.sock is 116 bytes long, but the path of a Unix socket"
+        " has at most 103; choose a shorter folder"
     )
 
 
@@ -159,7 +168,7 @@ def test_a_long_home_counts_in_bytes_and_not_in_characters():
     assert "byte" in _faults(home="/" + "数" * 40)[0]
 
 
-def test_a_long_home_is_fine_when_redis_is_elsewhere():
+def test_a_long_home_is_accepted_if_redis_is_elsewhere():
     load.load(home="/" + "x" * 200, broker_url="redis://localhost")
 
 
@@ -224,7 +233,7 @@ def test_a_secret_is_in_no_form_of_the_settings():
         f"POSTGRES://u:{SECRET}@h/d",
     ],
 )
-def test_a_secret_is_in_no_sentence_about_a_wrong_url(field, url, monkeypatch):
+def test_a_secret_is_in_no_message_about_a_wrong_url(field, url, monkeypatch):
     monkeypatch.setenv(base.PREFIX + field.upper(), url)
     (fault,) = _faults()
     assert fault.startswith(f"ANSWERMILL_{field.upper()}: ")

@@ -183,7 +183,7 @@ def test_the_setting_names_kinds():
     assert load.load(redact="email, card").redacted == {RedactionKind.EMAIL, RedactionKind.CARD}
     assert load.load().redacted == frozenset()
     with pytest.raises(
-        SettingsInvalid, match="ANSWERMILL_REDACT: 'mail' is none of email, phone, card"
+        SettingsInvalid, match="ANSWERMILL_REDACT: 'mail' is not one of email, phone, card"
     ):
         load.load(redact="mail")
 

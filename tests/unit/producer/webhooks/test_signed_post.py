@@ -195,6 +195,6 @@ def test_while_a_secret_takes_anothers_place_both_sign():
 
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_YWJj", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
 def test_what_is_no_secret_is_refused_without_quoting_it(secret):
-    with pytest.raises(SettingsInvalid, match="ANSWERMILL_WEBHOOK_SECRET: not whsec_") as error:
+    with pytest.raises(SettingsInvalid, match="ANSWERMILL_WEBHOOK_SECRET: secret 1 is not whsec_") as error:
         load.load(webhook_secret=secret)
     assert secret == "whsec_" or secret not in str(error.value)

@@ -18,7 +18,7 @@ TEXTS = st.lists(st.text(alphabet="ab ?\n", min_size=1, max_size=4).filter(str.s
 
 @dataclass
 class Echo:
-    """Answers every question with its version and text; knows some at once."""
+    """Answers every question with its version and text, some without a pass."""
 
     version: str = "echo@1"
     at_once: tuple[str, ...] = ()
@@ -52,19 +52,17 @@ def texts_of(answers):
 
 @given(jobs=st.lists(TEXTS, max_size=6), entries=st.integers(0, 5))
 def test_answers_are_the_same_with_the_cache_and_without(jobs, entries):
-    plain, remembering = (
-        Echo(at_once=("a",)),
-        CachedModel(Echo(at_once=("a",)), AnswerCache(entries)),
-    )
+    plain = Echo(at_once=("a",))
+    cached = CachedModel(Echo(at_once=("a",)), AnswerCache(entries))
     for job in jobs:
-        assert answer_texts(remembering, job) == answer_texts(plain, job)
+        assert answer_texts(cached, job) == answer_texts(plain, job)
 
 
-def test_a_question_that_comes_again_needs_no_pass():
+def test_a_repeated_question_needs_no_pass():
     model = Echo()
-    remembering = CachedModel(model, AnswerCache(10))
-    answer_texts(remembering, ["a", "b"])
-    again = answer_texts(remembering, ["b", " a\n", "c"])
+    cached = CachedModel(model, AnswerCache(10))
+    answer_texts(cached, ["a", "b"])
+    again = answer_texts(cached, ["b", " a\n", "c"])
     assert model.passed == ["a", "b", "c"]
     assert texts_of(again) == ["echo@1: b", "echo@1: a", "echo@1: c"]
     assert [answer.via for answer in again] == [
@@ -74,7 +72,7 @@ def test_a_question_that_comes_again_needs_no_pass():
     ]
 
 
-def test_no_answer_crosses_over_to_another_version():
+def test_no_answer_of_one_version_serves_another():
     cache = AnswerCache(10)
     first, second = CachedModel(Echo("shop@1"), cache), CachedModel(Echo("shop@12"), cache)
     assert texts_of(answer_texts(first, ["2a", "a"])) == ["shop@1: 2a", "shop@1: a"]
@@ -83,14 +81,14 @@ def test_no_answer_crosses_over_to_another_version():
 
 
 @given(jobs=st.lists(TEXTS, max_size=6), entries=st.integers(0, 5))
-def test_the_cache_never_holds_more_than_it_may(jobs, entries):
+def test_the_cache_never_exceeds_its_maximum(jobs, entries):
     cache = AnswerCache(entries)
     for job in jobs:
         answer_texts(CachedModel(Echo(), cache), job)
         assert len(cache) <= entries
 
 
-def test_what_was_asked_for_least_lately_goes_first():
+def test_the_least_recently_used_answer_is_removed_first():
     cache = AnswerCache(2)
     for text in ("old", "kept"):
         cache.keep("echo@1", text, Answer(Status.ANSWERED))
@@ -103,16 +101,14 @@ def test_what_was_asked_for_least_lately_goes_first():
     ]
 
 
-def test_what_needs_no_pass_is_remembered_too():
+def test_answers_without_a_pass_are_cached_too():
     cache = AnswerCache(2)
-    assert (
-        answer_texts(CachedModel(Echo(at_once=("a",)), cache), ["a"])[0].via
-        is AnswerSource.PHRASING
-    )
-    assert answer_texts(CachedModel(Echo(), cache), ["a"])[0].via is AnswerSource.CACHE
+    (first,) = answer_texts(CachedModel(Echo(at_once=("a",)), cache), ["a"])
+    (second,) = answer_texts(CachedModel(Echo(), cache), ["a"])
+    assert (first.via, second.via) == (AnswerSource.PHRASING, AnswerSource.CACHE)
 
 
-def test_a_question_that_failed_is_not_remembered():
+def test_a_failed_question_is_not_cached():
     class Broken(Echo):
         def encode(self, tokens):
             raise ValueError(len(tokens))
@@ -123,9 +119,9 @@ def test_a_question_that_failed_is_not_remembered():
     assert len(cache) == 0
 
 
-def test_no_text_of_a_question_is_kept():
+def test_the_cache_keeps_no_text_of_a_question():
     cache = AnswerCache(2)
     cache.keep("echo@1", "my card number is 4111", Answer(Status.HANDED_OFF))
-    held = repr(vars(cache))
-    assert "4111" not in held
+    content = repr(vars(cache))
+    assert "4111" not in content
     assert sys.getsizeof(next(iter(cache._answers))) < 64

@@ -11,44 +11,44 @@ from worker.inference.memory import freeze_gc, release_memory
 
 
 class Ring:
-    """Holds itself, and so outlives its last name."""
+    """References itself, so that only the garbage collector frees it."""
 
     def __init__(self):
         self.self = self
 
 
-def test_what_only_cycles_hold_is_freed():
+def test_cyclic_garbage_is_freed():
     gc.disable()
     try:
-        held = weakref.ref(Ring())
-        assert held() is not None
+        reference = weakref.ref(Ring())
+        assert reference() is not None
         release_memory()
-        assert held() is None
+        assert reference() is None
     finally:
         gc.enable()
 
 
-def test_what_is_kept_still_is_passed_over_until_it_is_given_back():
+def test_frozen_objects_are_skipped_until_memory_is_released():
     ring = Ring()
-    held = weakref.ref(ring)
+    reference = weakref.ref(ring)
     try:
         freeze_gc()
         del ring
         freeze_gc()
-        assert held() is not None
+        assert reference() is not None
         release_memory()
-        assert held() is None
+        assert reference() is None
     finally:
         gc.unfreeze()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc can trim")
-def test_freed_pages_go_back_to_the_system():
+def test_freed_pages_return_to_the_system():
     process = psutil.Process()
-    small = [bytearray(4_000) for _ in range(50_000)]  # too small to be mapped one by one
-    keep = small[::1000]
+    blocks = [bytearray(4_000) for _ in range(50_000)]  # too small for a mapping of their own
+    keep = blocks[::1000]
     full = process.memory_info().rss
-    del small
+    del blocks
     release_memory()
     assert keep
     assert full - process.memory_info().rss > 100_000_000

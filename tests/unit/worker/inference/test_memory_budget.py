@@ -21,40 +21,41 @@ FULL = PassBudget(tokens=64, questions=8)
 
 
 @pytest.mark.parametrize(
-    ("left", "passes"),
+    ("available", "passes"),
     [(None, [8, 8]), (1 << 40, [8, 8]), (8 * 4 * 2 * 32 * 1024, [8, 8]), (0, [1] * 16)],
 )
-def test_a_pass_takes_half_of_what_is_left_and_one_question_at_least(left, passes):
+def test_a_pass_uses_half_of_the_available_memory_and_one_question_at_least(available, passes):
     model = EchoModel(PassBudget(tokens=32, questions=8))
-    answer_texts(MemoryBudgetedModel(model, lambda: left, every=0), [f"{n:04}" for n in range(16)])
+    texts = [f"{n:04}" for n in range(16)]
+    answer_texts(MemoryBudgetedModel(model, lambda: available, every=0), texts)
     assert model.passes == passes
 
 
 def test_passes_shrink_and_grow_within_one_job():
-    # The second pass looks twice: before and after it has given back what was free.
-    left = iter([1 << 40, 0, 0, 0, 0, 1 << 40])
+    # Before the second pass, memory is read twice: before and after free memory is released.
+    readings = iter([1 << 40, 0, 0, 0, 0, 1 << 40])
     model = EchoModel(FULL)
     texts = [f"{n:04}" for n in range(8 + 3 + 8)]
-    answers = answer_texts(MemoryBudgetedModel(model, lambda: next(left), every=0), texts)
+    answers = answer_texts(MemoryBudgetedModel(model, lambda: next(readings), every=0), texts)
     assert model.passes == [8, 1, 1, 1, 8]
     assert [answer.answer for answer in answers] == texts
 
 
-def test_while_there_is_plenty_nobody_looks_for_each_pass():
-    looks = []
+def test_with_plenty_of_memory_one_reading_serves_several_passes():
+    readings = []
 
-    def left():
-        looks.append(1)
+    def available():
+        readings.append(1)
         return 1 << 40
 
     model = EchoModel(FULL)
-    answer_texts(MemoryBudgetedModel(model, left, every=60), [f"{n:04}" for n in range(80)])
+    answer_texts(MemoryBudgetedModel(model, available, every=60), [f"{n:04}" for n in range(80)])
     assert model.passes == [8] * 10
-    assert len(looks) == 1
+    assert len(readings) == 1
 
 
 class Hungry(EchoModel):
-    """Needs memory for each question of a pass, and has little."""
+    """Runs out of memory if a pass has more than `most` questions."""
 
     def __init__(self, most: int, error: Exception) -> None:
         super().__init__(FULL)
@@ -78,17 +79,17 @@ ONNX = RuntimeError(
 
 
 @pytest.mark.parametrize("error", [MemoryError(), TORCH, ONNX])
-def test_a_pass_without_memory_is_halved_until_it_fits(error):
+def test_a_pass_out_of_memory_is_split_until_it_fits(error):
     model = Hungry(2, error)
     texts = [f"{n:04}" for n in range(8)]
-    heard: list[int] = []
-    answers = answer_texts(model, texts, heard.append)
+    reported: list[int] = []
+    answers = answer_texts(model, texts, reported.append)
     assert [answer.answer for answer in answers] == texts
     assert model.passes == [2, 2, 2, 2]
-    assert heard == [8]  # decided together, as so few are
+    assert reported == [8]  # few questions are decided together
 
 
-def test_what_is_refused_once_is_not_asked_for_again():
+def test_a_pass_size_out_of_memory_is_not_tried_again():
     model = Hungry(4, MemoryError())
     texts = [f"{n:04}" for n in range(24)]
     answers = answer_texts(MemoryBudgetedModel(model, lambda: 1 << 30, every=0), texts)
@@ -97,12 +98,12 @@ def test_what_is_refused_once_is_not_asked_for_again():
     assert model.passes == [4] * 6
 
 
-def test_a_question_that_has_no_memory_alone_fails():
+def test_a_question_without_enough_memory_fails():
     with pytest.raises(MemoryError):
         answer_texts(Hungry(0, MemoryError()), ["a", "b", "c"])
 
 
-def test_another_error_halves_nothing():
+def test_another_error_splits_no_pass():
     model = Hungry(2, RuntimeError("the allocation of seats"))
     with pytest.raises(RuntimeError, match="seats"):
         answer_texts(model, [f"{n:04}" for n in range(8)])
@@ -117,18 +118,18 @@ def _limited(mebibytes: int, kind: str) -> dict[str, object]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_under_a_real_limit_passes_are_small_before_anything_is_refused():
-    found = _limited(300, "sparing")
-    assert found["right"]
-    assert found["refused"] == 0
-    assert 4 <= found["largest"] <= 300 // 8
+def test_under_a_real_limit_passes_shrink_before_memory_runs_out():
+    report = _limited(300, "sparing")
+    assert report["right"]
+    assert report["refused"] == 0
+    assert 4 <= report["largest"] <= 300 // 8
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_without_sparing_it_is_refused_and_halved():
-    found = _limited(300, "plain")
-    assert found["right"]
-    assert found["refused"] > 0
+def test_without_a_budget_passes_run_out_of_memory_and_are_split():
+    report = _limited(300, "plain")
+    assert report["right"]
+    assert report["refused"] > 0
 
 
 def _files(root, **content):
@@ -149,7 +150,7 @@ def _proc(root, group):
     (root / "proc/self/cgroup").write_text(group)
 
 
-def test_the_least_of_machine_groups_and_limit_counts(tmp_path):
+def test_the_lowest_of_machine_groups_and_limit_counts(tmp_path):
     _proc(tmp_path, "0::/mill/worker\n")
     assert memory.available_bytes(root=tmp_path) == 4 * MIB
     assert memory.available_bytes(root=tmp_path, replicas=4) == MIB
@@ -160,13 +161,13 @@ def test_the_least_of_machine_groups_and_limit_counts(tmp_path):
         (folder / "memory.current").write_text(f"{9 * MIB}\n")
         (folder / "memory.stat").write_text(f"anon 1\ninactive_file {MIB}\nactive_file 5\n")
     assert memory.available_bytes(root=tmp_path) == 2 * MIB
-    resident = 1280 * memory._PAGE
+    resident = 1280 * memory.PAGE_BYTES
     assert memory.available_bytes(resident + 7, root=tmp_path) == 7
     assert memory.available_bytes(resident - 7, root=tmp_path) == 0
 
 
 @pytest.mark.parametrize("group", ["4:memory:/docker/abc\n", "4:memory:/\n", ""])
-def test_the_first_version_of_groups_is_read_too_also_in_a_container(group, tmp_path):
+def test_version_1_of_cgroups_is_read_in_a_container_too(group, tmp_path):
     _proc(tmp_path, group)
     top = tmp_path / "sys/fs/cgroup/memory"
     top.mkdir(parents=True)
@@ -176,7 +177,7 @@ def test_the_first_version_of_groups_is_read_too_also_in_a_container(group, tmp_
     assert memory.available_bytes(root=tmp_path) == MIB
 
 
-def test_where_nothing_is_known_nothing_is_limited(tmp_path):
+def test_without_known_limits_passes_keep_their_size(tmp_path):
     assert memory.available_bytes(root=tmp_path) is None
     model = MemoryBudgetedModel(EchoModel(FULL), lambda: memory.available_bytes(root=tmp_path))
     assert model.budget == FULL

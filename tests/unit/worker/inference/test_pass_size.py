@@ -12,7 +12,7 @@ TEXTS = ["a", "b", "c", "d"]
 
 
 class Machine:
-    """Takes for a text as many seconds as it is told, by the questions of a pass."""
+    """Takes a fixed time for a text, by the questions of a pass."""
 
     def __init__(self, seconds: dict[int, float]) -> None:
         self.seconds, self.now, self.turns = seconds, 0.0, []
@@ -29,12 +29,12 @@ def paced(machine: Machine, budgets: Sequence[PassBudget]) -> PassSizeResult:
     return measure(machine.answer, budgets, TEXTS, machine.clock)
 
 
-def test_the_fastest_budget_is_taken_and_all_rates_are_told():
-    found = paced(Machine({8: 0.02, 1: 0.01, 32: 0.04}), [EIGHT, ONE, MANY])
-    assert found == PassSizeResult(ONE, {8: 50.0, 1: 100.0, 32: 25.0})
+def test_the_fastest_budget_is_chosen_and_all_rates_are_returned():
+    result = paced(Machine({8: 0.02, 1: 0.01, 32: 0.04}), [EIGHT, ONE, MANY])
+    assert result == PassSizeResult(ONE, {8: 50.0, 1: 100.0, 32: 25.0})
 
 
-def test_the_first_is_kept_where_no_other_is_clearly_faster():
+def test_the_first_budget_is_chosen_unless_another_is_clearly_faster():
     assert paced(Machine({8: 0.0100, 1: 0.0098}), [EIGHT, ONE]).budget == EIGHT
 
 
@@ -44,15 +44,15 @@ def test_turns_alternate():
     assert machine.turns == [8, 1, 8, 1, 8, 1]
 
 
-def test_one_spoilt_turn_decides_nothing():
+def test_one_slow_turn_decides_nothing():
     machine = Machine({8: 0.02, 1: 0.01})
     answer = machine.answer
 
-    def spoilt(budget: PassBudget, texts: Sequence[str]) -> None:
+    def disturbed(budget: PassBudget, texts: Sequence[str]) -> None:
         answer(budget, texts)
         machine.now += 0.5 if len(machine.turns) == 2 else 0.0
 
-    assert measure(spoilt, [EIGHT, ONE], TEXTS, machine.clock).budget == ONE
+    assert measure(disturbed, [EIGHT, ONE], TEXTS, machine.clock).budget == ONE
 
 
 def test_a_slow_encoder_gets_one_round():
@@ -61,15 +61,17 @@ def test_a_slow_encoder_gets_one_round():
     assert machine.turns == [8, 1]
 
 
-def test_where_nothing_is_to_choose_one_turn_tells_the_rate():
+def test_a_single_budget_is_measured_in_one_turn():
     machine = Machine({8: 0.01})
     assert paced(machine, [EIGHT]) == PassSizeResult(EIGHT, {8: 100.0})
     assert machine.turns == [8]
 
 
-@pytest.mark.parametrize(("known", "taken"), [(10, 10), (32, 32), (700, 32)])
-def test_the_sample_fills_the_largest_pass_with_texts_from_everywhere(known: int, taken: int):
-    texts = [str(number) for number in range(known)]
+@pytest.mark.parametrize(("texts_known", "sampled"), [(10, 10), (32, 32), (700, 32)])
+def test_the_sample_fills_the_largest_pass_with_texts_from_everywhere(
+    texts_known: int, sampled: int
+):
+    texts = [str(number) for number in range(texts_known)]
     chosen = sample(["0", *texts], [EIGHT, MANY])
-    assert len(chosen) == len(set(chosen)) == taken
-    assert int(chosen[-1]) >= known * 0.9
+    assert len(chosen) == len(set(chosen)) == sampled
+    assert int(chosen[-1]) >= texts_known * 0.9

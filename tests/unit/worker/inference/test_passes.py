@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from core.domain.result import Answer, Status
-from worker.inference import passes
 from worker.inference.passes import answer_texts, form_passes
 from worker.inference.protocol import PassBudget
 
@@ -22,7 +21,7 @@ BUDGETS = st.builds(
 
 
 class EchoModel:
-    """Answers a text with itself, and remembers the passes."""
+    """Answers a text with itself, and records the passes."""
 
     version = "echo@1"
 
@@ -99,14 +98,14 @@ def test_equal_questions_are_computed_once():
     assert [answer.answer for answer in answers] == ["a c", "a c", "b", "a c"]
 
 
-def test_what_needs_no_pass_is_in_none():
-    heard: list[int] = []
+def test_a_known_answer_needs_no_pass():
+    reported: list[int] = []
     model = EchoModel(PassBudget(tokens=100, questions=10))
     model.known = {"a": Answer(Status.ANSWERED, answer="known")}
-    answers = answer_texts(model, ["b", "a", "a "], heard.append)
+    answers = answer_texts(model, ["b", "a", "a "], reported.append)
     assert model.tokenized == ["b"]
     assert [answer.answer for answer in answers] == ["b", "known", "known"]
-    assert heard == [2, 3]
+    assert reported == [2, 3]
 
 
 def test_nothing_is_tokenized_when_no_question_needs_a_pass():
@@ -116,23 +115,19 @@ def test_nothing_is_tokenized_when_no_question_needs_a_pass():
     assert model.tokenized == []
 
 
-def test_progress_counts_questions_and_ends_at_all_of_them(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(passes, "_DECIDED", 1)
-    heard: list[int] = []
+def test_progress_counts_questions_and_ends_at_all_of_them():
+    reported: list[int] = []
     model = EchoModel(PassBudget(tokens=100, questions=1))
-    answer_texts(model, ["ccc", "a", "bb", "a"], heard.append)
-    assert heard == [1, 2, 4]
+    answer_texts(model, ["ccc", "a", "bb", "a"], reported.append, decide_together=1)
+    assert reported == [1, 2, 4]
 
 
-def test_small_passes_are_decided_together_and_a_large_one_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setattr(passes, "_DECIDED", 4)
-    heard: list[int] = []
+def test_small_passes_are_decided_together_and_a_large_one_at_once():
+    reported: list[int] = []
     small = EchoModel(PassBudget(tokens=100, questions=3))
-    answers = answer_texts(small, [*"abcdefgh"], heard.append)
+    answers = answer_texts(small, [*"abcdefgh"], reported.append, decide_together=4)
     assert small.passes == [3, 3, 2]
-    assert heard == [6, 8]
+    assert reported == [6, 8]
     assert [answer.answer for answer in answers] == [*"abcdefgh"]
 
 

@@ -37,8 +37,7 @@ def worse_bundle(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 def _built(encoder: Path, store: Path, entries: Sequence[Entry]) -> Bundle:
     source = EncoderSource("tiny", encoder)
-    hear = lambda *_: None  # noqa: E731 - nobody hears
-    return build(store, "tiny", list(entries), source, threads=1, on_progress=hear)
+    return build(store, "tiny", list(entries), source, threads=1, on_progress=lambda *_: None)
 
 
 @pytest.fixture
@@ -59,9 +58,9 @@ def worse(
 
 
 def _stored(settings: Settings, bundle: Bundle) -> Bundle:
-    place = bundle_path(settings.models, "tiny", bundle.manifest.digest)
-    shutil.copytree(bundle.path, place)
-    return Bundle(place, bundle.manifest)
+    path = bundle_path(settings.models, "tiny", bundle.manifest.digest)
+    shutil.copytree(bundle.path, path)
+    return Bundle(path, bundle.manifest)
 
 
 @pytest.fixture
@@ -93,7 +92,7 @@ def run(home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
 
 @pytest.fixture
 def build_from(run, tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch):
-    """Build a version of `shop` from entries, as a knowledge base's lines tell them."""
+    """Build a version of `shop` from entries, given as the lines of a knowledge base."""
     monkeypatch.setenv("ANSWERMILL_THREADS", "1")
 
     def build_from(*words: str, entries: list[dict[str, object]]) -> tuple[int, str, str]:
@@ -111,5 +110,7 @@ def labelled(tmp_path: Path) -> Path:
     file = tmp_path / "labelled.csv"
     rows = [(text, entry.id) for entry in ENTRIES for text in entry.questions]
     lines = [f'"{text}",{expected}' for text, expected in rows]
-    file.write_text("\n".join(["question,expected", *lines, "tell me a joke,"]), encoding="utf-8")
+    file.write_text(
+        "\n".join(["question,expected", *lines, "do you know a joke,"]), encoding="utf-8"
+    )
     return file

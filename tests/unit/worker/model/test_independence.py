@@ -1,4 +1,4 @@
-"""An answer does not depend on neighbours, pass size or order, with any kind of encoder."""
+"""Answers with any encoder are independent of neighbors and pass size."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ BUDGETS = st.builds(
 
 @pytest.fixture(scope="module", params=KINDS, ids=str)
 def model(tiny_bundles: dict[EncoderKind, Bundle], request: pytest.FixtureRequest) -> LoadedModel:
-    """A model that answers everything, so that every question's confidence shows."""
+    """A model that answers all questions, to compare their confidence."""
     return replace(load(tiny_bundles[request.param], "tiny@1", 2, 3), threshold=0.0)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(texts=TEXTS, budget=BUDGETS, data=st.data())
-def test_an_answer_does_not_depend_on_neighbours_pass_size_or_order(
+def test_an_answer_does_not_depend_on_neighbors_pass_size_or_order(
     model: LoadedModel, texts: list[str], budget: PassBudget, data: st.DataObject
 ):
     alone = {text: answer_texts(model, [text])[0] for text in texts}
@@ -48,18 +48,18 @@ def test_an_answer_does_not_depend_on_neighbours_pass_size_or_order(
     for text, answer in zip(order, together, strict=True):
         if model.kind == "torch fp32":
             assert numbers(answer) == pytest.approx(numbers(alone[text]), abs=1.1e-4)
-            assert said(answer) == said(alone[text])
+            assert without_numbers(answer) == without_numbers(alone[text])
         else:
             assert answer == alone[text]
 
 
 def numbers(answer: Answer) -> list[float]:
-    """Return the numbers, whose last digit of four PyTorch leaves to the shape of a pass."""
-    scores = [one.score for one in answer.runners_up or ()]
-    return [answer.confidence or 0.0, answer.scope or 0.0, *scores]
+    """Return the numbers. Their last digit depends on PyTorch's passes."""
+    scores = [runner_up.score for runner_up in answer.runners_up or ()]
+    return [answer.confidence or 0.0, answer.in_scope_probability or 0.0, *scores]
 
 
-def said(answer: Answer) -> Answer:
-    """Return the rest."""
-    runners_up = tuple(replace(one, score=0.0) for one in answer.runners_up or ())
-    return replace(answer, confidence=0.0, scope=0.0, runners_up=runners_up)
+def without_numbers(answer: Answer) -> Answer:
+    """Return the answer with 0 for each number."""
+    runners_up = tuple(replace(each, score=0.0) for each in answer.runners_up or ())
+    return replace(answer, confidence=0.0, in_scope_probability=0.0, runners_up=runners_up)

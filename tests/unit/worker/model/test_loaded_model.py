@@ -55,19 +55,19 @@ def test_case_width_and_punctuation_do_not_matter(model: LoadedModel, text: str)
     assert (answer.matched, answer.confidence) == ("Where is my refund?", 1.0)
 
 
-def test_answers_and_hand_offs_say_where_the_entry_can_be_read(model: LoadedModel):
+def test_answers_and_hand_offs_have_the_url_of_the_entry(model: LoadedModel):
     assert ask(model, "Where is my parcel?").url == "https://shop.example/orders"
     assert ask(model, "Where is my refund?").url is None
-    unsure = ask(replace(model, threshold=1.1), "where my parcel is")
-    assert (unsure.entry_id, unsure.url) == ("track", "https://shop.example/orders")
+    handed_off = ask(replace(model, threshold=1.1), "where my parcel is")
+    assert (handed_off.entry_id, handed_off.url) == ("track", "https://shop.example/orders")
 
 
 @pytest.mark.parametrize("text", ["???", "😀", "—"])
-def test_what_nobody_can_read_is_handed_off_as_empty(model: LoadedModel, text: str):
+def test_an_unreadable_text_is_handed_off_as_empty(model: LoadedModel, text: str):
     assert ask(model, text) == Answer(Status.HANDED_OFF, reason=Reason.EMPTY)
 
 
-def test_a_hand_off_keeps_the_nearest_entry_for_the_human(model: LoadedModel):
+def test_a_hand_off_keeps_the_nearest_entry_for_the_agent(model: LoadedModel):
     answer = ask(replace(model, threshold=1.1), "where my refund is")
     assert answer.status is Status.HANDED_OFF
     assert answer.answer is None
@@ -77,15 +77,16 @@ def test_a_hand_off_keeps_the_nearest_entry_for_the_human(model: LoadedModel):
 
 
 def test_at_the_threshold_a_question_is_answered(model: LoadedModel):
-    sure = ask(model, "where my refund is").confidence
-    assert sure
-    assert sure < 1
-    assert ask(replace(model, threshold=sure), "where my refund is").status is Status.ANSWERED
-    above = ask(replace(model, threshold=sure + 0.0001), "where my refund is")
+    confidence = ask(model, "where my refund is").confidence
+    assert confidence
+    assert confidence < 1
+    exactly = ask(replace(model, threshold=confidence), "where my refund is")
+    assert exactly.status is Status.ANSWERED
+    above = ask(replace(model, threshold=confidence + 0.0001), "where my refund is")
     assert above.status is Status.HANDED_OFF
 
 
-def test_a_phrasing_of_two_entries_speaks_for_neither():
+def test_a_phrasing_of_two_entries_matches_neither():
     entries = [Entry("a", "A", ["Hello!", "hi"]), Entry("b", "B", ["hello", "yo"])]
     knowledge = KnowledgeBase.of(entries)
     assert knowledge.equal("HELLO") is None
@@ -93,29 +94,28 @@ def test_a_phrasing_of_two_entries_speaks_for_neither():
     assert knowledge.entry_of == [0, 0, 1, 1]
 
 
-def test_a_phrasing_that_an_entry_has_twice_speaks_for_it():
+def test_a_phrasing_that_one_entry_has_twice_matches_it():
     assert KnowledgeBase.of([Entry("a", "A", ["Hello!", "hello"])]).equal("hello") == 0
 
 
 def test_runners_up_come_on_request_and_name_other_entries(model: LoadedModel):
-    asked = ask(replace(model, runners_up=2, threshold=0.0), "where my refund is")
-    assert asked.runners_up is not None
-    named = [asked.entry_id, *(other.entry_id for other in asked.runners_up)]
-    assert len(set(named)) == 3
-    scores = [other.score for other in asked.runners_up]
+    answer = ask(replace(model, runners_up=2, threshold=0.0), "where my refund is")
+    assert answer.runners_up is not None
+    entries = [answer.entry_id, *(other.entry_id for other in answer.runners_up)]
+    assert len(set(entries)) == 3
+    scores = [other.score for other in answer.runners_up]
     assert scores == sorted(scores, reverse=True)
     assert scores == [round(score, 4) for score in scores]
     assert ask(replace(model, threshold=0.0), "where my refund is").runners_up is None
 
 
-SURE = Confidence(
-    LogisticCurve(9.0, [0.0] * 5), LogisticCurve(0.0, [0.0] * 5)
-)  # of scope, not of the entry
+IN_SCOPE = Confidence(LogisticCurve(9.0, [0.0] * 5), LogisticCurve(0.0, [0.0] * 5))
+OUT_OF_SCOPE = Confidence(LogisticCurve(-9.0, [0.0] * 5), LogisticCurve(0.0, [0.0] * 5))
 
 
 def test_an_ambiguous_question_names_both_entries(model: LoadedModel):
-    unsure = replace(model, threshold=1.1, confidence=SURE)
-    answer = ask(unsure, "where my refund is")
+    strict = replace(model, threshold=1.1, confidence=IN_SCOPE)
+    answer = ask(strict, "where my refund is")
     assert answer.reason is Reason.AMBIGUOUS
     assert answer.runners_up is not None
     assert len(answer.runners_up) == 1
@@ -123,27 +123,29 @@ def test_an_ambiguous_question_names_both_entries(model: LoadedModel):
 
 
 @pytest.mark.parametrize(
-    ("cut", "reason"), [(0.9999, Reason.AMBIGUOUS), (1.0, Reason.OUT_OF_SCOPE)]
+    ("threshold", "reason"), [(0.9999, Reason.AMBIGUOUS), (1.0, Reason.OUT_OF_SCOPE)]
 )
-def test_the_versions_own_cut_tells_out_of_scope_from_ambiguous(
-    model: LoadedModel, cut: float, reason: Reason
+def test_the_versions_scope_threshold_separates_out_of_scope_from_ambiguous(
+    model: LoadedModel, threshold: float, reason: Reason
 ):
-    unsure = replace(model, threshold=1.1, confidence=SURE, scope_cut=cut)  # its scope is 0.9999
-    assert ask(unsure, "where my refund is").reason is reason
+    strict = replace(model, threshold=1.1, confidence=IN_SCOPE, scope_threshold=threshold)
+    answer = ask(strict, "where my refund is")
+    assert (answer.in_scope_probability, answer.reason) == (0.9999, reason)
 
 
-FOREIGN = Confidence(LogisticCurve(-9.0, [0.0] * 5), LogisticCurve(0.0, [0.0] * 5))
-
-
-def test_what_is_out_of_scope_and_in_another_language_is_handed_off_for_that(model: LoadedModel):
-    deaf = replace(model, confidence=FOREIGN)
-    assert ask(deaf, "Ou est ma commande s'il vous plait monsieur").reason is Reason.WRONG_LANGUAGE
-    assert ask(deaf, "What is the weather like today in the city").reason is Reason.OUT_OF_SCOPE
+def test_an_out_of_scope_text_in_another_language_is_handed_off_for_its_language(
+    model: LoadedModel,
+):
+    strict = replace(model, confidence=OUT_OF_SCOPE)
+    french = ask(strict, "Ou est ma commande s'il vous plait monsieur")
+    assert french.reason is Reason.WRONG_LANGUAGE
+    english = ask(strict, "What is the weather like today in the city")
+    assert english.reason is Reason.OUT_OF_SCOPE
 
 
 def test_several_questions_at_once_are_named(model: LoadedModel):
-    unsure = replace(model, threshold=1.0)  # only a phrasing that is known is clear
-    answer = ask(unsure, "Where is my refund? Where is my parcel?")
+    strict = replace(model, threshold=1.0)  # only a known phrasing is clear
+    answer = ask(strict, "Where is my refund? Where is my parcel?")
     assert answer.reason is Reason.SEVERAL_QUESTIONS
     assert answer.runners_up is not None
     assert [answer.entry_id, *(other.entry_id for other in answer.runners_up)] == [
@@ -152,11 +154,11 @@ def test_several_questions_at_once_are_named(model: LoadedModel):
     ]
 
 
-def test_small_talk_beside_one_question_does_not_hide_it(model: LoadedModel):
-    unsure = replace(model, threshold=1.0)
-    answer = ask(unsure, "Where is my refund? Thank you!")
+def test_small_talk_next_to_one_question_is_ignored(model: LoadedModel):
+    strict = replace(model, threshold=1.0)
+    answer = ask(strict, "Where is my refund? Thank you!")
     assert (answer.status, answer.entry_id) == (Status.ANSWERED, "refund")
-    assert ask(unsure, "Where is my refund? Blorp blorp blorp.").status is Status.HANDED_OFF
+    assert ask(strict, "Where is my refund? Blorp blorp blorp.").status is Status.HANDED_OFF
 
 
 def test_answers_do_not_depend_on_order_or_pass(model: LoadedModel):
@@ -167,28 +169,28 @@ def test_answers_do_not_depend_on_order_or_pass(model: LoadedModel):
     assert whole == alone == small[::-1]
 
 
-def test_answers_do_not_depend_on_how_many_threads_share_the_texts(model: LoadedModel):
+def test_answers_do_not_depend_on_the_number_of_threads(model: LoadedModel):
     texts = [f"refund pls {n}" for n in range(40)] + ["track it", "some poem about rain"]
     assert answer_texts(replace(model, pool=ThreadPool.of(3)), texts) == answer_texts(model, texts)
 
 
-def test_the_parts_of_several_texts_are_read_together_as_each_by_itself(model: LoadedModel):
+def test_the_sentences_of_several_texts_are_answered_together_as_alone(model: LoadedModel):
     texts = [
         "Where is my refund? Where is my parcel?",
         "Where is my refund? Thank you!",
         "Where is my refund? Blorp blorp blorp.",
         "Where is my parcel now? Blorp blorp blorp.",
     ]
-    unsure = replace(model, threshold=1.0)  # only a phrasing that is known is clear
-    alone = [ask(unsure, text) for text in texts]
-    assert answer_texts(unsure, texts) == alone
-    assert len({answer.status for answer in alone}) > 1  # what they are told of differs
+    strict = replace(model, threshold=1.0)  # only a known phrasing is clear
+    alone = [ask(strict, text) for text in texts]
+    assert answer_texts(strict, texts) == alone
+    assert len({answer.status for answer in alone}) > 1
 
 
 def test_importing_the_bundle_or_the_registry_does_not_import_torch():
     code = (
-        "import sys, worker.inference.passes, worker.model.bundle.bundle, worker.model.retrieval.confidence,"
-        " worker.model.registry; sys.exit('torch' in sys.modules)"
+        "import sys, worker.inference.passes, worker.model.bundle.bundle, worker.model.registry,"
+        " worker.model.retrieval.confidence; sys.exit('torch' in sys.modules)"
     )
     root = Path(stack.__path__[0]).parent
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0
@@ -198,7 +200,7 @@ def test_importing_the_bundle_or_the_registry_does_not_import_torch():
 def shop(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     """The shop that ships, with the encoder that ships."""
     sample = Path(stack.__path__[0]) / "sample" / "knowledge.jsonl"
-    made = build(
+    bundle = build(
         tmp_path_factory.mktemp("store"),
         "shop",
         read_knowledge(sample),
@@ -206,7 +208,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
         threads=0,
         on_progress=lambda *_: None,
     )
-    return load(made, "shop@1")
+    return load(bundle, "shop@1")
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from worker.model.registry import load_model
 @pytest.fixture
 def built(engine: sa.Engine, settings: Settings, tiny_bundle: Bundle) -> BuildResult:
     """The tiny bundle in the settings' store, registered."""
-    place = bundle_path(settings.models, "tiny", tiny_bundle.manifest.digest)
-    shutil.copytree(tiny_bundle.path, place)
-    return register(engine, Bundle(place, tiny_bundle.manifest))
+    path = bundle_path(settings.models, "tiny", tiny_bundle.manifest.digest)
+    shutil.copytree(tiny_bundle.path, path)
+    return register(engine, Bundle(path, tiny_bundle.manifest))
 
 
 @pytest.mark.parametrize("spec", ["tiny", "tiny@1", "tiny@latest", None])
@@ -31,12 +31,12 @@ def test_a_name_loads_its_version(
     assert len(model.knowledge.entries) == 4
 
 
-def test_an_unknown_name_is_told(settings: Settings, engine: sa.Engine):
+def test_an_unknown_name_is_reported(settings: Settings, engine: sa.Engine):
     with pytest.raises(ModelUnknown, match="nope"):
         load_model(settings, "nope", engine)
 
 
-def test_a_missing_folder_is_told_with_the_store(
+def test_a_missing_folder_is_reported_with_the_store(
     built: BuildResult, settings: Settings, engine: sa.Engine
 ):
     shutil.rmtree(built.bundle.path)
@@ -45,13 +45,13 @@ def test_a_missing_folder_is_told_with_the_store(
     assert built.version.digest[:16] in str(caught.value)
 
 
-def test_a_changed_byte_is_told(built: BuildResult, settings: Settings, engine: sa.Engine):
+def test_a_changed_byte_is_reported(built: BuildResult, settings: Settings, engine: sa.Engine):
     (built.bundle.path / "entries.jsonl").write_bytes(b"{}")
     with pytest.raises(BundleInvalid, match=r"entries\.jsonl was changed"):
         load_model(settings, "tiny", engine)
 
 
-def test_a_whole_bundle_that_is_not_the_registered_one_is_refused(
+def test_an_intact_bundle_that_is_not_the_registered_one_is_refused(
     built: BuildResult, settings: Settings, engine: sa.Engine
 ):
     with engine.begin() as conn:

@@ -9,12 +9,12 @@ from worker.model.thread_pool import ThreadPool
 
 @pytest.mark.parametrize("threads", [0, 1, 2, 3])
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 33, 100])
-def test_each_text_is_worked_on_once_and_keeps_its_place(threads: int, count: int):
-    crew = ThreadPool.of(threads)
-    assert crew.share(lambda part: list(range(count))[part], count, 16) == list(range(count))
+def test_each_text_is_processed_once_and_in_order(threads: int, count: int):
+    pool = ThreadPool.of(threads)
+    assert pool.share(lambda part: list(range(count))[part], count, 16) == list(range(count))
 
 
-def test_every_part_but_the_last_is_whole_blocks():
+def test_every_part_but_the_last_has_whole_blocks():
     parts: list[slice] = []
 
     def work(part: slice) -> list[int]:
@@ -26,11 +26,11 @@ def test_every_part_but_the_last_is_whole_blocks():
     assert sizes == [48, 22]
 
 
-def test_the_parts_are_worked_on_at_once():
-    met = threading.Barrier(2, timeout=10)
+def test_the_parts_are_processed_in_parallel():
+    both = threading.Barrier(2, timeout=10)
 
     def work(part: slice) -> list[int]:
-        met.wait()  # only passed when the other part is there, too
+        both.wait()  # for the other part, which runs at the same time
         return [part.start]
 
     assert ThreadPool.of(2).share(work, 2, 1) == [0, 1]

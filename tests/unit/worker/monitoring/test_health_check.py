@@ -1,4 +1,4 @@
-"""What makes a worker's health red."""
+"""Faults of a replica."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.monitoring.health_check import check_replica
 STALL = timedelta(seconds=120)
 
 
-def worker(**values):
+def status(**values):
     filled = {
         "name": "box/7/0",
         "host": "box",
@@ -29,44 +29,44 @@ def worker(**values):
     return ReplicaStatus(**{**filled, **values})
 
 
-def judged(waiting=None, **values):
-    return check_replica(worker(**values), waiting, NOW, STALL)
+def check(waiting=None, **values):
+    return check_replica(status(**values), waiting, NOW, STALL)
 
 
 @pytest.mark.parametrize(
     ("waiting", "values"),
     [
-        (None, {"progress_at": later(-3_000)}),  # nothing to do
-        (later(-3_000), {"job_id": 5}),  # a long backlog, and it gets on
-        (later(-60), {"progress_at": later(-3_000)}),  # work came just now
-        (later(-3_000), {"progress_at": later(-60)}),  # it has paused for a moment
+        (None, {"progress_at": later(-3_000)}),  # no job waits
+        (later(-3_000), {"job_id": 5}),  # a long backlog, and progress
+        (later(-60), {"progress_at": later(-3_000)}),  # a job arrived a moment ago
+        (later(-3_000), {"progress_at": later(-60)}),  # idle for a moment
         (None, {"job_id": 5, "progress_at": later(-100)}),  # a slow pass
     ],
 )
-def test_a_worker_that_gets_on_is_healthy(waiting, values):
-    assert judged(waiting, **values) is None
+def test_a_replica_with_progress_is_healthy(waiting, values):
+    assert check(waiting, **values) is None
 
 
 @pytest.mark.parametrize(
-    ("told", "waiting", "values"),
+    ("fault", "waiting", "values"),
     [
-        ("box/7/0 was last heard of 31 s ago", None, {"seen_at": later(-31)}),
+        ("box/7/0 sent its last heartbeat 31 s ago", None, {"seen_at": later(-31)}),
         (
-            "box/7/0 takes no work: 5 attempts in a row failed",
+            "box/7/0 claims no jobs: 5 attempts in a row failed",
             None,
             {"state": ReplicaState.PAUSED, "failures": 5},
         ),
         (
-            "box/7/0 has been at job 5 for 130 s without a pass",
+            "box/7/0 made no progress with job 5 for 130 s",
             None,
             {"job_id": 5, "progress_at": later(-130)},
         ),
         (
-            "box/7/0 has had no job for 200 s, and one waits for 150 s",
+            "box/7/0 has had no job for 200 s, but a job waits for 150 s",
             later(-150),
             {"progress_at": later(-200)},
         ),
     ],
 )
-def test_a_worker_that_does_not_get_on_is_told_why(told, waiting, values):
-    assert judged(waiting, **values) == told
+def test_a_fault_is_described(fault, waiting, values):
+    assert check(waiting, **values) == fault

@@ -11,19 +11,19 @@ from worker.process import cpu_threads
 
 
 @pytest.fixture(autouse=True)
-def _put_back(monkeypatch):
+def _restore_environment(monkeypatch):
     for name in (*cpu_threads._POOLS, "OMP_WAIT_POLICY", "TOKENIZERS_PARALLELISM"):
         monkeypatch.setenv(name, "before")
         monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "replicas", "given"), [(0, 1, 6), (0, 2, 3), (0, 4, 1), (0, 9, 1), (5, 9, 5)]
+    ("threads", "replicas", "limit"), [(0, 1, 6), (0, 2, 3), (0, 4, 1), (0, 9, 1), (5, 9, 5)]
 )
-def test_replicas_share_the_cpu_budget_unless_told(monkeypatch, wanted, replicas, given):
+def test_replicas_share_the_cpu_budget_unless_a_limit_is_set(monkeypatch, threads, replicas, limit):
     monkeypatch.setattr(cpu_threads, "cpu_budget", lambda: type("Budget", (), {"count": 6}))
-    assert cpu_threads.set_thread_limits(wanted, replicas) == given
-    assert os.environ["OMP_NUM_THREADS"] == str(given)
+    assert cpu_threads.set_thread_limits(threads, replicas) == limit
+    assert os.environ["OMP_NUM_THREADS"] == str(limit)
 
 
 def budget_of(monkeypatch, tmp_path, quotas: dict[str, str], available: int = 8) -> int:
@@ -39,7 +39,7 @@ def budget_of(monkeypatch, tmp_path, quotas: dict[str, str], available: int = 8)
 
 
 @pytest.mark.parametrize(
-    ("quotas", "given"),
+    ("quotas", "budget"),
     [
         ({}, 8),
         ({"shop/worker": "max 100000"}, 8),
@@ -50,8 +50,8 @@ def budget_of(monkeypatch, tmp_path, quotas: dict[str, str], available: int = 8)
         ({"shop/worker": "max 100000", "shop": "200000 100000"}, 2),
     ],
 )
-def test_the_budget_is_the_quota_of_the_cgroup(monkeypatch, tmp_path, quotas, given):
-    assert budget_of(monkeypatch, tmp_path, quotas) == given
+def test_the_budget_is_the_quota_of_the_cgroup(monkeypatch, tmp_path, quotas, budget):
+    assert budget_of(monkeypatch, tmp_path, quotas) == budget
 
 
 @pytest.mark.parametrize("replicas", range(1, 12))
@@ -60,7 +60,7 @@ def test_all_replicas_together_get_no_more_than_the_budget(monkeypatch, tmp_path
     assert cpu_threads.per_replica(replicas) * replicas <= max(5, replicas)
 
 
-def test_waiting_threads_sleep_unless_somebody_says_otherwise(monkeypatch):
+def test_waiting_threads_sleep_unless_the_environment_disagrees(monkeypatch):
     cpu_threads.set_thread_limits()
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
@@ -68,7 +68,7 @@ def test_waiting_threads_sleep_unless_somebody_says_otherwise(monkeypatch):
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
-def test_a_worker_has_its_threads_limited_before_numpy_and_torch_read_the_environment():
+def test_the_workers_parent_imports_neither_numpy_nor_torch():
     code = (
         "import sys\n"
         "import worker.process.parent\n"

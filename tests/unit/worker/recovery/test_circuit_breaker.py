@@ -1,4 +1,4 @@
-"""When a worker takes no work."""
+"""When a worker claims no jobs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def failed(breaker, times):
         breaker.failed()
 
 
-def test_it_takes_work_until_enough_attempts_in_a_row_failed(breaker):
+def test_it_opens_after_enough_failed_attempts_in_a_row(breaker):
     failed(breaker, 2)
     assert breaker.seconds_to_wait() == 0.0
     failed(breaker, 1)
@@ -41,21 +41,21 @@ def test_it_takes_work_until_enough_attempts_in_a_row_failed(breaker):
     assert breaker.state() == (3, True)
 
 
-def test_a_job_answered_in_between_begins_the_count_anew(breaker):
+def test_an_answered_job_resets_the_count(breaker):
     failed(breaker, 2)
     breaker.succeeded()
     failed(breaker, 2)
     assert breaker.seconds_to_wait() == 0.0
 
 
-def test_when_the_pause_is_over_one_job_is_tried_and_no_more(breaker, clock):
+def test_after_the_pause_only_one_job_is_tried(breaker, clock):
     failed(breaker, 3)
     clock.now += 10.0
     assert breaker.seconds_to_wait() == 0.0
     assert breaker.seconds_to_wait() == 10.0
 
 
-def test_each_try_that_fails_doubles_the_pause_up_to_ten_minutes(breaker, clock):
+def test_each_failed_try_doubles_the_pause_up_to_ten_minutes(breaker, clock):
     failed(breaker, 3)
     pauses = []
     for _ in range(8):
@@ -66,7 +66,7 @@ def test_each_try_that_fails_doubles_the_pause_up_to_ten_minutes(breaker, clock)
     assert pauses == [10, 20, 40, 80, 160, 320, 600, 600]
 
 
-def test_a_try_that_succeeds_closes_it(breaker, clock):
+def test_a_successful_try_closes_it(breaker, clock):
     failed(breaker, 3)
     clock.now += 10.0
     assert breaker.seconds_to_wait() == 0.0
@@ -75,7 +75,7 @@ def test_a_try_that_succeeds_closes_it(breaker, clock):
     assert breaker.state() == (0, False)
 
 
-def die_at_work(breaker, slot):
+def die_during_a_job(breaker, slot):
     child = os.fork()
     if child == 0:
         with breaker.attempt(slot):
@@ -83,21 +83,21 @@ def die_at_work(breaker, slot):
     os.waitpid(child, 0)
 
 
-def test_a_child_that_died_at_a_job_counts_once_its_slot_is_taken_over(breaker):
+def test_a_child_that_died_during_a_job_is_counted_by_its_successor(breaker):
     for _ in range(3):
-        die_at_work(breaker, slot=1)
+        die_during_a_job(breaker, slot=1)
         breaker.count_predecessor_crash(1)
     assert breaker.state() == (3, True)
 
 
-def test_a_child_that_died_idle_counts_nothing(breaker):
+def test_a_child_that_died_without_a_job_is_not_counted(breaker):
     with breaker.attempt(0):
         pass
     breaker.count_predecessor_crash(0)
     assert breaker.state() == (0, False)
 
 
-def test_another_model_begins_with_a_closed_one(breaker):
+def test_another_model_begins_with_a_closed_breaker(breaker):
     failed(breaker, 3)
     breaker.reset()
     assert breaker.state() == (0, False)

@@ -26,12 +26,12 @@ def test_spellings_of_the_same_question_become_one(text: str, expected: str):
 
 
 @pytest.mark.parametrize("text", ["", "???", "😀👍", " \n\t", "…—!", "\u200b\x00"])
-def test_what_nobody_can_read_becomes_nothing(text: str):
+def test_a_text_without_readable_characters_becomes_empty(text: str):
     assert normalize_for_match(text) == ""
 
 
 @given(st.text(st.characters(exclude_categories=["M", "C"])))
-def test_normalising_twice_changes_nothing_more(text: str):
+def test_normalizing_twice_changes_nothing_more(text: str):
     once = normalize_for_match(text)
     assert normalize_for_match(once) == once
 
@@ -67,7 +67,7 @@ def test_a_text_is_split_where_sentences_end(text: str, parts: list[str]):
     assert sentences(text) == parts
 
 
-def test_the_last_sentence_has_the_rest():
+def test_the_last_sentence_includes_the_rest():
     parts = sentences("a. " * 99)
     assert len(parts) == MOST_SENTENCES
     assert parts[-1].count("a") == 99 - MOST_SENTENCES + 1

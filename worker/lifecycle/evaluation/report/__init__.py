@@ -1,1 +1,1 @@
-"""The page that `model evaluate --report` writes, and what is counted for it alone."""
+"""The page of `model evaluate --report`, and analyses for it alone."""

@@ -1,6 +1,6 @@
-"""The two diagrams of a report as numbers; the template draws them as SVG.
+"""The two charts of a report as numbers. The template draws them as SVG.
 
-Lengths are in units of the SVG's view box, y downwards.
+Lengths are in units of the SVG's view box; y points down.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 from worker.lifecycle.evaluation.metrics import Bin, EvaluationOutcomes
 
-WIDTH, HEIGHT = 400, 260  # of what lies within the axes
-STRIP = 48  # the height of the histogram below
+WIDTH, HEIGHT = 400, 260  # of the plot area
+STRIP = 48  # height of the histogram below it
 
-_THRESHOLDS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # that are tabled
-_POINTS = 300  # of the curve; more can't be seen
+_THRESHOLDS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # in the table
+_MAX_POINTS = 300  # of the curve; higher: a larger page that looks the same
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Bar:
     bin: Bin
     x: float
     width: float
-    y: float  # the top of the share that is right
+    y: float  # the top: the share that is right
     dot_x: float  # the mean confidence
-    count_height: float  # in the strip
+    count_height: float  # in the histogram
 
 
 @dataclass(frozen=True)
 class Point:
-    """What a threshold would give."""
+    """Coverage and precision at a threshold."""
 
     threshold: float
     coverage: float  # answered, of the questions that have an entry
@@ -43,17 +43,17 @@ class Point:
 
 @dataclass(frozen=True)
 class CoverageCurve:
-    """Coverage against precision, drawn."""
+    """The curve of precision over coverage."""
 
     path: str  # an SVG path
     floor: float  # the precision at the bottom
-    ticks: list[tuple[float, float]]  # precisions, and their y
-    here: tuple[float, float]  # what was measured: x, y
+    ticks: list[tuple[float, float]]  # precision, y
+    here: tuple[float, float]  # the evaluated version: x, y
 
 
 def bars(filled: Sequence[Bin]) -> list[Bar]:
-    """Lay out the reliability diagram: confidence to the right, share right upwards."""
-    most = max((each.count for each in filled), default=1)
+    """Lay out the reliability diagram: confidence on x, share right on y."""
+    largest = max((each.count for each in filled), default=1)
     return [
         Bar(
             bin=each,
@@ -61,29 +61,33 @@ def bars(filled: Sequence[Bin]) -> list[Bar]:
             width=(each.high - each.low) * WIDTH,
             y=(1 - each.right) * HEIGHT,
             dot_x=each.confidence * WIDTH,
-            count_height=each.count / most * STRIP,
+            count_height=each.count / largest * STRIP,
         )
         for each in filled
     ]
 
 
-def points(found: EvaluationOutcomes) -> list[Point]:
-    """Return what each threshold would give, the highest first; none if it isn't defined."""
-    if not found.in_scope.any():
+def points(outcomes: EvaluationOutcomes) -> list[Point]:
+    """Return coverage and precision at each threshold, the highest first.
+
+    The list is empty if no question has an entry.
+    """
+    if not outcomes.in_scope.any():
         return []
-    order = np.argsort(-found.confidence, kind="stable")
-    sure = found.confidence[order]
-    last = np.flatnonzero(np.diff(sure, append=-1.0) < 0)  # of each group of equals
-    last = last[sure[last] > 0]
-    right = np.cumsum(found.right[order])[last]
-    covered = np.cumsum(found.in_scope[order])[last]
-    rows = zip(sure[last], covered / found.in_scope.sum(), right / (last + 1), strict=True)
+    order = np.argsort(-outcomes.confidence, kind="stable")
+    confidence = outcomes.confidence[order]
+    last = np.flatnonzero(np.diff(confidence, append=-1.0) < 0)  # of each group of equals
+    last = last[confidence[last] > 0]
+    right = np.cumsum(outcomes.right[order])[last]
+    covered = np.cumsum(outcomes.in_scope[order])[last]
+    coverage = covered / outcomes.in_scope.sum()
+    rows = zip(confidence[last], coverage, right / (last + 1), strict=True)
     return [Point(*map(float, row)) for row in rows]
 
 
 def curve(all_points: Sequence[Point], coverage: float, precision: float) -> CoverageCurve:
-    """Lay out the curve, and where on it the version stands."""
-    step = max(1, len(all_points) // _POINTS)
+    """Lay out the curve, and the position of the version on it."""
+    step = max(1, len(all_points) // _MAX_POINTS)
     drawn = [*all_points[::step], all_points[-1]]
     lowest = min(precision, *(point.precision for point in drawn))
     floor = min(0.9, math.floor(lowest * 10 + 1e-9) / 10)
@@ -98,12 +102,12 @@ def curve(all_points: Sequence[Point], coverage: float, precision: float) -> Cov
 
 
 def table(all_points: Sequence[Point]) -> list[Point]:
-    """Return what some round thresholds would give, as far as anything is so sure."""
+    """Return the points at round thresholds, up to the highest confidence."""
     rows = []
     for threshold in _THRESHOLDS:
-        surer = [point for point in all_points if point.threshold >= threshold]
-        if surer:
-            rows.append(Point(threshold, surer[-1].coverage, surer[-1].precision))
+        above = [point for point in all_points if point.threshold >= threshold]
+        if above:
+            rows.append(Point(threshold, above[-1].coverage, above[-1].precision))
     return rows
 
 

@@ -1,7 +1,7 @@
-"""The questions that most need a new entry: those that have none, in clusters.
+"""Questions that have no entry, in clusters that suggest new entries.
 
-Where the file tells that a question is far from the knowledge base it is left out. Those
-that were answered all the same count as well: their answers were wrong.
+Questions labelled as far from the knowledge base are left out. Questions that were answered
+nevertheless count as well, because their answers were wrong.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from core.domain.result import Answer, Status
 from worker.inference.passes import form_passes
-from worker.lifecycle.evaluation.report.clusters import MOST, cluster
+from worker.lifecycle.evaluation.report.clusters import MAX_QUESTIONS, cluster
 from worker.lifecycle.inputs.labelled_questions import Labelled, QuestionScope
 from worker.text.normalization import normalize_for_match
 
@@ -29,16 +29,16 @@ class MissingEntry:
 
     size: int
     answered: int  # wrongly
-    words: list[str]  # what tells them from the others
-    central: list[str]  # the questions most like the rest
+    words: list[str]  # distinctive words
+    central: list[str]  # the questions closest to the center
 
 
 @dataclass(frozen=True)
 class MissingEntries:
-    """What the knowledge base lacks."""
+    """The clusters of questions without an entry."""
 
     questions: int
-    clustered: int  # fewer where there are very many
+    clustered: int  # fewer than `questions` if there are too many
     groups: list[MissingEntry]  # the largest first
 
 
@@ -51,12 +51,31 @@ def find_missing_entries(
     """Cluster the questions that have no entry.
 
     Args:
-        model: embeds them.
+        model: the version, for embeddings.
         labelled: the questions.
-        answers: what came, in the same order.
-        question_chars: longer ones are left out, as nobody embeds them.
+        answers: the answers, in the same order.
+        question_chars: longest question, in characters; a longer one has no embedding.
     """
-    lacking = [
+    questions = _without_entry(labelled, answers, question_chars)
+    sample = [questions[i] for i in _spread(len(questions))]
+    texts = [text for text, _ in sample]
+    groups = [
+        MissingEntry(
+            size=len(group.members),
+            answered=sum(sample[i][1] for i in group.members),
+            words=group.words,
+            central=[texts[i] for i in group.central],
+        )
+        for group in (cluster(texts, _embed(model, texts)) if texts else [])
+    ]
+    return MissingEntries(len(questions), len(sample), groups)
+
+
+def _without_entry(
+    labelled: Sequence[Labelled], answers: Sequence[Answer], question_chars: int
+) -> list[tuple[str, bool]]:
+    """Return near questions without an entry, and True if answered."""
+    return [
         (row.question, answer.status is Status.ANSWERED)
         for row, answer in zip(labelled, answers, strict=True)
         if not row.expected
@@ -64,30 +83,19 @@ def find_missing_entries(
         and len(row.question) <= question_chars
         and normalize_for_match(row.question)
     ]
-    picked = [lacking[place] for place in _spread(len(lacking))]
-    texts = [text for text, _ in picked]
-    groups = [
-        MissingEntry(
-            size=len(found.members),
-            answered=sum(picked[place][1] for place in found.members),
-            words=found.words,
-            central=[texts[place] for place in found.central],
-        )
-        for found in (cluster(texts, _embed(model, texts)) if texts else [])
-    ]
-    return MissingEntries(len(lacking), len(picked), groups)
 
 
 def _spread(count: int) -> list[int]:
-    """Return at most `MOST` places among so many, evenly spread."""
-    step = max(1.0, count / MOST)
-    return [int(place * step) for place in range(min(count, MOST))]
+    """Return at most `MAX_QUESTIONS` indexes below `count`, evenly spread."""
+    step = max(1.0, count / MAX_QUESTIONS)
+    return [int(number * step) for number in range(min(count, MAX_QUESTIONS))]
 
 
 def _embed(model: AnsweringModel, texts: Sequence[str]) -> Floats:
     tokens = model.tokenize(texts)
     rows: list[Floats] = [np.empty(0, np.float32)] * len(texts)
     for members in form_passes([len(ids) for ids in tokens], model.budget):
-        for place, row in zip(members, model.encode([tokens[i] for i in members]), strict=True):
-            rows[place] = row
+        embeddings = model.encode([tokens[i] for i in members])
+        for i, row in zip(members, embeddings, strict=True):
+            rows[i] = row
     return np.stack(rows)

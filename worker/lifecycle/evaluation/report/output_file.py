@@ -1,4 +1,7 @@
-"""Where a page goes: looked at before the long work, written whole after it."""
+"""The output file of a report.
+
+It is checked before the evaluation, and written atomically after it.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from core.errors import OutputInvalid
 
 
 def check_target(path: Path) -> None:
-    """Make sure that a page can be written there.
+    """Check that a page can be written to the path.
 
     Raises:
-        OutputInvalid: it can't.
+        OutputInvalid: it cannot.
     """
-    with _faults_told(path):
+    with _output_faults(path):
         if path.is_dir():
             raise OutputInvalid(str(path), "is a folder; name a file in it")
         if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
@@ -26,31 +29,32 @@ def check_target(path: Path) -> None:
 
 
 def write_page(path: Path, html: str) -> None:
-    """Write a page in the place of what was there, or nothing.
+    """Write a page, or leave the existing file as it is.
 
     Raises:
-        OutputInvalid: it can't be written.
+        OutputInvalid: the page cannot be written.
     """
-    whole = path.resolve()
-    with _faults_told(path), _part(whole) as part:
+    target = path.resolve()
+    with _output_faults(path), _part(target) as part:
         part.write_text(html, encoding="utf-8", newline="\n")
-        part.replace(whole)
+        part.replace(target)
 
 
 @contextmanager
-def _part(whole: Path) -> Iterator[Path]:
-    part = whole.with_name(f".{whole.name}.{os.getpid()}.part")
+def _part(target: Path) -> Iterator[Path]:
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         part.touch(exist_ok=False)
         yield part
     finally:
-        with suppress(OSError):  # it has taken its place, or never was
+        with suppress(OSError):  # it was renamed to the target, or never created
             part.unlink()
 
 
 @contextmanager
-def _faults_told(path: Path) -> Iterator[None]:
+def _output_faults(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputInvalid(str(path), f"can't be written: {error.strerror or error}") from error
+        problem = f"cannot be written: {error.strerror or error}"
+        raise OutputInvalid(str(path), problem) from error

@@ -1,7 +1,7 @@
-"""One page about an evaluation: self-contained, opened from disk, with no script in it.
+"""The report page of an evaluation: one HTML file without scripts.
 
-It quotes questions, that is its purpose: whoever gets it reads what customers have written.
-Their texts are escaped, and the page's own policy lets no script run and nothing be fetched.
+The page quotes questions on purpose, so its readers see texts of customers. Those texts are
+escaped, and the page's content security policy blocks scripts and requests.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from worker.inference.protocol import AnsweringModel
 
 _TEMPLATE = "page.html.j2"
-_PAIRS = 15  # confused ones that are shown
-_GROUPS, _ALONE = 20, 20  # of questions that need an entry
-_QUOTED = 240  # characters of a question
+_MAX_PAIRS = 15  # confused entries
+_MAX_GROUPS, _MAX_SINGLE = 20, 20  # clusters, and single questions, without an entry
+_MAX_QUOTED = 240  # characters of a question
 
 
 @dataclass(frozen=True)
 class EvaluationInput:
-    """What a page tells about."""
+    """The evaluation that a page reports."""
 
     source: str  # the labelled file's name
     known: frozenset[str]  # the entries of the version
@@ -46,14 +46,14 @@ class EvaluationInput:
 
 @dataclass(frozen=True)
 class _Shown:
-    """The first of many."""
+    """The first items of a list, and the number of the others."""
 
     first: Sequence[Any]
     more: int
 
     @classmethod
-    def of(cls, every: Sequence[Any], most: int) -> _Shown:
-        return cls(every[:most], max(0, len(every) - most))
+    def of(cls, items: Sequence[Any], limit: int) -> _Shown:
+        return cls(items[:limit], max(0, len(items) - limit))
 
 
 @dataclass(frozen=True)
@@ -66,53 +66,55 @@ class _Reason:
 
 
 def check(path: Path) -> None:
-    """Make sure, before the long work, that a page can be made and written there.
+    """Check, before long work, that a page can be rendered and written.
 
     Raises:
         ExtraMissing: Jinja2 is not installed.
-        OutputInvalid: nothing can be written there.
+        OutputInvalid: the path cannot be written to.
     """
     _environment()
     check_target(path)
 
 
 def write(
-    path: Path, model: AnsweringModel, evaluated: EvaluationInput, question_chars: int
+    path: Path, model: AnsweringModel, evaluation: EvaluationInput, question_chars: int
 ) -> None:
     """Write the page.
 
     Args:
-        path: where to; what was there is replaced.
-        model: the version, which embeds the questions that need an entry.
-        evaluated: what was measured.
-        question_chars: a longer question was handed off unread.
+        path: the file, which is replaced.
+        model: the version, for embeddings of the questions that need an entry.
+        evaluation: the evaluation.
+        question_chars: longest question, in characters; a longer one was handed off unread.
 
     Raises:
-        OutputInvalid: it can't be written.
+        OutputInvalid: the page cannot be written.
     """
-    lacking = find_missing_entries(model, evaluated.labelled, evaluated.answers, question_chars)
-    write_page(path, render(model.version, evaluated, lacking))
+    missing = find_missing_entries(model, evaluation.labelled, evaluation.answers, question_chars)
+    write_page(path, render(model.version, evaluation, missing))
 
 
-def render(version: str, evaluated: EvaluationInput, lacking: MissingEntries) -> str:
+def render(version: str, evaluation: EvaluationInput, missing: MissingEntries) -> str:
     """Return the page as HTML."""
-    report = evaluated.report
-    found = confusions(evaluated.labelled, evaluated.answers)
+    report = evaluation.report
+    confused = confusions(evaluation.labelled, evaluation.answers)
+    clusters = [group for group in missing.groups if group.size > 1]
+    single = [group for group in missing.groups if group.size == 1]
     template = _environment().get_template(_TEMPLATE)
     page: str = template.render(
         version=version,
-        source=evaluated.source,
+        source=evaluation.source,
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         report=report,
-        reasons=_reasons(evaluated),
-        pairs=_Shown.of([pair for pair in found if pair.expected], _PAIRS),
-        answered=_Shown.of([pair for pair in found if not pair.expected], _PAIRS),
-        lacking=lacking,
-        groups=_Shown.of([group for group in lacking.groups if group.size > 1], _GROUPS),
-        alone=_Shown.of([group for group in lacking.groups if group.size == 1], _ALONE),
+        reasons=_reasons(evaluation),
+        pairs=_Shown.of([pair for pair in confused if pair.expected], _MAX_PAIRS),
+        answered=_Shown.of([pair for pair in confused if not pair.expected], _MAX_PAIRS),
+        missing=missing,
+        groups=_Shown.of(clusters, _MAX_GROUPS),
+        single=_Shown.of(single, _MAX_SINGLE),
         entries=_worst_first(report),
-        unasked=sorted(evaluated.known - {entry.entry for entry in report.entries}),
-        **_charts(evaluated),
+        untested=sorted(evaluation.known - {entry.entry for entry in report.entries}),
+        **_charts(evaluation),
     )
     return page
 
@@ -122,42 +124,42 @@ def _environment() -> Environment:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
         raise ExtraMissing("jinja2", "lifecycle") from error
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"share": _share, "quoted": _quoted}
-    return made
+    environment.filters |= {"share": _share, "quoted": _quoted}
+    return environment
 
 
-def _charts(evaluated: EvaluationInput) -> dict[str, Any]:
-    found = EvaluationOutcomes.of(evaluated.labelled, evaluated.answers)
-    points = charts.points(found)
-    coverage, precision = evaluated.report.coverage, evaluated.report.precision
+def _charts(evaluation: EvaluationInput) -> dict[str, Any]:
+    outcomes = EvaluationOutcomes.of(evaluation.labelled, evaluation.answers)
+    points = charts.points(outcomes)
+    coverage, precision = evaluation.report.coverage, evaluation.report.precision
     defined = bool(points) and coverage is not None and precision is not None
     return {
         "width": charts.WIDTH,
         "height": charts.HEIGHT,
         "strip": charts.STRIP,
-        "bars": charts.bars(bins(found)),
+        "bars": charts.bars(bins(outcomes)),
         "curve": charts.curve(points, coverage or 0, precision or 0) if defined else None,
         "thresholds": charts.table(points),
     }
 
 
-def _reasons(evaluated: EvaluationInput) -> list[_Reason]:
-    pairs = zip(evaluated.labelled, evaluated.answers, strict=True)
+def _reasons(evaluation: EvaluationInput) -> list[_Reason]:
+    pairs = zip(evaluation.labelled, evaluation.answers, strict=True)
     needless = Counter(answer.reason for row, answer in pairs if row.expected)
-    counts = evaluated.report.reasons
+    counts = evaluation.report.reasons
     return [_Reason(name, count, needless[name]) for name, count in counts.items()]
 
 
 def _worst_first(report: EvaluationReport) -> list[Any]:
-    amiss = worst(report.entries, len(report.entries))
-    return amiss + [entry for entry in report.entries if not entry.wrong]
+    faulty = worst(report.entries, len(report.entries))
+    return faulty + [entry for entry in report.entries if not entry.wrong]
 
 
 def _share(value: float | None, digits: int = 1) -> str:
@@ -166,4 +168,4 @@ def _share(value: float | None, digits: int = 1) -> str:
 
 def _quoted(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= _QUOTED else line[: _QUOTED - 1] + "…"
+    return line if len(line) <= _MAX_QUOTED else line[: _MAX_QUOTED - 1] + "…"

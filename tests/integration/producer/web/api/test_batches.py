@@ -1,25 +1,21 @@
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 
-import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
 from broker.client import open_broker
 from core.domain.api_key import Scope
 from core.domain.result import Status
-from db.queries.batches import close_finished
-from db.session import reading, transaction
+from db.session import reading
 from db.tables import audit, batches
 from producer.web.app import create_app
-from producer.web.context import install_context
+from producer.web.context import build_context
 from tests.factories import (
     answer,
     finish,
-    later,
     partly_final_batch,
     result,
     running_job,
@@ -36,7 +32,7 @@ JSON = {"questions": [json.loads(line) for line in LINES.splitlines()]}
 TOKEN = {"Idempotency-Key": "night-17"}
 
 
-def put(http, data=CSV, query="", content_type="text/csv", **headers):
+def submit(http, data=CSV, query="", content_type="text/csv", **headers):
     if content_type == "application/json":
         data = json.dumps(data)
     url = f"{URL}?{query}"
@@ -54,31 +50,33 @@ def put(http, data=CSV, query="", content_type="text/csv", **headers):
         (JSON, "application/json"),
     ],
 )
-def test_every_form_makes_a_batch_of_the_same_questions(data, content_type, http, all_there_once):
-    told = put(http, data, "name=night", content_type)
-    assert told.status_code == 201
-    assert (told.json["name"], told.json["questions"]) == ("night", 11)
-    all_there_once(told.json["batch"], 11)
-    standing = http.get(told.headers["Location"]).json
-    assert (standing["state"], standing["queued"], standing["lane"]) == ("sealed", 11, "bulk")
+def test_every_format_creates_a_batch_of_the_same_questions(
+    data, content_type, http, all_there_once
+):
+    response = submit(http, data, "name=night", content_type)
+    assert response.status_code == 201
+    assert (response.json["name"], response.json["questions"]) == ("night", 11)
+    all_there_once(response.json["batch"], 11)
+    status = http.get(response.headers["Location"]).json
+    assert (status["state"], status["queued"], status["lane"]) == ("sealed", 11, "bulk")
 
 
-def test_columns_lane_and_deadline_are_as_asked(http):
+def test_columns_lane_and_deadline_are_respected(http):
     query = "text=body&key=id&lane=interactive&deadline_seconds=3600"
-    told = put(http, "id,body\na,Why?\n", query)
-    standing = http.get(told.headers["Location"]).json
-    assert (standing["lane"], standing["questions"]) == ("interactive", 1)
+    response = submit(http, "id,body\na,Why?\n", query)
+    status = http.get(response.headers["Location"]).json
+    assert (status["lane"], status["questions"]) == ("interactive", 1)
 
 
 def test_an_upload_sent_twice_with_one_idempotency_key_is_one_batch(http, stored):
-    first, second = put(http, **TOKEN), put(http, **TOKEN)
+    first, second = submit(http, **TOKEN), submit(http, **TOKEN)
     assert (first.status_code, second.status_code) == (201, 200)
     assert first.json["batch"] == second.json["batch"]
     assert second.json["already"] is True
     assert stored()[:2] == (1, 11)
-    other = put(http, "question\nWhy?\n", **TOKEN)
+    other = submit(http, "question\nWhy?\n", **TOKEN)
     assert (other.status_code, other.json["field"]) == (409, "name")
-    assert put(http).json["batch"] != first.json["batch"]
+    assert submit(http).json["batch"] != first.json["batch"]
 
 
 @pytest.mark.parametrize(
@@ -105,12 +103,12 @@ def test_an_upload_sent_twice_with_one_idempotency_key_is_one_batch(http, stored
         ([1], "application/json", 422, "body"),
     ],
 )
-def test_what_is_no_batch_is_refused_with_its_field(  # noqa: PLR0917 - fixtures and cases
+def test_an_invalid_batch_is_refused_with_its_field(  # noqa: PLR0917 - fixtures and cases
     data, content_type, code, field, http, stored
 ):
-    told = put(http, data, "", content_type)
-    assert (told.status_code, told.json["field"]) == (code, field)
-    assert "/tmp" not in told.text
+    response = submit(http, data, "", content_type)
+    assert (response.status_code, response.json["field"]) == (code, field)
+    assert "/tmp" not in response.text
     assert stored() == (0, 0, 0)
 
 
@@ -123,17 +121,17 @@ def test_what_is_no_batch_is_refused_with_its_field(  # noqa: PLR0917 - fixtures
         ("deadline_seconds=0", "deadl"),
     ],
 )
-def test_a_wrong_word_is_refused_with_its_field(query, field, http, stored):
-    told = put(http, query=query)
-    assert told.status_code == 422
-    assert told.json["field"].startswith(field)
+def test_an_invalid_parameter_is_refused_with_its_field(query, field, http, stored):
+    response = submit(http, query=query)
+    assert response.status_code == 422
+    assert response.json["field"].startswith(field)
     assert stored() == (0, 0, 0)
 
 
 def test_a_body_larger_than_allowed_is_refused(front, http, stored):
     object.__setattr__(front.extensions["answermill"].settings, "web_upload_bytes", 100)
-    told = put(http)
-    assert told.status_code == 413
+    response = submit(http)
+    assert response.status_code == 413
     assert http.post("/v1/questions", data=b"x" * (9 << 20)).status_code in {413, 422}
     assert stored() == (0, 0, 0)
 
@@ -144,8 +142,9 @@ def test_an_open_batch_takes_questions_until_it_is_sealed(http, all_there_once):
     url = made.headers["Location"]
     for first, last in ((0, 5), (5, 11)):
         some = {"questions": JSON["questions"][first:last]}
-        told = http.post(f"{url}/questions?after={first}", json=some)
-        assert (told.status_code, told.json["state"], told.json["queued"]) == (200, "open", last)
+        response = http.post(f"{url}/questions?after={first}", json=some)
+        found = (response.status_code, response.json["state"], response.json["queued"])
+        assert found == (200, "open", last)
     again = http.post(f"{url}/questions?after=5", json=some)
     assert (again.status_code, again.json["field"]) == (409, "after")
     assert "has 11 questions, not 5" in again.json["detail"]
@@ -154,75 +153,37 @@ def test_an_open_batch_takes_questions_until_it_is_sealed(http, all_there_once):
     all_there_once(made.json["batch"], 11)
 
 
-def test_an_append_with_a_key_that_is_there_adds_nothing(http, stored):
+def test_an_append_with_a_duplicate_key_adds_nothing(http, stored):
     url = http.post(f"{URL}?open=true").headers["Location"]
     two = {"questions": [{"question": "Why?", "key": "b"}, {"question": "Why?", "key": "a"}]}
     assert (
         http.post(f"{url}/questions", json={"questions": two["questions"][1:]}).status_code == 200
     )
-    told = http.post(f"{url}/questions", json=two)
-    assert (told.status_code, told.json["field"]) == (422, "body")
+    response = http.post(f"{url}/questions", json=two)
+    assert (response.status_code, response.json["field"]) == (422, "body")
     assert stored()[1] == 1
 
 
-def test_opening_a_batch_twice_by_name_is_once_and_a_file_does_not_become_one(http):
+def test_a_batch_opens_once_by_name_and_never_from_a_file(http):
     first, second = (http.post(f"{URL}?open=true&name=day") for _ in range(2))
     assert first.json["batch"] == second.json["batch"]
-    put(http, query="name=night")
+    submit(http, query="name=night")
     assert http.post(f"{URL}?open=true&name=night").status_code == 409
-    told = http.post(f"{URL}?open=true", data=CSV, content_type="text/csv")
-    assert (told.status_code, told.json["field"]) == (422, "body")
+    response = http.post(f"{URL}?open=true", data=CSV, content_type="text/csv")
+    assert (response.status_code, response.json["field"]) == (422, "body")
 
 
-def test_results_are_told_page_by_page_each_once(http, engine):
+def test_cancel_and_retry_change_the_batch(http, engine):
     batch = partly_final_batch(engine, 6)
-    url = f"{URL}/{batch.id}/results"
-
-    def told(since: int) -> tuple[list[str], int, bool]:
-        found = http.get(f"{url}?since={since}&limit=2").json
-        return [one["key"] for one in found["results"]], found["next"], found["finished"]
-
-    first, since, finished = told(0)
-    assert (first, finished) == (["ticket-1", "ticket-2"], False)
-    second, since, finished = told(since)
-    assert (second, finished) == (["ticket-3"], False)
-    assert told(since) == ([], since, False)
-    finish(engine, running_job(engine, batch))
-    with transaction(engine) as conn:
-        close_finished(conn, later(9), batch.id)
-    third, since, finished = told(since)
-    assert (third, finished) == (["ticket-4", "ticket-5"], False)
-    fourth, since, finished = told(since)
-    assert (fourth, finished) == (["ticket-6"], True)
-    failed = http.get(f"{url}?status=failed").json["results"]
-    assert [one["status"] for one in failed] == ["failed"]
-
-
-@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-def test_a_download_is_what_the_command_line_writes(form, http, engine, cli, tmp_path):
-    batch = partly_final_batch(engine, 6)
-    file = tmp_path / f"out.{form}"
-    assert cli("results", batch.id, "-o", file)[0] == 0
-    told = http.get(f"{URL}/{batch.id}/results/download?format={form}")
-    assert told.status_code == 200
-    assert f'filename="batch-{batch.id}.{form}"' in told.headers["Content-Disposition"]
-    if form == "parquet":
-        assert pq.read_table(io.BytesIO(told.data)).equals(pq.read_table(file))
-    else:
-        assert told.data == file.read_bytes()
-
-
-def test_cancel_and_retry_do_as_the_commands_do(http, engine):
-    batch = partly_final_batch(engine, 6)
-    told = http.post(f"{URL}/{batch.id}/retry?status=handed_off")
-    assert told.json == {"batch": batch.id, "questions": 1, "dry_run": False}
-    told = http.post(f"{URL}/{batch.id}/cancel").json
-    assert (told["state"], told["cancelled"], told["answered"]) == ("cancelled", 4, 1)
+    response = http.post(f"{URL}/{batch.id}/retry?status=handed_off")
+    assert response.json == {"batch": batch.id, "questions": 1, "dry_run": False}
+    response = http.post(f"{URL}/{batch.id}/cancel").json
+    assert (response["state"], response["cancelled"], response["answered"]) == ("cancelled", 4, 1)
     assert http.post(f"{URL}/{batch.id}/cancel").status_code == 409
     assert http.post(f"{URL}/{batch.id}/retry").status_code == 409
 
 
-def test_one_class_of_errors_is_retried_or_counted(http, engine):
+def test_one_error_class_is_retried_or_counted(http, engine):
     batch = stored_batch(engine, 4, job_size=1)
     for error in ("ValueError: a", "TimeoutError: b", "ValueError", "ValueErrors: c"):
         failed = result(1, Status.FAILED, answer=answer(Status.FAILED, error=error))
@@ -239,18 +200,18 @@ def test_one_class_of_errors_is_retried_or_counted(http, engine):
 @pytest.mark.parametrize(
     "query", ["status=handed_off&error=E", "error=a%00b", f"error={'e' * 201}"]
 )
-def test_a_class_that_can_be_none_is_refused(query, http, engine):
+def test_an_invalid_error_class_is_refused(query, http, engine):
     batch = partly_final_batch(engine, 6)
-    told = http.post(f"{URL}/{batch.id}/retry?{query}")
-    assert (told.status_code, told.json["field"]) == (422, "error")
+    response = http.post(f"{URL}/{batch.id}/retry?{query}")
+    assert (response.status_code, response.json["field"]) == (422, "error")
 
 
-def test_batches_are_listed_newest_first_and_behind_a_mark(http, engine):
+def test_batches_are_listed_newest_first_and_before_an_id(http, engine):
     ids = [stored_batch(engine, name=name).id for name in ("a", "b", "c")]
     newest = http.get(f"{URL}?limit=2").json["batches"]
-    assert [one["batch"] for one in newest] == [ids[2], ids[1]]
+    assert [status["batch"] for status in newest] == [ids[2], ids[1]]
     rest = http.get(f"{URL}?before={ids[1]}").json["batches"]
-    assert [one["batch"] for one in rest] == [ids[0]]
+    assert [status["batch"] for status in rest] == [ids[0]]
 
 
 @pytest.mark.parametrize(
@@ -265,13 +226,15 @@ def test_batches_are_listed_newest_first_and_behind_a_mark(http, engine):
     ],
 )
 def test_an_unknown_batch_is_not_found(method, path, http):
-    for ref in ("999", "no such", "a%00b", "..%2F", "9" * 40, "%F0%9F", "' OR 1=1"):
-        told = http.open(f"{URL}/{ref}{path}", method=method)
-        assert (told.status_code, told.content_type) == (404, "application/problem+json"), ref
+    for ref in ("999", "not there", "a%00b", "..%2F", "9" * 40, "%F0%9F", "' OR 1=1"):
+        response = http.open(f"{URL}/{ref}{path}", method=method)
+        assert (response.status_code, response.content_type) == (404, "application/problem+json"), (
+            ref
+        )
 
 
-def test_every_change_is_recorded_with_its_key_and_its_end(http, engine):
-    batch = put(http, query="name=night").json["batch"]
+def test_every_change_is_recorded_with_its_key_and_outcome(http, engine):
+    batch = submit(http, query="name=night").json["batch"]
     http.post(f"{URL}/night/cancel")
     http.post(f"{URL}/night/cancel")
     with reading(engine) as conn:
@@ -285,37 +248,44 @@ def test_every_change_is_recorded_with_its_key_and_its_end(http, engine):
     assert source == "upload, key site"
 
 
-def test_a_full_system_says_when_to_retry_and_stores_nothing(settings, engine, client, key, stored):
+def test_a_full_system_returns_when_to_retry_and_stores_nothing(
+    settings, engine, client, key, stored
+):
     limits = {"max_waiting_bulk": 12, "max_waiting_interactive": 1}
-    front = create_app(install_context(settings.model_copy(update=limits), engine, client))
+    front = create_app(build_context(settings.model_copy(update=limits), engine, client))
     http = front.test_client()
     http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key(Scope.ADMIN)}"
     url = http.post(f"{URL}?open=true").headers["Location"]
-    ask = {"question": "Why?"}
-    asked = [http.post("/v1/questions?wait=0", json=ask) for _ in range(2)]
-    assert [one.status_code for one in asked] == [202, 429]
-    assert put(http, **TOKEN).status_code == 201
+    question = {"question": "Why?"}
+    responses = [http.post("/v1/questions?wait=0", json=question) for _ in range(2)]
+    assert [response.status_code for response in responses] == [202, 429]
+    assert submit(http, **TOKEN).status_code == 201
     full = [
-        asked[1],
-        put(http, "question\na\nb\n"),
-        http.post(f"{url}/questions", json={"questions": [ask, ask]}),
+        responses[1],
+        submit(http, "question\na\nb\n"),
+        http.post(f"{url}/questions", json={"questions": [question, question]}),
     ]
-    assert [one.status_code for one in full] == [429] * 3
-    assert all(int(one.headers["Retry-After"]) > 0 for one in full)
-    assert put(http, **TOKEN).status_code == 200
-    larger = put(http, "question\n" + "why\n" * 13)
-    assert (larger.status_code, larger.json["hint"]) == (413, "send it in parts")
+    assert [response.status_code for response in full] == [429] * 3
+    assert all(int(response.headers["Retry-After"]) > 0 for response in full)
+    assert submit(http, **TOKEN).status_code == 200
+    larger = submit(http, "question\n" + "why\n" * 13)
+    assert (larger.status_code, larger.json["hint"]) == (
+        413,
+        "split the questions into several batches",
+    )
     assert stored()[:2] == (3, 12)
 
 
-def test_redis_away_is_told_and_nothing_is_stored(settings, engine, key, home, stored):
+def test_without_redis_requests_are_refused_and_nothing_is_stored(
+    settings, engine, key, home, stored
+):
     url = f"redis+socket://{home}/none.sock"
-    away = type(settings)(database_url=settings.database, broker_url=url, home=home)
+    unreachable = type(settings)(database_url=settings.database, broker_url=url, home=home)
     headers = {"Authorization": f"Bearer {key(Scope.ADMIN)}"}
-    with open_broker(away) as client:
-        http = create_app(install_context(away, engine, client)).test_client()
-        told = http.post(URL, data=CSV, content_type="text/csv", headers=headers)
+    with open_broker(unreachable) as client:
+        http = create_app(build_context(unreachable, engine, client)).test_client()
+        submitted = http.post(URL, data=CSV, content_type="text/csv", headers=headers)
         asked = http.post("/v1/questions", json={"question": "Why?"}, headers=headers)
-    assert (told.status_code, asked.status_code) == (503, 503)
-    assert int(told.headers["Retry-After"]) > 0
+    assert (submitted.status_code, asked.status_code) == (503, 503)
+    assert int(submitted.headers["Retry-After"]) > 0
     assert stored() == (0, 0, 0)

@@ -17,7 +17,7 @@ BIKE = KnownEntry("bike", "By bike.", "How do you deliver?")
 
 @pytest.fixture
 def caller(front, key):
-    """Make a caller with a key of that name for the desk."""
+    """Create a client with a key of this name, by default for the desk."""
 
     def caller(name: str, *scopes: Scope):
         http = front.test_client()
@@ -30,13 +30,13 @@ def caller(front, key):
 
 @pytest.fixture
 def ann(caller):
-    """Somebody at the desk."""
+    """Create a client for the desk."""
     return caller("ann")
 
 
 @pytest.fixture
 def batch(engine):
-    """A batch with two answers and three hand-offs, of a model that knows an entry."""
+    """Store a batch with two answers and three hand-offs, of a model with an entry."""
     version = promoted_version(engine)
     with transaction(engine) as conn:
         knowledge_entries.store(conn, version, [BIKE])
@@ -46,34 +46,36 @@ def batch(engine):
     return batch
 
 
-def test_people_take_answer_and_teach(batch, ann, caller, engine):
+def test_agents_claim_and_answer_hand_offs_and_decide_on_proposals(batch, ann, caller, engine):
     bob = caller("bob")
     found = ann.get(f"{URL}/questions").json
-    assert [one["position"] for one in found["questions"]] == [1, 3, 5]
+    assert [row["position"] for row in found["questions"]] == [1, 3, 5]
     after = ann.get(f"{URL}/questions?limit=1").json["next"]
     assert ann.get(f"{URL}/questions?after={after}").json["questions"][0]["position"] == 3
 
-    one = f"{URL}/questions/{batch.id}/1"
-    held = ann.post(f"{one}/claim")
+    first = f"{URL}/questions/{batch.id}/1"
+    held = ann.post(f"{first}/claim")
     assert (held.status_code, held.json["held_by"]) == (200, "ann")
-    taken = bob.post(f"{one}/claim")
-    assert (taken.status_code, taken.json["detail"][-11:]) == (409, "held by ann")
-    assert bob.post(f"{one}/answer", json={"answer": "Mine."}).status_code == 409
+    taken = bob.post(f"{first}/claim")
+    assert (taken.status_code, taken.json["detail"][-14:]) == (409, "claimed by ann")
+    assert bob.post(f"{first}/answer", json={"answer": "Mine."}).status_code == 409
 
-    stored = ann.post(f"{one}/answer", json={"entry_id": "bike"})
+    stored = ann.post(f"{first}/answer", json={"entry_id": "bike"})
     assert stored.status_code == 201
     assert (stored.json["answer"], stored.json["by"], stored.json["proposal"]) == (
         "By bike.",
         "ann",
         "proposed",
     )
-    assert ann.post(f"{one}/answer", json={"answer": "Twice."}).status_code == 409
-    assert [x["position"] for x in ann.get(f"{URL}/questions").json["questions"]] == [3, 5]
+    assert ann.post(f"{first}/answer", json={"answer": "Twice."}).status_code == 409
+    assert [row["position"] for row in ann.get(f"{URL}/questions").json["questions"]] == [3, 5]
 
-    two = f"{URL}/questions/{batch.id}/3"
-    ann.post(f"{two}/claim")
-    assert ann.delete(f"{two}/claim").status_code == 204
-    assert bob.post(f"{two}/answer", json={"answer": "By van.", "learn": False}).status_code == 201
+    second = f"{URL}/questions/{batch.id}/3"
+    ann.post(f"{second}/claim")
+    assert ann.delete(f"{second}/claim").status_code == 204
+    assert (
+        bob.post(f"{second}/answer", json={"answer": "By van.", "learn": False}).status_code == 201
+    )
 
     (pair,) = ann.get(f"{URL}/proposals").json["proposals"]
     assert (pair["question"], pair["entry_id"], pair["model"]) == (
@@ -113,14 +115,16 @@ def test_people_take_answer_and_teach(batch, ann, caller, engine):
         ({"anwser": "typo"}, 422, "anwser"),
     ],
 )
-def test_an_answer_that_is_none_is_refused(body, status, field, batch, ann):
-    told = ann.post(f"{URL}/questions/{batch.id}/1/answer", json=body)
-    assert (told.status_code, told.json["field"]) == (status, field)
+def test_an_invalid_answer_is_refused(body, status, field, batch, ann):
+    response = ann.post(f"{URL}/questions/{batch.id}/1/answer", json=body)
+    assert (response.status_code, response.json["field"]) == (status, field)
 
 
 def test_only_hand_offs_are_answered_and_only_by_the_desk(batch, ann, caller):
-    for place in (f"{batch.id}/2", f"{batch.id}/99", "99/1"):
-        assert ann.post(f"{URL}/questions/{place}/answer", json={"answer": "x"}).status_code == 404
+    for question in (f"{batch.id}/2", f"{batch.id}/99", "99/1"):
+        assert (
+            ann.post(f"{URL}/questions/{question}/answer", json={"answer": "x"}).status_code == 404
+        )
     for scope in (Scope.SUBMIT, Scope.READ):
         assert caller(scope, scope).get(f"{URL}/questions").status_code == 403
 

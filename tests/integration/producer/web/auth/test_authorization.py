@@ -12,33 +12,40 @@ from db.session import reading, transaction
 from db.tables import api_keys, audit
 
 URL = "/v1/questions?wait=0"
-ASKED = {"question": "Where is my parcel?"}
+QUESTION = {"question": "Where is my parcel?"}
 
 
 @pytest.fixture
 def call(front):
-    """Ask with this key; return the response."""
+    """Submit a question with this key; return the response."""
 
     def call(secret: str | None, **headers: str):
         if secret is not None:
             headers["Authorization"] = f"Bearer {secret}"
-        return front.test_client().post(URL, json=ASKED, headers=headers)
+        return front.test_client().post(URL, json=QUESTION, headers=headers)
 
     return call
 
 
-def test_a_key_opens_what_its_scopes_say(call, key):
-    told = {scope: call(key(scope)).status_code for scope in Scope}
-    assert told == {Scope.SUBMIT: 202, Scope.READ: 403, Scope.DESK: 403, Scope.ADMIN: 202}
+def test_a_key_opens_the_views_of_its_scopes(call, key):
+    codes = {scope: call(key(scope)).status_code for scope in Scope}
+    assert codes == {Scope.SUBMIT: 202, Scope.READ: 403, Scope.DESK: 403, Scope.ADMIN: 202}
 
 
 @pytest.mark.parametrize(
-    "authorization",
-    ["", "Bearer", "Bearer ", "Bearer am_", "Bearer x", "Basic YTpi", "Bearer am_\xff", "am_x"],
+    ("authorization", "detail"),
+    [
+        *((value, "missing API key") for value in ("", "Bearer", "Bearer ", "Basic YTpi", "am_x")),
+        *(
+            (value, "this API key is unknown, expired or revoked")
+            for value in ("Bearer am_", "Bearer x", "Bearer am_\xff")
+        ),
+    ],
 )
-def test_who_has_no_key_is_refused(authorization, call):
-    told = call(None, Authorization=authorization)
-    assert (told.status_code, told.headers["WWW-Authenticate"]) == (401, "Bearer")
+def test_a_request_without_a_live_key_is_refused(authorization, detail, call):
+    response = call(None, Authorization=authorization)
+    assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert response.json["detail"] == detail
 
 
 def test_a_key_ends_when_it_expires_or_is_revoked(call, key, engine):
@@ -59,7 +66,7 @@ def test_secrets_are_not_stored(key, engine):
     assert keys.digest_of(secret) in rows
 
 
-def test_a_view_that_says_nothing_needs_an_admin(front, key):
+def test_a_view_without_a_declared_scope_needs_an_admin(front, key):
     front.add_url_rule("/forgotten", view_func=lambda: "seen")
     codes = {}
     for scope in Scope:
@@ -69,12 +76,12 @@ def test_a_view_that_says_nothing_needs_an_admin(front, key):
     assert front.test_client().get("/forgotten").status_code == 401
 
 
-def test_a_key_that_asks_too_often_waits_and_others_do_not(settings, engine, client, key):
+def test_the_rate_limit_of_a_key_does_not_affect_other_keys(settings, engine, client, key):
     from producer.web.app import create_app
-    from producer.web.context import install_context
+    from producer.web.context import build_context
 
     slow = settings.model_copy(update={"web_rate": 3})
-    http = create_app(install_context(slow, engine, client)).test_client()
+    http = create_app(build_context(slow, engine, client)).test_client()
 
     def codes(secret: str) -> list[int]:
         headers = {"Authorization": f"Bearer {secret}"}
@@ -82,38 +89,39 @@ def test_a_key_that_asks_too_often_waits_and_others_do_not(settings, engine, cli
 
     busy = key(Scope.SUBMIT, name="busy")
     assert codes(busy) == [404, 404, 404, 429]
-    told = http.get("/v1/questions/ask-0", headers={"Authorization": f"Bearer {busy}"})
-    assert 1 <= int(told.headers["Retry-After"]) <= 60
+    response = http.get("/v1/questions/ask-0", headers={"Authorization": f"Bearer {busy}"})
+    assert 1 <= int(response.headers["Retry-After"]) <= 60
     assert codes(key(Scope.SUBMIT, name="other"))[0] == 404
 
 
-def test_every_response_forbids_what_no_api_needs(front):
-    told = front.test_client().get("/nowhere")
-    assert told.status_code == 404
-    assert told.headers["X-Content-Type-Options"] == "nosniff"
-    assert told.headers["Content-Security-Policy"].startswith("default-src 'none';")
-    assert told.headers["Cache-Control"] == "no-store"
+def test_every_response_has_security_headers(front):
+    response = front.test_client().get("/nowhere")
+    assert response.status_code == 404
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'none';")
+    assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_health_tells_whether_the_services_serve(front, settings, engine, home):
+def test_health_is_503_when_redis_is_unavailable(front, settings, engine, home):
     from broker.client import open_broker
     from producer.web.app import create_app
-    from producer.web.context import install_context
+    from producer.web.context import build_context
 
     assert front.test_client().get("/v1/health").json == {"status": "ok"}
     url = f"redis+socket://{home}/none.sock"
-    away = type(settings)(database_url=settings.database, broker_url=url, home=home)
-    with open_broker(away) as client:
-        told = create_app(install_context(away, engine, client)).test_client().get("/v1/health")
-    assert (told.status_code, told.headers["Retry-After"]) == (503, "5")
-    assert "none.sock" not in told.text
+    unreachable = type(settings)(database_url=settings.database, broker_url=url, home=home)
+    with open_broker(unreachable) as client:
+        app = create_app(build_context(unreachable, engine, client))
+        response = app.test_client().get("/v1/health")
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert "none.sock" not in response.text
 
 
-def test_our_own_bug_is_told_without_its_message(http, monkeypatch, caplog):
+def test_an_internal_error_hides_its_message(http, monkeypatch, caplog):
     def explode(*_args, **_kwargs):
         raise LookupError("the customer's own words")
 
     monkeypatch.setattr("producer.submission.ask.submit_question", explode)
-    told = http.post(URL, json=ASKED)
-    assert told.status_code == 500
-    assert "own words" not in told.text + caplog.text
+    response = http.post(URL, json=QUESTION)
+    assert response.status_code == 500
+    assert "own words" not in response.text + caplog.text

@@ -17,14 +17,14 @@ from tests.factories import partly_final_batch
 _SECRET = "s" * 40
 
 
-def test_a_session_does_what_its_key_does_and_ends_with_it(visitor, engine):
+def test_a_session_has_the_scopes_of_its_key_and_ends_with_it(visitor, engine):
     batch = partly_final_batch(engine, 6)
     mei = visitor(Scope.READ)
     assert mei.get("/").headers["Location"] == "/batches"
     assert mei.get(f"/batches/{batch.id}").status_code == 200
     refused = mei.get("/desk")
     assert (refused.status_code, refused.mimetype) == (403, "text/html")
-    assert "this needs a key with the scope desk" in refused.text
+    assert "this request requires an API key with the scope desk" in refused.text
     with transaction(engine) as conn:
         api_keys.revoke(conn, "mei", DatabaseClock(engine)())
     ended = mei.get("/batches")
@@ -49,33 +49,33 @@ def test_signing_out_ends_the_session(visitor):
 
 
 @pytest.mark.parametrize("secret", ["", "am_wrong", "x", "am_\x00", "am_\u00e9"])
-def test_who_has_no_key_is_not_let_in(secret, visitor, front):
+def test_sign_in_without_a_live_key_is_refused(secret, visitor, front):
     from tests.integration.producer.web.conftest import Visitor
 
-    somebody = Visitor(front)
-    somebody.get("/sign-in")
-    told = somebody.post("/sign-in", key=secret)
-    assert told.status_code == 401
-    assert len(secret) < len("am_x") or secret not in told.text
-    assert somebody.get("/batches").status_code == 303
+    stranger = Visitor(front)
+    stranger.get("/sign-in")
+    response = stranger.post("/sign-in", key=secret)
+    assert response.status_code == 401
+    assert len(secret) < len("am_x") or secret not in response.text
+    assert stranger.get("/batches").status_code == 303
     assert visitor
 
 
-def test_the_cookie_is_for_our_pages_alone(front, visitor):
+def test_the_cookie_is_http_only_and_secure_over_tls(front, visitor):
     mei = visitor(Scope.READ)
     cookie = mei.get("/batches").headers["Set-Cookie"]
     assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie.split("; "))
     assert "Secure" not in cookie
     safe = mei.http.get("/batches", base_url="https://localhost").headers.get("Set-Cookie", "")
-    there = front.test_client().get("/sign-in", base_url="https://localhost")
-    assert "Secure" in there.headers["Set-Cookie"], safe
+    response = front.test_client().get("/sign-in", base_url="https://localhost")
+    assert "Secure" in response.headers["Set-Cookie"], safe
 
 
 def test_a_forged_cookie_opens_nothing(front, visitor):
     visitor(Scope.ADMIN)
     other = front.test_client()
-    forged = sessions._Cookies().get_signing_serializer(type(front)("forger"))
-    assert forged is None  # there is no secret to sign with
+    forged = sessions.SessionCookies().get_signing_serializer(type(front)("forger"))
+    assert forged is None  # the forger has no secret to sign with
     other.set_cookie("answermill", "eyJrZXkiOjF9.aaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbb")
     assert other.get("/batches").status_code == 303
 
@@ -104,15 +104,15 @@ def test_a_form_of_another_site_is_refused(visitor, engine):
         "/sign-out",
         "/sign-in",
     ):
-        told = mei.http.post(path, data={})
-        assert (told.status_code, told.mimetype) == (400, "text/html"), path
-        assert "CSRF" in told.text
+        response = mei.http.post(path, data={})
+        assert (response.status_code, response.mimetype) == (400, "text/html"), path
+        assert "CSRF" in response.text
     mei.token = own
     assert mei.post("/desk/next").status_code == 303
 
 
 def test_every_form_of_the_page_is_protected(front):
-    """What the list above must name: no view that changes something is left out."""
+    """The test above lists every view of the pages that changes data."""
     posts = {
         rule.rule
         for rule in front.url_map.iter_rules()
@@ -122,7 +122,7 @@ def test_every_form_of_the_page_is_protected(front):
 
 
 @pytest.mark.parametrize(
-    ("goal", "led"),
+    ("requested", "location"),
     [
         ("/batches?before=3", "/batches?before=3"),
         ("https://evil.example/", "/"),
@@ -131,25 +131,25 @@ def test_every_form_of_the_page_is_protected(front):
         ("javascript:alert(1)", "/"),
     ],
 )
-def test_signing_in_leads_nowhere_else(goal, led, front, key):
+def test_sign_in_redirects_to_local_paths_only(requested, location, front, key):
     from tests.integration.producer.web.conftest import Visitor
 
-    somebody = Visitor(front)
-    somebody.get("/sign-in")
-    told = somebody.post("/sign-in", key=key(Scope.READ), next=goal)
-    assert told.headers["Location"] == led
+    stranger = Visitor(front)
+    stranger.get("/sign-in")
+    response = stranger.post("/sign-in", key=key(Scope.READ), next=requested)
+    assert response.headers["Location"] == location
 
 
-def test_the_secret_is_made_once_and_is_its_owners_alone(home):
-    made = sessions.secret_of(Settings(home=home / "new"))
-    assert len(made) > 40
-    assert sessions.secret_of(Settings(home=home / "new")) == made
+def test_the_secret_is_created_once_and_is_readable_by_its_owner_only(home):
+    created = sessions.secret_of(Settings(home=home / "new"))
+    assert len(created) > 40
+    assert sessions.secret_of(Settings(home=home / "new")) == created
     assert stat.S_IMODE((home / "new" / "session_secret").stat().st_mode) == 0o600
-    given = Settings(home=home / "none", session_secret=_SECRET)
-    assert sessions.secret_of(given) == _SECRET
+    with_secret = Settings(home=home / "none", session_secret=_SECRET)
+    assert sessions.secret_of(with_secret) == _SECRET
     assert not (home / "none").exists()
 
 
-def test_where_nothing_is_embedded_the_secret_must_be_given(home):
+def test_without_embedded_services_the_secret_is_required(home):
     with pytest.raises(SettingsInvalid, match="ANSWERMILL_SESSION_SECRET: not set"):
         sessions.secret_of(Settings(home=home, embedded=False))

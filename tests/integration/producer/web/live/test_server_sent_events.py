@@ -23,15 +23,15 @@ def _soon(monkeypatch):
 
 
 def _read(stream):
-    """Return the events' names and data, and after how many milliseconds to come again."""
+    """Return the names and data of the events, and the reconnection time in milliseconds."""
     text = b"".join(stream).decode()
-    told, again = [], None
+    events, retry = [], None
     for block in text.split("\n\n")[:-1]:
         lines = dict(line.split(": ", 1) for line in block.splitlines() if line[0] != ":")
-        again = int(lines["retry"]) if "retry" in lines else again
+        retry = int(lines["retry"]) if "retry" in lines else retry
         if "event" in lines:
-            told.append((lines["event"], json.loads(lines["data"])))
-    return told, again
+            events.append((lines["event"], json.loads(lines["data"])))
+    return events, retry
 
 
 def _end(engine, batch):
@@ -47,11 +47,11 @@ def _next(engine, batch):
     )
 
 
-def _follow(engine, followers, *batches):
-    return followers.stream([batch_status(engine, str(batch.id)) for batch in batches])
+def _follow(engine, streams, *batches):
+    return streams.stream([batch_status(engine, str(batch.id)) for batch in batches])
 
 
-def test_a_follower_hears_of_progress_and_of_the_end(engine):
+def test_a_stream_sends_progress_and_the_end(engine):
     batch = stored_batch(engine, 4, job_size=2)
     stream = _follow(engine, EventStreams(engine, threading.Semaphore(1)), batch)
     assert next(stream) == b"retry: 1000\n\n"
@@ -62,17 +62,17 @@ def test_a_follower_hears_of_progress_and_of_the_end(engine):
         seen += _read([next(stream)])[0]
     assert {name for name, _ in seen} == {"progress"}
     _end(engine, batch)
-    told, _ = _read(stream)
-    assert told[-1][0] == "end"
-    assert (told[-1][1]["answered"], told[-1][1]["state"]) == (4, "done")
-    assert [name for name, _ in told].count("end") == 1
+    events, _ = _read(stream)
+    assert events[-1][0] == "end"
+    assert (events[-1][1]["answered"], events[-1][1]["state"]) == (4, "done")
+    assert [name for name, _ in events].count("end") == 1
 
 
-def test_what_is_final_already_is_told_at_once(engine):
+def test_a_final_batch_ends_the_stream_at_once(engine):
     batch = stored_batch(engine, 2)
     _end(engine, batch)
-    told, _ = _read(_follow(engine, EventStreams(engine, threading.Semaphore(1)), batch))
-    assert [name for name, _ in told] == ["end"]
+    events, _ = _read(_follow(engine, EventStreams(engine, threading.Semaphore(1)), batch))
+    assert [name for name, _ in events] == ["end"]
 
 
 def test_one_stream_follows_several_batches_until_the_last_is_final(engine):
@@ -88,67 +88,67 @@ def test_one_stream_follows_several_batches_until_the_last_is_final(engine):
     assert [d["batch"] for name, d in _read(stream)[0] if name == "end"] == [second.id]
 
 
-def test_where_no_place_is_free_a_client_is_told_once_and_when_to_come_again(engine):
+def test_without_a_free_slot_a_client_receives_the_status_once(engine):
     batch = stored_batch(engine, 2)
-    places = threading.Semaphore(1)
-    followers = EventStreams(engine, places)
-    kept = _follow(engine, followers, batch)
+    slots = threading.Semaphore(1)
+    streams = EventStreams(engine, slots)
+    kept = _follow(engine, streams, batch)
     next(kept)
-    told, again = _read(_follow(engine, followers, batch))
-    assert ([name for name, _ in told], again) == (["progress"], 3000)
+    events, retry = _read(_follow(engine, streams, batch))
+    assert ([name for name, _ in events], retry) == (["progress"], 3000)
     kept.close()
-    assert places.acquire(blocking=False)  # whoever goes away leaves the place to others
+    assert slots.acquire(blocking=False)  # a closed stream releases its slot
 
 
 def test_a_stream_ends_after_a_while_and_its_thread_with_it(engine, monkeypatch):
     monkeypatch.setattr(server_sent_events, "LIFE_SECONDS", 0.1)
     batch = stored_batch(engine, 2)
-    followers = EventStreams(engine, threading.Semaphore(1))
-    told, again = _read(_follow(engine, followers, batch))
-    assert (told[-1][0], again) == ("progress", 1000)
+    streams = EventStreams(engine, threading.Semaphore(1))
+    events, retry = _read(_follow(engine, streams, batch))
+    assert (events[-1][0], retry) == ("progress", 1000)
     for thread in threading.enumerate():
         if thread.name == "followers":
             thread.join(10)
             assert not thread.is_alive()
 
 
-def test_two_hundred_followers_are_served_by_one_look(engine, monkeypatch):
+def test_one_query_serves_two_hundred_streams(engine, monkeypatch):
     batch = stored_batch(engine, 2)
-    followers = EventStreams(engine, threading.Semaphore(150))
-    looks = []
-    look = EventStreams._tell
+    streams = EventStreams(engine, threading.Semaphore(150))
+    rounds = []
+    publish = EventStreams._publish
 
     def counted(self, followed, clock):
-        looks.append(sorted(followed))
-        look(self, followed, clock)
+        rounds.append(sorted(followed))
+        publish(self, followed, clock)
 
-    monkeypatch.setattr(EventStreams, "_tell", counted)
+    monkeypatch.setattr(EventStreams, "_publish", counted)
     first = [batch_status(engine, str(batch.id))]
     started = threading.Barrier(201)
 
     def follow():
-        stream = followers.stream(first)
+        stream = streams.stream(first)
         head = [next(stream), next(stream)]
         started.wait(60)
         return _read([*head, *stream])
 
     with ThreadPoolExecutor(200) as pool:
-        found = [pool.submit(follow) for _ in range(200)]
+        futures = [pool.submit(follow) for _ in range(200)]
         started.wait(60)
         _end(engine, batch)
-        told = [one.result(60) for one in found]
-    assert sum(again == 1000 for _, again in told) == 150
-    assert all(seen[-1][0] == "end" for seen, again in told if again == 1000)
-    assert all(seen[-1][0] == "progress" for seen, again in told if again == 3000)
-    assert all(followed == [batch.id] for followed in looks)
+        received = [future.result(60) for future in futures]
+    assert sum(retry == 1000 for _, retry in received) == 150
+    assert all(seen[-1][0] == "end" for seen, retry in received if retry == 1000)
+    assert all(seen[-1][0] == "progress" for seen, retry in received if retry == 3000)
+    assert all(followed == [batch.id] for followed in rounds)
 
 
 def test_events_over_http(http, engine, key, monkeypatch):
     monkeypatch.setattr(server_sent_events, "LIFE_SECONDS", 0.0)
     batch = partly_final_batch(engine, 6)
-    told = http.get(f"{URL}/{batch.name}/events")
-    assert (told.status_code, told.mimetype) == (200, "text/event-stream")
-    (name, data), *_ = _read([told.data])[0]
+    response = http.get(f"{URL}/{batch.name}/events")
+    assert (response.status_code, response.mimetype) == (200, "text/event-stream")
+    (name, data), *_ = _read([response.data])[0]
     assert (name, data["batch"], data["handed_off"]) == ("progress", batch.id, 1)
     assert http.get(f"{URL}/99/events").status_code == 404
     wrong = {"Authorization": f"Bearer {key(Scope.SUBMIT)}"}

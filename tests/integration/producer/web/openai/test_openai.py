@@ -29,13 +29,15 @@ def lines(count: int, url: str = CHAT, text: str = "Where is parcel {}?") -> byt
 
 
 def upload(http, content: bytes, purpose: str = "batch"):
-    # By hand: the test client would leave a temporary file open.
+    # The test client would leave a temporary file open.
     parts = [
         (b'name="purpose"', purpose.encode()),
         (b'name="file"; filename="requests.jsonl"', content),
     ]
     form = b"Content-Disposition: form-data; "
-    body = b"".join(b"--x\r\n" + form + name + b"\r\n\r\n" + told + b"\r\n" for name, told in parts)
+    body = b"".join(
+        b"--x\r\n" + form + name + b"\r\n\r\n" + value + b"\r\n" for name, value in parts
+    )
     return http.post(
         FILES, data=body + b"--x--\r\n", content_type="multipart/form-data; boundary=x"
     )
@@ -47,17 +49,17 @@ def order(http, file_id: str, **values):
 
 
 @pytest.fixture
-def kept(engine):
-    """Count the parts that are kept."""
+def stored_parts(engine):
+    """Return a function that counts the stored file parts."""
 
-    def kept() -> int:
+    def stored_parts() -> int:
         with reading(engine) as conn:
             return conn.scalar(sa.select(sa.func.count()).select_from(file_parts))
 
-    return kept
+    return stored_parts
 
 
-def test_a_file_of_many_parts_is_kept_and_given_back_byte_by_byte(http, kept):
+def test_a_file_of_many_parts_is_stored_and_downloaded_unchanged(http, stored_parts):
     content = lines(40, text="{} " + "why? " * 20_000)
     file = upload(http, content).json
     assert (file["object"], file["filename"], file["bytes"]) == (
@@ -65,11 +67,11 @@ def test_a_file_of_many_parts_is_kept_and_given_back_byte_by_byte(http, kept):
         "requests.jsonl",
         len(content),
     )
-    assert kept() == -(-len(content) // (1 << 20)) > 3
+    assert stored_parts() == -(-len(content) // (1 << 20)) > 3
     assert http.get(f"{FILES}/{file['id']}/content").data == content
     assert http.get(f"{FILES}/{file['id']}").json == file
     assert http.delete(f"{FILES}/{file['id']}").json["deleted"] is True
-    assert kept() == 0
+    assert stored_parts() == 0
     assert http.get(f"{FILES}/{file['id']}").status_code == 404
 
 
@@ -84,50 +86,50 @@ def test_a_file_of_many_parts_is_kept_and_given_back_byte_by_byte(http, kept):
         (lines(1, url="/v1/embeddings"), "batch", "row 1"),
     ],
 )
-def test_a_file_that_is_no_batch_is_not_kept(content, purpose, field, http, kept):
-    told = upload(http, content, purpose)
-    assert (told.status_code, told.json["field"]) == (422, field)
+def test_an_invalid_file_is_not_stored(content, purpose, field, http, stored_parts):
+    response = upload(http, content, purpose)
+    assert (response.status_code, response.json["field"]) == (422, field)
     assert http.get(FILES).json["data"] == []
-    assert kept() == 0
+    assert stored_parts() == 0
 
 
 @pytest.mark.usefixtures("answering")
-def test_a_batch_of_a_file_ends_in_an_output_file(http, engine):
+def test_a_batch_from_a_file_has_an_output_file(http, engine):
     file = upload(http, lines(3)).json
-    made = order(http, file["id"], metadata={"night": "17"}).json
+    created = order(http, file["id"], metadata={"night": "17"}).json
     with reading(engine) as conn:
-        batch = batches.find(conn, made["id"])
+        batch = batches.find(conn, created["id"])
     assert (batch.source, batch.question_count) == ("openai, key site", 3)
-    assert made["expires_at"] - made["in_progress_at"] == pytest.approx(86_400, abs=5)
-    http.post(f"/v1/batches/{made['id']}/seal")  # the stand-in for a worker closes no batch
-    told = http.get(f"{BATCHES}/{made['id']}").json
-    assert (told["status"], told["metadata"]) == ("completed", {"night": "17"})
-    assert told["request_counts"] == {"total": 3, "completed": 3, "failed": 0}
-    assert told["error_file_id"] is None
-    output = http.get(f"{FILES}/{told['output_file_id']}/content")
+    assert created["expires_at"] - created["in_progress_at"] == pytest.approx(86_400, abs=5)
+    http.post(f"/v1/batches/{created['id']}/seal")  # the fake worker closes no batch
+    response = http.get(f"{BATCHES}/{created['id']}").json
+    assert (response["status"], response["metadata"]) == ("completed", {"night": "17"})
+    assert response["request_counts"] == {"total": 3, "completed": 3, "failed": 0}
+    assert response["error_file_id"] is None
+    output = http.get(f"{FILES}/{response['output_file_id']}/content")
     assert [json.loads(line)["custom_id"] for line in output.data.splitlines()] == [
         f"ticket-{n}" for n in range(1, 4)
     ]
-    described = http.get(f"{FILES}/{told['output_file_id']}").json
+    described = http.get(f"{FILES}/{response['output_file_id']}").json
     assert (described["bytes"], described["purpose"]) == (len(output.data), "batch_output")
 
 
-def test_a_cancelled_batch_ends_in_an_error_file(http):
+def test_a_cancelled_batch_has_an_error_file(http):
     file = upload(http, lines(2)).json
-    made = order(http, file["id"]).json
-    assert made["status"] == "in_progress"
-    assert http.get(f"{FILES}/file-out-{made['id']}/content").status_code == 404
-    told = http.post(f"{BATCHES}/{made['id']}/cancel").json
-    assert (told["status"], told["request_counts"]["failed"]) == ("cancelled", 2)
-    found = http.get(f"{FILES}/{told['error_file_id']}/content").data.splitlines()
+    created = order(http, file["id"]).json
+    assert created["status"] == "in_progress"
+    assert http.get(f"{FILES}/file-out-{created['id']}/content").status_code == 404
+    response = http.post(f"{BATCHES}/{created['id']}/cancel").json
+    assert (response["status"], response["request_counts"]["failed"]) == ("cancelled", 2)
+    found = http.get(f"{FILES}/{response['error_file_id']}/content").data.splitlines()
     assert {json.loads(line)["error"]["code"] for line in found} == {"batch_cancelled"}
 
 
-def test_an_order_that_can_not_be_is_refused_and_not_kept(http, engine, stored):
+def test_an_invalid_batch_is_refused_and_not_stored(http, engine, stored):
     file = upload(http, lines(2, url=RESPONSES)).json["id"]
     assert order(http, "file-0").status_code == 404
-    told = order(http, file)
-    assert (told.status_code, "row 1" in told.json["detail"]) == (422, True)
+    response = order(http, file)
+    assert (response.status_code, "row 1" in response.json["detail"]) == (422, True)
     assert order(http, file, endpoint="/v1/embeddings").json["field"] == "endpoint"
     assert order(http, file, completion_window="1h").json["field"] == "completion_window"
     with reading(engine) as conn:
@@ -135,17 +137,20 @@ def test_an_order_that_can_not_be_is_refused_and_not_kept(http, engine, stored):
     assert stored() == (0, 0, 0)
 
 
-def test_lists_come_newest_first_and_page_by_page(http):
+def test_lists_are_newest_first_and_have_pages(http):
     files = [upload(http, lines(n)).json["id"] for n in (1, 2, 3)]
-    made = [order(http, file).json["id"] for file in files]
-    for url, ids in ((FILES, files), (BATCHES, made)):
+    created = [order(http, file).json["id"] for file in files]
+    for url, ids in ((FILES, files), (BATCHES, created)):
         first = http.get(f"{url}?limit=2").json
-        assert ([one["id"] for one in first["data"]], first["has_more"]) == ([ids[2], ids[1]], True)
+        assert ([item["id"] for item in first["data"]], first["has_more"]) == (
+            [ids[2], ids[1]],
+            True,
+        )
         rest = http.get(f"{url}?limit=2&after={ids[1]}").json
-        assert ([one["id"] for one in rest["data"]], rest["has_more"]) == ([ids[0]], False)
+        assert ([item["id"] for item in rest["data"]], rest["has_more"]) == ([ids[0]], False)
 
 
-def test_no_batch_but_one_of_a_file_is_found_here(http, submitted, write):
+def test_only_batches_from_files_are_found(http, submitted, write):
     name = submitted(write("f.csv", 2), name="night").batch.name
     for method, path in (("GET", ""), ("POST", "/cancel")):
         assert http.open(f"{BATCHES}/{name}{path}", method=method).status_code == 404

@@ -1,4 +1,4 @@
-"""Everything that the page says has its Chinese."""
+"""Every sentence of the pages has a Chinese translation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.domain.handoff import Proposal
 from core.domain.model_version import PromotionKind, VersionState
 from core.domain.result import Status
 from producer.web.pages import models
-from producer.web.pages.translation import catalogue, language, translate
+from producer.web.pages.translation import catalog, language, translate
 
 PACKAGE = Path(models.__file__).parent
 TEMPLATES = PACKAGE.parent / "templates"
@@ -34,58 +34,59 @@ TABLES = (Status, BatchState, Lane, VersionState, PromotionKind, Proposal)
 
 def _of_templates() -> set[str]:
     environment = jinja2.Environment(autoescape=True)
-    said = set()
+    sentences = set()
     for file in TEMPLATES.glob("*.html"):
         tree = environment.parse(file.read_text(encoding="utf-8"))
         for call in tree.find_all(nodes.Call):
             if getattr(call.node, "name", "") == "_" and isinstance(call.args[0], nodes.Const):
-                said.add(call.args[0].value)
-    return said
+                sentences.add(call.args[0].value)
+    return sentences
 
 
 def _of_code() -> set[str]:
-    said = set(models._FIGURES.values())
+    sentences = set(models.METRICS.values())
     for file in PACKAGE.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "translate":
                 (text,) = node.args
                 if isinstance(text, ast.Constant):
-                    said.add(text.value)
-    return said
+                    sentences.add(text.value)
+    return sentences
 
 
 def _words(tables: tuple[type[StrEnum], ...]) -> set[str]:
     return {word.value for table in tables for word in table} | REASONS
 
 
-def test_every_sentence_has_its_chinese_and_no_other_is_there():
-    assert set(catalogue("zh")) == _of_templates() | _of_code() | _words(TABLES)
+def test_the_chinese_catalog_has_every_sentence_and_no_other():
+    assert set(catalog("zh")) == _of_templates() | _of_code() | _words(TABLES)
     assert len(_of_templates()) > 60
 
 
-def test_english_has_words_for_what_tables_abbreviate():
-    assert set(catalogue("en")) <= _words(TABLES)
+def test_the_english_catalog_explains_column_values_with_underscores():
+    assert set(catalog("en")) <= _words(TABLES)
     unreadable = {word for word in _words(TABLES) if "_" in word}
-    assert unreadable <= set(catalogue("en"))
+    assert unreadable <= set(catalog("en"))
 
 
-@pytest.mark.parametrize("text", catalogue("zh"))
-def test_a_translation_has_the_same_gaps_and_is_chinese(text):
-    said = catalogue("zh")[text]
-    assert sorted(re.findall(r"{\w+}", text)) == sorted(re.findall(r"{\w+}", said))
-    assert re.search("[\u4e00-\u9fff]", said)
+@pytest.mark.parametrize("text", catalog("zh"))
+def test_a_translation_has_the_same_fields_and_is_chinese(text):
+    translated = catalog("zh")[text]
+    assert sorted(re.findall(r"{\w+}", text)) == sorted(re.findall(r"{\w+}", translated))
+    assert re.search("[\u4e00-\u9fff]", translated)
 
 
 @pytest.mark.parametrize(
-    ("asked", "code"),
+    ("accepted", "code"),
     [("zh-CN,zh;q=0.9,en;q=0.8", "zh"), ("en-GB", "en"), ("fr", "en"), ("", "en"), ("fr,zh", "zh")],
 )
-def test_the_browser_chooses_the_language(asked, code):
+def test_the_browser_chooses_the_language(accepted, code):
     app = Flask(__name__)
     app.secret_key = "x"
-    with app.test_request_context(headers={"Accept-Language": asked}):
+    with app.test_request_context(headers={"Accept-Language": accepted}):
         assert language() == code
         assert (
-            translate("{name} has it", name="Mei") == {"en": "Mei has it", "zh": "Mei 已领取"}[code]
+            translate("Taken by {name}", name="Mei")
+            == {"en": "Taken by Mei", "zh": "Mei 已领取"}[code]
         )
-        assert translate("a reason that nobody foresaw") == "a reason that nobody foresaw"
+        assert translate("an unknown reason") == "an unknown reason"

@@ -26,16 +26,16 @@ ENTRIES = [
 
 
 class Builder:
-    """Builds with everything filled in."""
+    """A build with every argument filled in."""
 
     def __init__(self, encoder: Path, store: Path) -> None:
         self.store = store
         self.source = EncoderSource("tiny", encoder)
-        self.heard: list[tuple[int, int]] = []
+        self.progress: list[tuple[int, int]] = []
 
     def __call__(self, entries: list[Entry] = ENTRIES, name: str = "shop") -> Bundle:
-        hear = lambda done, total: self.heard.append((done, total))  # noqa: E731 - a recorder
-        return build(self.store, name, entries, self.source, threads=1, on_progress=hear)
+        record = lambda done, total: self.progress.append((done, total))  # noqa: E731 - short
+        return build(self.store, name, entries, self.source, threads=1, on_progress=record)
 
 
 @pytest.fixture
@@ -44,11 +44,11 @@ def make(tiny_encoder: Path, tmp_path: Path) -> Builder:
 
 
 def test_a_build_leaves_one_whole_bundle_and_nothing_else(make: Builder):
-    made = make()
-    assert made.path == make.store / "shop" / made.manifest.digest[:16]
-    assert list((make.store / "shop").iterdir()) == [made.path]
-    assert open_bundle(made.path).entries() == ENTRIES
-    assert (made.manifest.entries, made.manifest.phrasings) == (2, 4)
+    bundle = make()
+    assert bundle.path == make.store / "shop" / bundle.manifest.digest[:16]
+    assert list((make.store / "shop").iterdir()) == [bundle.path]
+    assert open_bundle(bundle.path).entries() == ENTRIES
+    assert (bundle.manifest.entries, bundle.manifest.phrasings) == (2, 4)
 
 
 def test_the_same_inputs_build_the_same_digest(make: Builder):
@@ -64,16 +64,16 @@ def test_another_knowledge_base_builds_another_digest(make: Builder):
 
 
 def test_where_the_encoder_lay_is_not_in_the_bundle(make: Builder):
-    made = make()
-    written = (made.path / "manifest.json").read_text(encoding="utf-8")
-    config = (made.path / "encoder" / "config.json").read_text(encoding="utf-8")
+    bundle = make()
+    written = (bundle.path / "manifest.json").read_text(encoding="utf-8")
+    config = (bundle.path / "encoder" / "config.json").read_text(encoding="utf-8")
     assert str(make.source.folder) not in written + config
 
 
 def test_progress_ends_at_all_that_is_read(make: Builder):
     make()
     texts = sum(len(entry.questions) + 1 for entry in ENTRIES) + len(read_out_of_scope_questions())
-    assert make.heard[-1] == (texts, texts)
+    assert make.progress[-1] == (texts, texts)
 
 
 def test_a_build_that_dies_leaves_nothing(make: Builder, monkeypatch: pytest.MonkeyPatch):
@@ -86,27 +86,27 @@ def test_a_build_that_dies_leaves_nothing(make: Builder, monkeypatch: pytest.Mon
     assert list(make.store.rglob("*")) == []
 
 
-def test_a_damaged_bundle_is_mended_by_building_it_again(make: Builder):
-    made = make()
-    (made.path / "entries.jsonl").write_bytes(b"")
-    (made.path / "extra").write_bytes(b"")
+def test_a_damaged_bundle_is_repaired_by_building_it_again(make: Builder):
+    bundle = make()
+    (bundle.path / "entries.jsonl").write_bytes(b"")
+    (bundle.path / "extra").write_bytes(b"")
     assert open_bundle(make().path).entries() == ENTRIES
 
 
-def test_a_store_that_cannot_be_written_is_told(make: Builder):
+def test_a_store_that_cannot_be_written_is_reported(make: Builder):
     make.store.write_text("a file", encoding="utf-8")
     with pytest.raises(BundleInvalid, match="Not a directory"):
         make()
 
 
-def test_a_bundle_is_as_readable_as_the_umask_says(make: Builder):
+def test_a_bundle_is_as_readable_as_the_umask_allows(make: Builder):
     umask = os.umask(0o022)
     try:
-        made = make()
+        bundle = make()
     finally:
         os.umask(umask)
-    assert stat.S_IMODE(made.path.stat().st_mode) == 0o755
-    files = [path for path in made.path.rglob("*") if path.is_file()]
+    assert stat.S_IMODE(bundle.path.stat().st_mode) == 0o755
+    files = [path for path in bundle.path.rglob("*") if path.is_file()]
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o644}
 
 
@@ -128,7 +128,7 @@ def test_two_entries_with_phrasings_enough_to_calibrate_with_build(make: Builder
     assert make([refund, parcel]).manifest.metrics["calibrated"]
 
 
-def test_the_manifest_tells_the_parameters(make: Builder):
+def test_the_manifest_has_the_parameters(make: Builder):
     content = json.loads((make().path / "manifest.json").read_bytes())
     assert content["retrieval"]["lexical"] == {"spaced": 0.2, "cjk": 0.9}
     assert (content["engine"], content["precision"], content["pooling"]) == (
@@ -153,13 +153,13 @@ def test_the_first_version_goes_into_production_and_the_second_does_not(
 def test_a_bundle_that_does_not_answer_gets_no_number(
     make: Builder, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ):
-    made = make()
+    bundle = make()
     nonsense = np.full((1, 32), np.nan, np.float32)
     monkeypatch.setattr(
         "worker.model.encoder.torch_encoder.TorchEncoder.encode", lambda *_: nonsense
     )
-    with pytest.raises(BundleInvalid, match="its encoder gives no numbers"):
-        register(engine, made)
+    with pytest.raises(BundleInvalid, match="its encoder returns NaN or infinity"):
+        register(engine, bundle)
     with reading(engine) as conn:
         assert model_versions.listed(conn) == []
 

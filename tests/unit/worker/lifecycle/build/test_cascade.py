@@ -12,12 +12,12 @@ from worker.lifecycle.build.fit import LabelledPredictions, Rows, fit, predict_a
 from worker.model.retrieval.lexicon import learn
 
 WORDS = ["refund", "parcel", "invoice", "password", "voucher", "discount", "address", "newsletter"]
-FAR = [f"{word} {n}" for word in ("weather", "football", "recipe") for n in range(10)]
+OUT_OF_SCOPE = [f"{word} {n}" for word in ("weather", "football", "recipe") for n in range(10)]
 EACH = 24
 
 
-def exam(noise: float, *, spelt_alike: bool = False) -> CascadeInputs:
-    """Entries told apart by their words, unless spelt alike, and by meaning as noise allows."""
+def inputs(noise: float, *, spelt_alike: bool = False) -> CascadeInputs:
+    """Entries with words of their own, unless spelt alike, and with noisy embeddings."""
     generator = np.random.default_rng(3)
     words = ["same"] * len(WORDS) if spelt_alike else WORDS
     texts = [f"about my {word} {i * 7 % 5}{i}" for word in words for i in range(EACH)]
@@ -27,13 +27,16 @@ def exam(noise: float, *, spelt_alike: bool = False) -> CascadeInputs:
     answers = [f"answer {n}" for n in range(len(WORDS))]
     rows = Rows(entry_of, texts + answers, len(texts), unit(points))
     fitted = fit(rows, learn(texts))
-    far = predict_as_new(
-        fitted.index, FAR, unit(generator.normal(size=(len(FAR), 16))), [frozenset()] * len(FAR)
+    out_of_scope = predict_as_new(
+        fitted.index,
+        OUT_OF_SCOPE,
+        unit(generator.normal(size=(len(OUT_OF_SCOPE), 16))),
+        [frozenset()] * len(OUT_OF_SCOPE),
     )
-    cases = CalibrationSet(
-        fitted.known, fitted.missing, far, LabelledPredictions.join([]), np.zeros(0, bool)
+    questions = CalibrationSet(
+        fitted.known, fitted.near, out_of_scope, LabelledPredictions.join([]), np.zeros(0, bool)
     )
-    return CascadeInputs(rows, None, fitted, cases, calibrate(cases), FAR, [], [])
+    return CascadeInputs(rows, None, fitted, questions, calibrate(questions), OUT_OF_SCOPE, [], [])
 
 
 def unit(points):
@@ -42,68 +45,70 @@ def unit(points):
 
 @pytest.fixture(scope="module")
 def good() -> CascadeInputs:
-    return exam(noise=1.5)
+    return inputs(noise=1.5)
 
 
 @pytest.fixture(scope="module")
-def made(good: CascadeInputs) -> CascadeResult:
+def result(good: CascadeInputs) -> CascadeResult:
     return make_cascade(good, 0.95)
 
 
 def test_it_answers_where_it_is_right_as_often_as_the_encoder(
-    good: CascadeInputs, made: CascadeResult
+    good: CascadeInputs, result: CascadeResult
 ):
-    assert made.cascade is not None
-    assert made.figures["accuracy"] >= made.figures["encoder_accuracy"]
-    assert made.figures["share"] >= cascade.LEAST_SHARE
-    assert made.cascade.confidence_threshold == made.figures["cut"] >= good.index.threshold
+    assert result.cascade is not None
+    assert result.metrics["accuracy"] >= result.metrics["encoder_accuracy"]
+    assert result.metrics["share"] >= cascade.MIN_SHARE
+    assert result.cascade.confidence_threshold == result.metrics["cut"] >= good.index.threshold
 
 
-def test_it_hands_off_as_well_as_the_encoder_but_for_the_margin(made: CascadeResult):
-    figures = made.figures
-    pairs = zip(figures["handoff_recall"], figures["encoder_handoff_recall"], strict=True)
+def test_it_hands_off_as_well_as_the_encoder_but_for_the_margin(result: CascadeResult):
+    metrics = result.metrics
+    pairs = zip(metrics["handoff_recall"], metrics["encoder_handoff_recall"], strict=True)
     assert all(ours >= theirs - cascade.RECALL_MARGIN for ours, theirs in pairs)
-    pairs = zip(figures["auroc"], figures["encoder_auroc"], strict=True)
-    assert all(ours >= theirs - cascade.SCOPE_MARGIN for ours, theirs in pairs)
+    pairs = zip(metrics["auroc"], metrics["encoder_auroc"], strict=True)
+    assert all(ours >= theirs - cascade.AUROC_MARGIN for ours, theirs in pairs)
 
 
-def test_what_belongs_to_no_shop_is_not_answered(made: CascadeResult):
-    assert made.cascade is not None
+def test_what_belongs_to_no_shop_is_not_answered(result: CascadeResult):
+    assert result.cascade is not None
     assert (
-        max(verdict.confidence for verdict in made.cascade.classify(FAR, 2))
-        < made.cascade.confidence_threshold
+        max(prediction.confidence for prediction in result.cascade.classify(OUT_OF_SCOPE, 2))
+        < result.cascade.confidence_threshold
     )
 
 
-def test_there_is_none_where_the_encoder_is_better():
-    made = make_cascade(exam(noise=0.1, spelt_alike=True), 0.95)
-    assert made.cascade is None
-    assert made.figures["share"] == 0
-    assert "off" in made.figures
+def test_there_is_no_cascade_where_the_encoder_is_better():
+    result = make_cascade(inputs(noise=0.1, spelt_alike=True), 0.95)
+    assert result.cascade is None
+    assert result.metrics["share"] == 0
+    assert "off" in result.metrics
 
 
-def test_there_is_none_beyond_what_can_be_fitted_in_time(good: CascadeInputs, monkeypatch):
-    monkeypatch.setattr(cascade, "MOST_PHRASINGS", 10)
-    assert "more than 10 phrasings" in make_cascade(good, 0.95).figures["off"]
+def test_there_is_no_cascade_beyond_what_can_be_fitted_in_time(good: CascadeInputs, monkeypatch):
+    monkeypatch.setattr(cascade, "MAX_PHRASINGS", 10)
+    assert "more than 10 phrasings" in make_cascade(good, 0.95).metrics["off"]
 
 
-def test_there_is_none_that_would_take_too_much_memory(good: CascadeInputs, monkeypatch):
-    monkeypatch.setattr(cascade, "MOST_WEIGHTS", 10)
-    assert "too many weights" in make_cascade(good, 0.95).figures["off"]
+def test_there_is_no_cascade_that_would_take_too_much_memory(good: CascadeInputs, monkeypatch):
+    monkeypatch.setattr(cascade, "MAX_WEIGHTS", 10)
+    assert "too many weights" in make_cascade(good, 0.95).metrics["off"]
 
 
 def test_labelled_questions_that_it_gets_wrong_raise_the_cut_or_end_it(
-    good: CascadeInputs, made: CascadeResult
+    good: CascadeInputs, result: CascadeResult
 ):
-    asked = [f"about my {word} 99" for word in WORDS] * 5
-    nothing_fits = [frozenset()] * len(asked)
+    texts = [f"about my {word} 99" for word in WORDS] * 5
+    nothing = [frozenset()] * len(texts)
     index = good.fitted.index
-    far_away = unit(np.random.default_rng(1).normal(size=(len(asked), 16)))
-    labelled = replace(predict_as_new(index, asked, far_away, nothing_fits))
-    cases = replace(good.cases, labelled=labelled, labelled_in_scope=np.zeros(len(asked), bool))
-    confident = replace(good, cases=cases, labelled=asked, expected=nothing_fits)
-    found = make_cascade(confident, 0.95)
-    assert found.cascade is None or found.figures["share"] < made.figures["share"]
+    embeddings = unit(np.random.default_rng(1).normal(size=(len(texts), 16)))
+    labelled = replace(predict_as_new(index, texts, embeddings, nothing))
+    questions = replace(
+        good.questions, labelled=labelled, labelled_in_scope=np.zeros(len(texts), bool)
+    )
+    confident = replace(good, questions=questions, labelled=texts, expected=nothing)
+    stricter = make_cascade(confident, 0.95)
+    assert stricter.cascade is None or stricter.metrics["share"] < result.metrics["share"]
 
 
 TRIAL = cascade._Trial(0.9, 0.5, 0.99, 0.98, [0.8], [0.8], [0.9], [0.9])

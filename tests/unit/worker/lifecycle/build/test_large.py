@@ -11,6 +11,7 @@ from core.errors import BundleInvalid, ExtraMissing
 from worker.inference.passes import answer_texts
 from worker.lifecycle.build import fit
 from worker.lifecycle.build.build_bundle import build
+from worker.lifecycle.build.options import BuildOptions
 from worker.lifecycle.training.encoder_source import EncoderSource
 from worker.model.bundle.bundle import Bundle, Entry, open_bundle
 from worker.model.load import load
@@ -19,7 +20,7 @@ from worker.model.retrieval.ivf import FILE
 THINGS = ["refund", "parcel", "invoice", "password", "voucher", "discount", "warranty", "size"]
 ACTS = ["cancel", "find", "change", "send", "lose"]
 WAYS = ["how do i {} my {}", "i want to {} the {}", "please {} {} now", "{} a {}?", "can i {} {}"]
-ASKED = ["may i {} that {} today", "{} {}", "how to {} the old {}"]
+QUESTIONS = ["may i {} that {} today", "{} {}", "how to {} the old {}"]
 
 
 def entries() -> list[Entry]:
@@ -41,18 +42,18 @@ def uninstall_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def make(tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Build without a head, as with so many rows; the store is the build's own."""
-    monkeypatch.setattr(fit, "MOST_ROWS", 10)
+    monkeypatch.setattr(fit, "MAX_ROWS", 10)
     source = EncoderSource("tiny", tiny_encoder)
 
-    def make(store: str, most_exact: int) -> Bundle:
+    def make(store: str, max_exact_search: int) -> Bundle:
         return build(
             tmp_path / store,
             "large",
             entries(),
             source,
+            BuildOptions(max_exact_search=max_exact_search),
             threads=1,
             on_progress=lambda *_: None,
-            most_exact=most_exact,
         )
 
     return make
@@ -63,25 +64,25 @@ def test_a_large_knowledge_base_answers_as_if_each_phrasing_was_compared(make):
     assert (FILE in large.manifest.files, FILE in exact.manifest.files) == (True, False)
     assert large.manifest.threshold == exact.manifest.threshold
     assert large.manifest.metrics == exact.manifest.metrics
-    asked = [way.format(act, thing) for way in ASKED for act in ACTS for thing in THINGS]
-    answers = [answer_texts(load(made, "large@1"), asked) for made in (large, exact)]
-    same = [one.entry_id == other.entry_id for one, other in zip(*answers, strict=True)]
+    questions = [way.format(act, thing) for way in QUESTIONS for act in ACTS for thing in THINGS]
+    answers = [answer_texts(load(bundle, "large@1"), questions) for bundle in (large, exact)]
+    same = [first.entry_id == second.entry_id for first, second in zip(*answers, strict=True)]
     assert sum(same) / len(same) > 0.97
-    sure = [abs(a.confidence - b.confidence) < 0.01 for a, b in zip(*answers, strict=True)]
-    assert sum(sure) / len(sure) > 0.95
+    close = [abs(a.confidence - b.confidence) < 0.01 for a, b in zip(*answers, strict=True)]
+    assert sum(close) / len(close) > 0.95
 
 
 def test_the_same_large_knowledge_base_builds_the_same_digest(make):
     assert make("first", 10).manifest.digest == make("again", 10).manifest.digest
 
 
-def test_cells_are_verified_like_every_file(make):
-    made = make("store", 10)
-    with (made.path / FILE).open("r+b") as file:
+def test_the_ivf_index_is_verified_like_every_file(make):
+    bundle = make("store", 10)
+    with (bundle.path / FILE).open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\xff")
     with pytest.raises(BundleInvalid, match=f"{FILE} was changed"):
-        open_bundle(made.path)
+        open_bundle(bundle.path)
 
 
 def test_without_faiss_a_large_build_is_refused_before_anything_is_read(
@@ -95,7 +96,7 @@ def test_without_faiss_a_large_build_is_refused_before_anything_is_read(
 
 
 def test_without_faiss_a_large_version_is_not_loaded(make, monkeypatch: pytest.MonkeyPatch):
-    made = make("store", 10)
+    bundle = make("store", 10)
     uninstall_faiss(monkeypatch)
     with pytest.raises(ExtraMissing, match="faiss-cpu"):
-        load(made, "large@1")
+        load(bundle, "large@1")

@@ -43,7 +43,7 @@ def test_the_life_of_a_model(run, build, knowledge: Path, tmp_path: Path):
     assert "The same bundle is shop@1 already" in build()[1]
 
     knowledge.write_text(json.dumps(KB[0]), encoding="utf-8")
-    assert "To answer with it: answermill model promote shop@2" in build()[1]
+    assert "To put it into production: answermill model promote shop@2" in build()[1]
     questions = tmp_path / "q.csv"
     questions.write_text("question,expected\nwhere is my refund,refund\n???,\n", encoding="utf-8")
     status, out, err = run("evaluate", "shop", "--questions", str(questions), "--json")
@@ -72,7 +72,7 @@ def test_the_life_of_a_model(run, build, knowledge: Path, tmp_path: Path):
     assert all(len(line) <= 80 for line in table.splitlines())
 
 
-def test_a_missing_package_is_told_before_the_work(build, home: Path, monkeypatch):
+def test_a_missing_package_is_reported_before_the_work(build, home: Path, monkeypatch):
     installed = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,
@@ -80,7 +80,7 @@ def test_a_missing_package_is_told_before_the_work(build, home: Path, monkeypatc
         lambda name, *more: None if name == "onnx" else installed(name, *more),
     )
     monkeypatch.setattr(
-        "worker.lifecycle.build.build_bundle.build", lambda *_, **__: pytest.fail("it works")
+        "worker.lifecycle.build.build_bundle.build", lambda *_, **__: pytest.fail("it was built")
     )
     status, out, err = build("--engine", "onnx")
     assert (status, out) == (2, "")
@@ -97,7 +97,7 @@ def labelled(tmp_path: Path) -> Path:
     return file
 
 
-def test_evaluate_tells_hand_offs_and_the_worst_entries(run, build, labelled: Path):
+def test_evaluate_shows_hand_offs_and_the_worst_entries(run, build, labelled: Path):
     build()
     report = json.loads(run("evaluate", "shop", "--questions", str(labelled), "--json")[1])
     assert [entry["entry"] for entry in report["entries"]] == ["refund", "track"]
@@ -113,7 +113,7 @@ def test_evaluate_tells_hand_offs_and_the_worst_entries(run, build, labelled: Pa
     assert {report["handoff_recall_near"], report["handoff_recall_far"]} <= {0.0, 1.0}
     status, out, _ = run("evaluate", "shop", "--questions", str(labelled))
     assert status == 0
-    assert "The entries with the most questions gone wrong" in out
+    assert "The entries with the most wrong questions" in out
     assert all(len(line) <= 80 for line in out.splitlines())
 
 
@@ -136,7 +136,7 @@ def test_evaluate_writes_a_page(run, build, labelled: Path, tmp_path: Path):
     words = ["evaluate", "shop", "--questions", str(labelled), "--report", str(page)]
     status, out, err = run(*words)
     assert (status, err) == (0, "")
-    assert out.endswith(f"The page is {page}; it quotes questions.\n")
+    assert out.endswith(f"The report is {page}. It quotes questions.\n")
     html = page.read_text(encoding="utf-8")
     assert html.startswith("<!doctype html>")
     assert "&lt;b&gt;tents&lt;/b&gt;" in html
@@ -147,7 +147,7 @@ def test_evaluate_writes_a_page(run, build, labelled: Path, tmp_path: Path):
     assert page.exists()
 
 
-def test_a_page_that_can_not_be_written_is_told_before_the_evaluation(
+def test_a_page_that_cannot_be_written_is_reported_before_the_evaluation(
     run, build, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     build()
@@ -166,42 +166,45 @@ def test_build_prints_one_json_document(build):
     assert (document["model"], document["state"], document["new"]) == ("shop@1", "production", True)
 
 
-def test_shared_phrasings_are_a_warning_beside_the_result(build, knowledge: Path):
+def test_shared_phrasings_are_a_warning_on_standard_error(build, knowledge: Path):
     twin = KB[1] | {"questions": ["WHERE is my refund", "track"]}
     knowledge.write_text("\n".join(map(json.dumps, [KB[0], twin])), encoding="utf-8")
     status, out, err = build("--json")
     assert status == 0
     assert json.loads(out)
     assert err == (
-        "warning: in two entries each, so perhaps handed off as ambiguous:"
+        "warning: phrasings of two entries, which may be handed off as ambiguous:"
         " 'WHERE is my refund' (refund, track)\n"
     )
 
 
 @pytest.mark.parametrize("name", ["Shop", "", "-shop", "a" * 64, "shop@1", "../shop", "sh op"])
-def test_a_name_that_is_none_is_refused(run, knowledge: Path, name: str):
+def test_an_invalid_name_is_refused(run, knowledge: Path, name: str):
     status, out, err = run("build", "--knowledge", str(knowledge), f"--name={name}")
     assert (status, out, len(err.splitlines())) == (2, "", 1)
     assert "--name" in err
 
 
 @pytest.mark.parametrize(
-    ("words", "goes"),
+    ("words", "fault"),
     [
         (
             ["--engine", "onnx", "--precision", "bf16"],
-            "--engine onnx goes with --precision fp32 or int8",
+            "--engine onnx does not support --precision bf16; use --precision fp32 or int8",
         ),
-        (["--precision", "int8"], "--engine torch goes with --precision fp32 or bf16"),
+        (
+            ["--precision", "int8"],
+            "--engine torch does not support --precision int8; use --precision fp32 or bf16",
+        ),
     ],
 )
-def test_an_engine_and_a_precision_that_do_not_go_together_are_told(build, words, goes):
+def test_a_precision_that_the_engine_does_not_support_is_refused(build, words, fault):
     status, out, err = build(*words)
     assert (status, out) == (2, "")
-    assert goes in err
+    assert fault in err
 
 
-def test_typical_mistakes_are_told_in_one_line(run, build, knowledge: Path, tmp_path: Path):
+def test_typical_mistakes_are_reported_in_one_line(run, build, knowledge: Path, tmp_path: Path):
     mistakes = [
         ["build", "--name", "shop", "--knowledge", str(tmp_path / "nope.jsonl")],
         ["build", "--name", "shop", "--knowledge", str(knowledge), "--encoder", "./nope"],
@@ -212,7 +215,7 @@ def test_typical_mistakes_are_told_in_one_line(run, build, knowledge: Path, tmp_
         assert (status, out, len(err.splitlines())) == (2, "", 1), words
         assert "Traceback" not in err
     build()
-    assert "no column 'question'" in run("evaluate", "shop", "--questions", str(knowledge))[2]
+    assert "no column named 'question'" in run("evaluate", "shop", "--questions", str(knowledge))[2]
     questions = tmp_path / "q.csv"
     questions.write_text("question,expected\na,x\nb,track|y\n", encoding="utf-8")
     assert run("evaluate", "shop", "--questions", str(questions)) == (
@@ -232,8 +235,8 @@ def test_help_and_a_bad_knowledge_base_do_not_wait_for_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0
 
 
-def test_a_build_is_put_into_a_store_behind_a_url(run, build, tmp_path, home, monkeypatch):
-    store = tmp_path / "store"  # local:// is spoken to as if it were elsewhere
+def test_a_build_is_uploaded_to_a_store_with_a_url(run, build, tmp_path, home, monkeypatch):
+    store = tmp_path / "store"  # local:// is handled like a remote store
     monkeypatch.setenv("ANSWERMILL_MODEL_STORE", f"local://{store}")
     built = json.loads(build("--json")[1])
     assert Path(built["path"]).is_relative_to(home / "fetched")
@@ -245,7 +248,7 @@ def test_a_build_is_put_into_a_store_behind_a_url(run, build, tmp_path, home, mo
     assert open_bundle(Path(built["path"])).manifest.digest == built["digest"]
 
 
-def test_a_store_that_nothing_speaks_to_is_told_before_anything_is_built(build, home, monkeypatch):
+def test_a_store_without_a_package_for_it_is_reported_before_the_build(build, home, monkeypatch):
     monkeypatch.setenv("ANSWERMILL_MODEL_STORE", "s3://bucket/models")
     status, out, err = build()
     assert (status, out, len(err.splitlines())) == (2, "", 1)

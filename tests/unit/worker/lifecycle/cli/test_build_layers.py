@@ -21,14 +21,14 @@ def build(build_from):
     return partial(build_from, entries=KB)
 
 
-def test_an_encoder_is_distilled_and_what_came_of_it_is_told(build):
+def test_an_encoder_is_distilled_and_the_result_is_shown(build):
     status, out, err = build("--layers", "1")
     assert (status, err) == (0, "")
     assert "Distilling to 1 of 2 layers is kept: of 24 phrasings held out" in " ".join(out.split())
     document = json.loads(build("--layers", "1", "--json")[1])
     assert document["distilling"]["held_out"] == 24
     assert document["encoder"].endswith(", 1 of 2 layers")
-    assert document["new"] is False  # the same inputs distil the same encoder
+    assert document["new"] is False  # the same inputs distill the same encoder
 
 
 def test_a_distilled_encoder_can_be_tuned_and_converted(build):
@@ -40,7 +40,9 @@ def test_a_distilled_encoder_can_be_tuned_and_converted(build):
     assert "Tuning" in out
 
 
-def test_where_too_much_is_lost_it_is_said(build, monkeypatch: pytest.MonkeyPatch):
+def test_a_distilled_encoder_that_lost_too_much_is_discarded(
+    build, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(distill, "_MARGIN", -2.0)
     status, out, _ = build("--layers", "1")
     assert status == 0
@@ -51,13 +53,13 @@ def test_where_too_much_is_lost_it_is_said(build, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("words", "entries", "problem"),
     [
-        (["--layers", "2"], KB, "it has 2 layers, and 2 of them are wanted"),
+        (["--layers", "2"], KB, "it has 2 layers, and 2 were requested"),
         (["--layers", "0"], KB, "--layers"),
         (["--layers", "few"], KB, "--layers"),
         (["--layers", "1"], [KB[0]], "there are 60 phrasings of 1 entries"),
     ],
 )
-def test_what_cannot_be_distilled_is_told_in_one_line(
+def test_a_refused_distillation_is_reported_in_one_line(
     build, home: Path, words: list[str], entries: list[dict[str, object]], problem: str
 ):
     status, out, err = build(*words, entries=entries)

@@ -19,7 +19,7 @@ def build(build_from):
     return partial(build_from, entries=KB)
 
 
-def test_an_encoder_is_tuned_and_what_came_of_it_is_told(build):
+def test_an_encoder_is_tuned_and_the_result_is_shown(build):
     status, out, err = build("--tune", "encoder")
     assert (status, err) == (0, "")
     assert "phrasings held out" in out
@@ -33,7 +33,7 @@ def test_an_encoder_is_tuned_and_what_came_of_it_is_told(build):
 @pytest.mark.parametrize(
     "words", [[], ["--tune"], ["--tune", "--json"], ["--tune", "none"], ["--tune=head"]]
 )
-def test_no_encoder_is_tuned_unasked(build, words: list[str], monkeypatch: pytest.MonkeyPatch):
+def test_no_encoder_is_tuned_by_default(build, words: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
         "worker.lifecycle.training.fine_tune.tune_encoder", lambda *_, **__: pytest.fail("tuned")
     )
@@ -42,7 +42,7 @@ def test_no_encoder_is_tuned_unasked(build, words: list[str], monkeypatch: pytes
     assert "held out" not in out
 
 
-def test_what_cannot_be_tuned_is_told_in_one_line(build):
+def test_a_refused_tuning_is_reported_in_one_line(build):
     few = [entry | {"questions": entry["questions"][:2]} for entry in KB]
     status, out, err = build("--tune", "encoder", entries=few)
     assert (status, out, len(err.splitlines())) == (2, "", 1)

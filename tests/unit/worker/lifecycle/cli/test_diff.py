@@ -17,7 +17,7 @@ KB = [
     {"id": "hello", "answer": "Hello!", "questions": ["hi", "good morning"]},
 ]
 LATER = [KB[0] | {"answer": "Within 14 days."}, KB[1]]
-ASKED = ["Where is my refund?", "hi", "Where is my parcel?", "good morning\n\x1b[31m"]
+QUESTIONS = ["Where is my refund?", "hi", "Where is my parcel?", "good morning\n\x1b[31m"]
 
 
 @pytest.fixture(autouse=True)
@@ -33,13 +33,13 @@ def _shop(run, tiny_encoder: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def batch(home: Path) -> str:
     engine = prepare(load(home=home))
-    stored = stored_batch(engine, [question(n, text) for n, text in enumerate(ASKED, start=1)])
+    stored = stored_batch(engine, [question(n, text) for n, text in enumerate(QUESTIONS, start=1)])
     engine.dispose()
     return str(stored.id)
 
 
-def lines_of(told):
-    lines = told.splitlines()
+def lines_of(text):
+    lines = text.splitlines()
     assert all(len(line) <= 80 for line in lines)
     return lines
 
@@ -47,28 +47,32 @@ def lines_of(told):
 def test_an_old_batch_is_answered_by_both_and_what_changes_is_shown(run, batch):
     status, out, err = run("diff", "shop@1", "shop@2", "--batch", batch)
     assert (status, err) == (0, "")
-    told = "\n".join(lines_of(out))
-    assert "shop@1 and shop@2 on 4 questions of batch" in told
-    assert "ticket-1: Where is my refund?" in told
-    assert "   - Soon." in told
-    assert "   + Within 14 days." in told
-    assert "ticket-3" not in told
-    assert "\x1b" not in told
+    text = "\n".join(lines_of(out))
+    assert "shop@1 and shop@2 on 4 questions of batch" in text
+    assert "ticket-1: Where is my refund?" in text
+    assert "   - Soon." in text
+    assert "   + Within 14 days." in text
+    assert "ticket-3" not in text
+    assert "\x1b" not in text
 
 
 def test_as_json_all_of_it_is_one_document(run, batch):
     words = ["diff", "shop@1", "shop@2", "--batch", batch, "--limit", "0", "--json"]
-    found = json.loads(run(*words)[1])
-    assert (found["first"], found["second"], found["questions"]) == ("shop@1", "shop@2", 4)
-    assert (found["counts"]["same"], found["counts"]["other_answer"]) == (1, 1)
-    assert sum(found["counts"].values()) == 4
-    assert [one["key"] for one in found["changed"]] == ["ticket-1", "ticket-2", "ticket-4"]
-    assert found["changed"][0]["second"]["answer"] == "Within 14 days."
+    document = json.loads(run(*words)[1])
+    assert (document["first"], document["second"], document["questions"]) == ("shop@1", "shop@2", 4)
+    assert (document["counts"]["same"], document["counts"]["other_answer"]) == (1, 1)
+    assert sum(document["counts"].values()) == 4
+    assert [changed["key"] for changed in document["changed"]] == [
+        "ticket-1",
+        "ticket-2",
+        "ticket-4",
+    ]
+    assert document["changed"][0]["second"]["answer"] == "Within 14 days."
 
 
 def test_what_is_not_shown_is_counted(run, batch):
     out = run("diff", "shop@1", "shop@2", "--batch", batch, "--limit", "1")[1]
-    assert "… and 2 more; --limit N or --json tells them" in lines_of(out)
+    assert "… and 2 more; show them with --limit N or --json" in lines_of(out)
 
 
 def test_a_files_questions_are_answered_by_both(run, tmp_path):
@@ -80,16 +84,16 @@ def test_a_files_questions_are_answered_by_both(run, tmp_path):
 
 
 def test_without_questions_the_bundles_are_compared(run):
-    told = "\n".join(lines_of(run("diff", "shop@1", "shop@2")[1]))
-    assert "entries removed: 1\n   hello" in told
-    assert "entries changed: 1\n   refund: answer" in told
-    assert "phrasings" in told
-    found = json.loads(run("diff", "shop@1", "shop@2", "--json")[1])
-    assert (found["removed"], found["parameters"]["entries"]) == (["hello"], [3, 2])
-    assert "differ in nothing" in run("diff", "shop@1", "shop")[1]
+    text = "\n".join(lines_of(run("diff", "shop@1", "shop@2")[1]))
+    assert "entries removed: 1\n   hello" in text
+    assert "entries changed: 1\n   refund: answer" in text
+    assert "phrasings" in text
+    document = json.loads(run("diff", "shop@1", "shop@2", "--json")[1])
+    assert (document["removed"], document["parameters"]["entries"]) == (["hello"], [3, 2])
+    assert "differ only in when they were built" in run("diff", "shop@1", "shop")[1]
 
 
-def test_typical_mistakes_are_told_in_one_line(run, batch, tmp_path):
+def test_typical_mistakes_are_reported_in_one_line(run, batch, tmp_path):
     mistakes = [
         ["diff", "shop@1"],
         ["diff", "shop@1", "shop@9"],

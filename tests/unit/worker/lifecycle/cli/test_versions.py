@@ -16,12 +16,12 @@ KB = [
     {"id": "refund", "answer": "Soon.", "questions": ["Where is my refund?", "money back"]},
     {"id": "track", "answer": "See My orders.", "questions": ["Where is my parcel?", "track"]},
 ]
-ASKED = "question,expected\nwhere is my refund,refund\nwhere is my parcel,track\ntell a joke,\n"
+LABELLED = "question,expected\nwhere is my refund,refund\nwhere is my parcel,track\nknow a joke,\n"
 
 
 @pytest.fixture(autouse=True)
 def _equally_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the machine's mood out of it."""
+    """Make the timing independent of the load of the machine."""
     monkeypatch.setattr(gate, "_rate", lambda *_: 100.0)
 
 
@@ -36,19 +36,19 @@ def shop(run, tiny_encoder: Path, tmp_path: Path):
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> str:
+def labelled_file(tmp_path: Path) -> str:
     file = tmp_path / "labelled.csv"
-    file.write_text(ASKED, encoding="utf-8")
+    file.write_text(LABELLED, encoding="utf-8")
     return str(file)
 
 
 def states(run):
-    return {found["model"]: found["state"] for found in json.loads(run("list", "--json")[1])}
+    return {version["model"]: version["state"] for version in json.loads(run("list", "--json")[1])}
 
 
-def lines_of(told):
-    assert all(len(line) <= 80 for line in told.splitlines())
-    return told.splitlines()
+def lines_of(text):
+    assert all(len(line) <= 80 for line in text.splitlines())
+    return text.splitlines()
 
 
 @pytest.mark.usefixtures("shop")
@@ -63,8 +63,8 @@ def test_a_version_is_promoted_and_rolled_back(run):
 
 
 @pytest.mark.usefixtures("shop")
-def test_a_worse_version_is_refused_in_one_line(run, asked):
-    status, out, err = run("promote", "shop@2", "--questions", asked)
+def test_a_worse_version_is_refused_in_one_line(run, labelled_file):
+    status, out, err = run("promote", "shop@2", "--questions", labelled_file)
     assert (status, out) == (2, "")
     (line,) = err.splitlines()
     assert "accuracy 0.5 against 1.0 (margin 0.01)" in line
@@ -72,8 +72,8 @@ def test_a_worse_version_is_refused_in_one_line(run, asked):
 
 
 @pytest.mark.usefixtures("shop")
-def test_a_forced_promotion_shows_the_figures_and_is_kept(run, asked):
-    words = ["promote", "shop@2", "--questions", asked, "--force", "--reason", "a new law"]
+def test_a_forced_promotion_shows_the_metrics_and_is_recorded(run, labelled_file):
+    words = ["promote", "shop@2", "--questions", labelled_file, "--force", "--reason", "a new law"]
     status, out, _ = run(*words)
     assert status == 0
     (accuracy,) = [line for line in lines_of(out) if "accuracy" in line]
@@ -85,7 +85,7 @@ def test_a_forced_promotion_shows_the_figures_and_is_kept(run, asked):
         "worse",
     ]
     shown = " ".join(" ".join(lines_of(run("show", "shop@2")[1])).split())
-    assert "promoted shop@2; before shop@1; by" in shown
+    assert "promoted shop@2; replaced shop@1; by" in shown
     assert "forced; reason: a new law; accuracy 0.5 against 1.0" in shown
     (move,) = json.loads(run("show", "shop@2", "--json")[1])["moves"]
     assert (move["kind"], move["forced"], move["reason"]) == ("promoted", True, "a new law")
@@ -93,8 +93,8 @@ def test_a_forced_promotion_shows_the_figures_and_is_kept(run, asked):
 
 
 @pytest.mark.usefixtures("shop")
-def test_the_margin_is_the_callers(run, asked):
-    words = ["promote", "shop@2", "--questions", asked, "--margin"]
+def test_the_margin_is_the_callers(run, labelled_file):
+    words = ["promote", "shop@2", "--questions", labelled_file, "--margin"]
     assert run(*words, "0.4")[0] == 2
     assert run(*words, "0.6")[0] == 0
 
@@ -104,7 +104,7 @@ def test_a_canary_is_shown_with_its_share_and_withdrawn_first(run):
     out = run("promote", "shop@2", "--canary", "5%")[1]
     assert out.endswith("shop@2 is a canary now: it answers 5% of the jobs.\n")
     assert "canary 5%" in "\n".join(lines_of(run("list")[1]))
-    assert "canary shop@2 5%; beside shop@1" in run("show", "shop@2")[1]
+    assert "canary shop@2 5%; production shop@1" in run("show", "shop@2")[1]
     (_, canary) = json.loads(run("list", "--json")[1])
     assert (canary["state"], canary["canary_share"]) == ("canary", 0.05)
 
@@ -114,25 +114,25 @@ def test_a_canary_is_shown_with_its_share_and_withdrawn_first(run):
 
 
 @pytest.mark.usefixtures("shop")
-def test_moving_prints_one_json_document(run, asked):
+def test_moving_prints_one_json_document(run, labelled_file):
     promoted = json.loads(run("promote", "shop@2", "--canary", "0.05", "--json")[1])
     assert (promoted["model"], promoted["state"], promoted["moved"]) == ("shop@2", "canary", True)
     assert promoted["gate"]["production"] == "shop@1"
     withdrawn = json.loads(run("rollback", "shop", "--json")[1])
     assert (withdrawn["model"], withdrawn["canary_withdrawn"]) == ("shop@1", "shop@2")
-    again = json.loads(run("promote", "shop@1", "--questions", asked, "--json")[1])
+    again = json.loads(run("promote", "shop@1", "--questions", labelled_file, "--json")[1])
     assert (again["moved"], again["gate"]) == (False, None)
 
 
 @pytest.mark.usefixtures("shop")
-def test_what_is_shown_of_a_version(run):
+def test_a_version_is_shown_with_its_manifest_and_history(run):
     shown = json.loads(run("show", "shop", "--json")[1])
     assert (shown["model"], shown["manifest"]["format"]) == ("shop@1", FORMAT)
     assert [move["kind"] for move in shown["moves"]] == ["promoted"]
-    assert "whole" in "\n".join(lines_of(run("show", "shop")[1]))
+    assert "verified" in "\n".join(lines_of(run("show", "shop")[1]))
 
 
-def test_a_list_of_nothing_says_how_to_build(run):
+def test_an_empty_list_names_the_build_command(run):
     assert "answermill model build --knowledge" in run("list")[1]
     assert json.loads(run("list", "--json")[1]) == []
 
@@ -145,23 +145,23 @@ def test_a_share_is_a_percentage_or_a_fraction(text, share):
 
 
 @pytest.mark.parametrize("text", ["0%", "100%", "0.0", "1.0", "5", "-5%", "five", "", "5%%", "nan"])
-def test_what_is_no_share_is_refused(text):
+def test_an_invalid_share_is_refused(text):
     with pytest.raises(typer.BadParameter, match="share"):
         parse_share(text)
 
 
 @pytest.mark.usefixtures("shop")
-def test_ctrl_c_during_the_comparison_moves_nothing(run, asked, monkeypatch):
+def test_ctrl_c_during_the_comparison_moves_nothing(run, labelled_file, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(gate, "evaluate", interrupted)
-    assert run("promote", "shop@2", "--questions", asked) == (130, "", "")
+    assert run("promote", "shop@2", "--questions", labelled_file) == (130, "", "")
     assert states(run) == {"shop@1": "production", "shop@2": "built"}
 
 
 @pytest.mark.usefixtures("shop")
-def test_typical_mistakes_are_told_in_one_line(run, tmp_path):
+def test_typical_mistakes_are_reported_in_one_line(run, tmp_path):
     mistakes = [
         ["show", "nope"],
         ["promote", "nope@1"],

@@ -8,6 +8,7 @@ import pytest
 from core.errors import ConversionDrifted, ConversionRefused, ExtraMissing
 from worker.inference.passes import answer_texts
 from worker.lifecycle.build.build_bundle import build
+from worker.lifecycle.build.options import BuildOptions
 from worker.lifecycle.conversion import convert, drift
 from worker.lifecycle.conversion.convert import check, convert_version
 from worker.lifecycle.conversion.quantize import quantize
@@ -25,21 +26,25 @@ class Converter:
 
     def __init__(self, store: Path) -> None:
         self.store = store
-        self.heard: list[tuple[int, int]] = []
+        self.progress: list[tuple[int, int]] = []
 
     def __call__(self, bundle: Bundle, to: EncoderKind) -> Bundle:
-        hear = lambda done, total: self.heard.append((done, total))  # noqa: E731 - a recorder
         return convert_version(
-            self.store, bundle, to, version="tiny@1", threads=1, on_progress=hear
+            self.store,
+            bundle,
+            to,
+            version="tiny@1",
+            threads=1,
+            on_progress=lambda *report: self.progress.append(report),
         )
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Converter:
+def convert_to(tmp_path: Path) -> Converter:
     return Converter(tmp_path / "store")
 
 
-def nothing_stored(store: Path) -> bool:
+def is_empty(store: Path) -> bool:
     return list(store.rglob("*")) == []
 
 
@@ -47,8 +52,8 @@ def nothing_stored(store: Path) -> bool:
 def test_all_but_the_encoder_stays_as_it_was(
     tiny_bundle: Bundle, tiny_bundles: dict[EncoderKind, Bundle], kind: EncoderKind
 ):
-    made = open_bundle(tiny_bundles[kind].path)
-    before, after = open_bundle(tiny_bundle.path).manifest, made.manifest
+    before = open_bundle(tiny_bundle.path).manifest
+    after = open_bundle(tiny_bundles[kind].path).manifest
     assert before.digest != after.digest
     assert (after.engine, after.precision) == kind
     others = [name for name in before.files if not name.startswith("encoder/")]
@@ -65,21 +70,21 @@ def test_a_converted_version_answers_as_the_original(
 ):
     before = answer_texts(load_bundle(tiny_bundle, "tiny@1"), TEXTS)
     after = answer_texts(load_bundle(tiny_bundles[kind], "tiny@2"), TEXTS)
-    assert [one.entry_id for one in after] == [one.entry_id for one in before]
+    assert [answer.entry_id for answer in after] == [answer.entry_id for answer in before]
 
 
 def test_the_manifest_keeps_every_steps_figures_and_limits(
     tiny_bundle: Bundle, tiny_bundles: dict[EncoderKind, Bundle]
 ):
-    told = tiny_bundles[INT8].manifest.conversion
-    assert told is not None
-    assert told["from"] == {
+    conversion = tiny_bundles[INT8].manifest.conversion
+    assert conversion is not None
+    assert conversion["from"] == {
         "engine": "torch",
         "precision": "fp32",
         "digest": tiny_bundle.manifest.digest,
     }
-    assert told["asked"] == "phrasings of its own"
-    first, last = told["steps"]
+    assert conversion["asked"] == "phrasings of its own"
+    first, last = conversion["steps"]
     assert (first["engine"], first["precision"]) == ("onnx", "fp32")
     assert (last["engine"], last["precision"], last["questions"]) == ("onnx", "int8", 11)
     assert first["cosine_least"] > last["cosine_least"] > last["limits"]["cosine_least"] == 0.85
@@ -87,43 +92,46 @@ def test_the_manifest_keeps_every_steps_figures_and_limits(
 
 @pytest.mark.parametrize("kind", [FP32, INT8])
 def test_the_same_version_converts_to_the_same_digest(
-    make: Converter, tiny_bundle: Bundle, tiny_bundles: dict[EncoderKind, Bundle], kind: EncoderKind
+    convert_to: Converter,
+    tiny_bundle: Bundle,
+    tiny_bundles: dict[EncoderKind, Bundle],
+    kind: EncoderKind,
 ):
-    made = make(tiny_bundle, kind)
-    assert made.manifest.digest == tiny_bundles[kind].manifest.digest
-    assert make(tiny_bundle, kind).path == made.path
-    assert list((make.store / "tiny").iterdir()) == [made.path]
+    converted = convert_to(tiny_bundle, kind)
+    assert converted.manifest.digest == tiny_bundles[kind].manifest.digest
+    assert convert_to(tiny_bundle, kind).path == converted.path
+    assert list((convert_to.store / "tiny").iterdir()) == [converted.path]
 
 
 def test_int8_of_onnx_is_the_int8_of_torch(
-    make: Converter, tiny_bundles: dict[EncoderKind, Bundle]
+    convert_to: Converter, tiny_bundles: dict[EncoderKind, Bundle]
 ):
-    made = make(tiny_bundles[FP32], INT8)
-    assert made.manifest.digest == tiny_bundles[INT8].manifest.digest
+    converted = convert_to(tiny_bundles[FP32], INT8)
+    assert converted.manifest.digest == tiny_bundles[INT8].manifest.digest
 
 
 def test_a_build_of_another_kind_is_the_conversion_of_a_build(
     tiny_encoder: Path, tiny_bundles: dict[EncoderKind, Bundle], tmp_path: Path
 ):
-    made = build(
+    built = build(
         tmp_path,
         "tiny",
         tiny_bundles[INT8].entries(),
         EncoderSource("tiny", tiny_encoder),
+        BuildOptions(kind=INT8),
         threads=1,
         on_progress=lambda *_: None,
-        kind=INT8,
     )
-    assert made.manifest.digest == tiny_bundles[INT8].manifest.digest
+    assert built.manifest.digest == tiny_bundles[INT8].manifest.digest
 
 
-def test_progress_ends_at_all_that_is_read(make: Converter, tiny_bundle: Bundle):
-    make(tiny_bundle, INT8)
-    assert make.heard[-1] == (33, 33)  # 11 phrasings, read by three encoders
+def test_progress_ends_at_all_texts(convert_to: Converter, tiny_bundle: Bundle):
+    convert_to(tiny_bundle, INT8)
+    assert convert_to.progress[-1] == (33, 33)  # 11 phrasings by three encoders
 
 
 def test_an_encoder_that_drifts_is_refused_and_nothing_stored(
-    make: Converter, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    convert_to: Converter, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ):
     def scramble(encoder: Path, folder: Path, name: str) -> None:
         import onnx
@@ -140,54 +148,55 @@ def test_an_encoder_that_drifts_is_refused_and_nothing_stored(
 
     monkeypatch.setattr("worker.lifecycle.conversion.quantize.quantize", scramble)
     with pytest.raises(ConversionDrifted) as caught:
-        make(tiny_bundle, INT8)
-    told = str(caught.value)
-    assert told.startswith("tiny@1 is not converted to onnx int8: it drifts, the least cosine is ")
-    assert told.endswith("nothing was stored")
-    assert "\n" not in told
-    assert nothing_stored(make.store)
+        convert_to(tiny_bundle, INT8)
+    message = str(caught.value)
+    assert "tiny@1" in message
+    assert "onnx int8" in message
+    assert "the least cosine is " in message
+    assert "\n" not in message
+    assert is_empty(convert_to.store)
 
 
 def test_the_limits_are_those_of_each_step(
-    make: Converter, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    convert_to: Converter, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ):
     strict = drift.DriftLimits(cosine_least=1.1, cosine_p1=0.0, changed=1.0)
     monkeypatch.setitem(drift.LIMITS, Precision.FP32, strict)
     with pytest.raises(ConversionDrifted, match="to onnx fp32"):
-        make(tiny_bundle, INT8)
-    assert nothing_stored(make.store)
+        convert_to(tiny_bundle, INT8)
+    assert is_empty(convert_to.store)
 
 
-def test_a_conversion_that_dies_leaves_nothing(
-    make: Converter, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+def test_a_killed_conversion_stores_nothing(
+    convert_to: Converter, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ):
-    def die(*_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("worker.lifecycle.conversion.quantize.quantize", die)
+    monkeypatch.setattr("worker.lifecycle.conversion.quantize.quantize", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        make(tiny_bundle, INT8)
-    assert nothing_stored(make.store)
+        convert_to(tiny_bundle, INT8)
+    assert is_empty(convert_to.store)
 
 
 @pytest.mark.parametrize(
-    ("source", "to", "told"),
+    ("source", "to", "problem"),
     [
-        (TORCH, TORCH, "it is that already"),
-        (INT8, INT8, "it is that already"),
-        (INT8, FP32, "no way leads there from onnx int8; convert what it was made from"),
-        (FP32, TORCH, "no way leads there from onnx fp32"),
-        (BF16, INT8, "no way leads there from torch bf16"),
+        (TORCH, TORCH, "its encoder is already torch fp32"),
+        (INT8, INT8, "its encoder is already onnx int8"),
+        (INT8, FP32, "onnx int8 cannot be converted to it; convert the version that this"),
+        (FP32, TORCH, "onnx fp32 cannot be converted to it"),
+        (BF16, INT8, "torch bf16 cannot be converted to it"),
     ],
 )
-def test_what_cannot_be_converted_is_refused(
-    tiny_bundles: dict[EncoderKind, Bundle], source: EncoderKind, to: EncoderKind, told: str
+def test_an_impossible_conversion_is_refused(
+    tiny_bundles: dict[EncoderKind, Bundle], source: EncoderKind, to: EncoderKind, problem: str
 ):
-    with pytest.raises(ConversionRefused, match=told):
+    with pytest.raises(ConversionRefused, match=problem):
         check(tiny_bundles[source].manifest, to, "tiny@1")
 
 
-def test_a_missing_package_is_told_with_its_extra(
+def test_a_missing_package_is_reported_with_its_extra(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(convert.importlib.util, "find_spec", lambda _: None)
@@ -198,7 +207,7 @@ def test_a_missing_package_is_told_with_its_extra(
 
 @pytest.mark.parametrize("kind", [BF16, FP32, INT8])
 def test_the_smallest_knowledge_base_converts(
-    make: Converter, tiny_encoder: Path, kind: EncoderKind, tmp_path: Path
+    convert_to: Converter, tiny_encoder: Path, kind: EncoderKind, tmp_path: Path
 ):
     source = EncoderSource("tiny", tiny_encoder)
     smallest = build(
@@ -209,4 +218,4 @@ def test_the_smallest_knowledge_base_converts(
         threads=1,
         on_progress=lambda *_: None,
     )
-    assert make(smallest, kind).manifest.conversion["steps"][-1]["questions"] == 1
+    assert convert_to(smallest, kind).manifest.conversion["steps"][-1]["questions"] == 1

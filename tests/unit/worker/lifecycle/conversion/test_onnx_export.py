@@ -17,44 +17,44 @@ def operations(folder: Path) -> Counter[str]:
 
 
 def test_attention_and_layer_norms_are_fused(tiny_encoder: Path, tmp_path: Path):
-    export(tiny_encoder, tmp_path / "made", "tiny")
-    found = operations(tmp_path / "made")
-    assert found["Attention"] == 2  # one a layer
-    assert found["LayerNormalization"] + found["EmbedLayerNormalization"] == 5
-    assert found["Softmax"] == found["SkipLayerNormalization"] == 0
+    export(tiny_encoder, tmp_path / "converted", "tiny")
+    counts = operations(tmp_path / "converted")
+    assert counts["Attention"] == 2  # one a layer
+    assert counts["LayerNormalization"] + counts["EmbedLayerNormalization"] == 5
+    assert counts["Softmax"] == counts["SkipLayerNormalization"] == 0
 
 
 def test_the_same_encoder_exports_to_the_same_bytes(tiny_encoder: Path, tmp_path: Path):
-    for name in ("one", "two"):
+    for name in ("first", "second"):
         export(tiny_encoder, tmp_path / name, "tiny")
-    one, two = ((tmp_path / name / "model.onnx").read_bytes() for name in ("one", "two"))
-    assert one == two
-    assert str(tiny_encoder).encode() not in one
+    first, second = ((tmp_path / name / "model.onnx").read_bytes() for name in ("first", "second"))
+    assert first == second
+    assert str(tiny_encoder).encode() not in first
 
 
-def test_what_stands_beside_the_weights_comes_along(tiny_encoder: Path, tmp_path: Path):
-    export(tiny_encoder, tmp_path / "made", "tiny")
+def test_config_and_tokenizer_are_copied(tiny_encoder: Path, tmp_path: Path):
+    export(tiny_encoder, tmp_path / "converted", "tiny")
     for name in ("config.json", "tokenizer.json"):
-        assert (tmp_path / "made" / name).read_bytes() == (tiny_encoder / name).read_bytes()
+        assert (tmp_path / "converted" / name).read_bytes() == (tiny_encoder / name).read_bytes()
 
 
-def test_exporting_says_nothing(
+def test_an_export_prints_nothing(
     tiny_encoder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    export(tiny_encoder, tmp_path / "made", "tiny")
+    export(tiny_encoder, tmp_path / "converted", "tiny")
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_folder_without_weights_is_told(tiny_encoder: Path, tmp_path: Path):
+def test_a_folder_without_weights_is_reported(tiny_encoder: Path, tmp_path: Path):
     folder = shutil.copytree(tiny_encoder, tmp_path / "encoder")
     (folder / "model.safetensors").unlink()
     with pytest.raises(EncoderInvalid) as caught:
-        export(folder, tmp_path / "made", "shop@1")
+        export(folder, tmp_path / "converted", "shop@1")
     assert "shop@1" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_an_architecture_that_cannot_be_exported_is_told_in_one_line(
+def test_an_architecture_that_cannot_be_exported_is_reported_in_one_line(
     tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def fail(*_: object, **__: object) -> None:
@@ -62,5 +62,5 @@ def test_an_architecture_that_cannot_be_exported_is_told_in_one_line(
         raise RuntimeError(msg)
 
     monkeypatch.setattr(torch.onnx, "export", fail)
-    with pytest.raises(EncoderInvalid, match=r"\(bert\) can't be exported to ONNX: no such oper"):
-        export(tiny_encoder, tmp_path / "made", "tiny")
+    with pytest.raises(EncoderInvalid, match=r"\(bert\) cannot be exported to ONNX: no such oper"):
+        export(tiny_encoder, tmp_path / "converted", "tiny")

@@ -16,7 +16,7 @@ def chatter() -> None:
     logging.getLogger("theirs").critical("logged")
 
 
-def test_nothing_is_heard_meanwhile_and_all_of_it_afterwards(
+def test_output_and_logs_are_dropped_meanwhile_and_shown_afterwards(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ):
     with silenced():
@@ -29,7 +29,7 @@ def test_nothing_is_heard_meanwhile_and_all_of_it_afterwards(
     assert caplog.messages == ["logged"]
 
 
-def test_what_is_raised_passes_and_ends_the_silence(caplog: pytest.LogCaptureFixture):
+def test_an_error_passes_and_ends_the_silence(caplog: pytest.LogCaptureFixture):
     with pytest.raises(ValueError, match="so"), silenced():
         raise ValueError("so")
     logging.getLogger("theirs").critical("logged")

@@ -1,4 +1,4 @@
-"""What changes from one version to another, with models that are told what to say."""
+"""What changes from one version to another, with models that give fixed answers."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def test_every_change_has_its_kind(first, second, change):
 
 
 @dataclass
-class Told:
-    """Says what it was told, else that nothing changed."""
+class FixedModel:
+    """Gives fixed answers, else one that does not change."""
 
     version: str
-    says: dict[str, Answer] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
     budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=8))
 
     def answer_without_encoder(self, texts):
@@ -61,10 +61,10 @@ class Told:
 
     def decide(self, texts, embeddings):
         assert len(texts) == len(embeddings)
-        return [self.says.get(text, answered()) for text in texts]
+        return [self.answers.get(text, answered()) for text in texts]
 
 
-def asked(*pages):
+def source(*pages):
     return QuestionSource("batch 1 (b)", sum(map(len, pages)), iter(pages))
 
 
@@ -72,49 +72,54 @@ def page(first, last):
     return [(f"T-{n}", f"q{n}") for n in range(first, last)]
 
 
-def compared(says, *pages, limit=None, hear=lambda *_: None):
-    both = [Told("shop@1"), Told("shop@2", says)]
-    return diff_answers(both, asked(*pages), 100, limit=limit, hear=hear)
+def compared(answers, *pages, limit=None, on_progress=lambda *_: None):
+    models = [FixedModel("shop@1"), FixedModel("shop@2", answers)]
+    return diff_answers(models, source(*pages), 100, limit=limit, on_progress=on_progress)
 
 
 def test_questions_are_counted_by_kind_and_the_changed_ones_kept():
-    says = {"q3": handed_off(), "q7": answered("refund"), "q8": answered("refund")}
-    found = compared(says, page(0, 5), page(5, 10))
-    assert (found.first, found.second, found.questions) == ("shop@1", "shop@2", 10)
-    assert {change: n for change, n in found.counts.items() if n} == {
+    answers = {"q3": handed_off(), "q7": answered("refund"), "q8": answered("refund")}
+    difference = compared(answers, page(0, 5), page(5, 10))
+    assert (difference.first, difference.second, difference.questions) == ("shop@1", "shop@2", 10)
+    assert {change: n for change, n in difference.counts.items() if n} == {
         Change.OTHER_ENTRY: 2,
         Change.HANDED_OFF: 1,
         Change.SAME: 7,
     }
-    assert [(one.key, one.question, one.change) for one in found.changed] == [
+    assert [(changed.key, changed.question, changed.change) for changed in difference.changed] == [
         ("T-3", "q3", Change.HANDED_OFF),
         ("T-7", "q7", Change.OTHER_ENTRY),
         ("T-8", "q8", Change.OTHER_ENTRY),
     ]
-    assert (found.changed[0].first, found.changed[0].second) == (answered(), handed_off())
+    assert (difference.changed[0].first, difference.changed[0].second) == (answered(), handed_off())
 
 
 def test_of_each_kind_only_so_many_are_kept_but_all_are_counted():
-    says = {f"q{n}": answered("refund") for n in range(50)} | {"q60": handed_off()}
-    found = compared(says, page(0, 100), limit=2)
-    assert [one.key for one in found.changed] == ["T-0", "T-1", "T-60"]
-    assert found.counts[Change.OTHER_ENTRY] == 50
+    answers = {f"q{n}": answered("refund") for n in range(50)} | {"q60": handed_off()}
+    difference = compared(answers, page(0, 100), limit=2)
+    assert [changed.key for changed in difference.changed] == ["T-0", "T-1", "T-60"]
+    assert difference.counts[Change.OTHER_ENTRY] == 50
 
 
-def test_what_never_reaches_a_model_is_the_same():
-    says = {"x" * 101: answered("refund")}
-    found = compared(says, [("1", " "), ("2", ""), ("3", "x" * 101)])
-    assert found.counts[Change.SAME] == 3
+def test_questions_that_no_model_reads_are_the_same():
+    answers = {"x" * 101: answered("refund")}
+    difference = compared(answers, [("1", " "), ("2", ""), ("3", "x" * 101)])
+    assert difference.counts[Change.SAME] == 3
 
 
-def test_progress_is_told_page_by_page():
-    heard = []
-    compared({}, page(0, 5), page(5, 10), hear=lambda *told: heard.append(told))
-    assert heard == [(5, 10), (10, 10)]
+def test_progress_is_reported_page_by_page():
+    progress = []
+    compared({}, page(0, 5), page(5, 10), on_progress=lambda *counts: progress.append(counts))
+    assert progress == [(5, 10), (10, 10)]
 
 
-def test_a_changed_question_is_told_with_both_answers():
-    (one,) = compared({"q1": handed_off()}, page(0, 3)).changed
-    told = one.document()
-    assert (told["key"], told["question"], told["change"]) == ("T-1", "q1", "handed_off")
-    assert (told["first"]["entry_id"], told["second"]["reason"]) == ("track", "ambiguous")
+def test_a_changed_question_has_both_answers():
+    (changed,) = compared({"q1": handed_off()}, page(0, 3)).changed
+    document = changed.document()
+    assert (document["key"], document["question"], document["change"]) == (
+        "T-1",
+        "q1",
+        "handed_off",
+    )
+    assert "scope" in document["first"]
+    assert (document["first"]["entry_id"], document["second"]["reason"]) == ("track", "ambiguous")

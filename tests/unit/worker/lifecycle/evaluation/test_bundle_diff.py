@@ -28,8 +28,8 @@ def with_entries(tiny_bundle: Bundle, tmp_path: Path):
 
 def test_a_bundle_differs_from_itself_in_nothing(tiny_bundle: Bundle):
     later = replace(tiny_bundle.manifest, created="2030-01-01", name="other")
-    found = diff_bundles(tiny_bundle, replace(tiny_bundle, manifest=later))
-    assert asdict(found) == {
+    difference = diff_bundles(tiny_bundle, replace(tiny_bundle, manifest=later))
+    assert asdict(difference) == {
         "parameters": {},
         "files": [],
         "added": [],
@@ -55,12 +55,12 @@ def test_files_of_other_bytes_are_named(tiny_bundle: Bundle):
     assert diff_bundles(tiny_bundle, other).files == ["encoder/model.safetensors", "extra.npy"]
 
 
-def test_entries_added_removed_and_changed_are_told(tiny_bundle: Bundle, with_entries):
+def test_entries_added_removed_and_changed_are_listed(tiny_bundle: Bundle, with_entries):
     refund, track, *rest = ENTRIES
     phrasings = ["Where is my refund?", "refund me", "my money"]
     changed = replace(refund, answer="Within 30 days.", questions=phrasings)
-    found = diff_bundles(
+    difference = diff_bundles(
         tiny_bundle, with_entries([changed, *rest, Entry("new", "Yes.", ["new?"])])
     )
-    assert (found.added, found.removed) == (["new"], [track.id])
-    assert found.changed == [EntryChange("refund", ["answer", "questions"], 2, 2)]
+    assert (difference.added, difference.removed) == (["new"], [track.id])
+    assert difference.changed == [EntryChange("refund", ["answer", "questions"], 2, 2)]

@@ -15,12 +15,12 @@ ROWS = [
 
 def test_a_model_is_measured_as_a_worker_would_answer(tiny_bundle: Bundle):
     model = load(tiny_bundle, "tiny@1")
-    heard: list[int] = []
-    report = evaluate(model, ROWS, question_chars=100, on_pass=heard.append)
+    progress: list[int] = []
+    report = evaluate(model, ROWS, question_chars=100, on_pass=progress.append)
     assert (report.questions, report.answered, report.precision) == (4, 2, 1.0)
     assert (report.accuracy, report.handoff_recall) == (0.6667, 1.0)
     assert report.reasons == {"too_long": 1, "empty": 1}
-    assert heard[-1] == 3
+    assert progress[-1] == 3
     assert report.questions_per_second
 
 

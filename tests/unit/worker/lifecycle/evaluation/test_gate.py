@@ -1,4 +1,4 @@
-"""The gate, on figures that are given and with models that take simulated time."""
+"""The gate, on given metrics and with models that take simulated time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Clock:
 
 @dataclass
 class Oracle:
-    """Answers a question with what it was told; a pass takes simulated seconds."""
+    """Gives fixed answers; a pass takes simulated seconds."""
 
     clock: Clock
     version: str
@@ -60,7 +60,7 @@ class Oracle:
         return Answer(status, entry, entry, confidence=0.9 if answered else 0.1)
 
 
-ASKED = [Labelled(f"q{n}", frozenset({"a"})) for n in range(100)]
+IN_SCOPE = [Labelled(f"q{n}", frozenset({"a"})) for n in range(100)]
 FOREIGN = [Labelled(f"x{n}", frozenset()) for n in range(100)]
 
 
@@ -73,33 +73,33 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def oracle(clock):
-    """Make a model: so many right, wrong, handed off and so many foreign ones answered."""
+    """Make a model with some wrong answers, hand-offs, and answers to foreign questions."""
 
     def oracle(name, *, wrong=0, handed_off=0, foreign=0, **values):
-        told = {}
-        for n, row in enumerate(ASKED):
-            told[row.question] = ("b" if n < wrong else "a", n >= handed_off)
-        told |= {row.question: ("a", n < foreign) for n, row in enumerate(FOREIGN)}
-        return Oracle(clock, f"shop@{name}", told, **values)
+        answers = {}
+        for n, row in enumerate(IN_SCOPE):
+            answers[row.question] = ("b" if n < wrong else "a", n >= handed_off)
+        answers |= {row.question: ("a", n < foreign) for n, row in enumerate(FOREIGN)}
+        return Oracle(clock, f"shop@{name}", answers, **values)
 
     return oracle
 
 
 def judged(candidate, production, **margins):
-    both = [candidate, production]
-    labelled = [*ASKED, *FOREIGN]
-    return compare_on_questions(both, labelled, 1000, Margins(**margins), lambda *_: None)
+    models = [candidate, production]
+    labelled = [*IN_SCOPE, *FOREIGN]
+    return compare_on_questions(models, labelled, 1000, Margins(**margins), lambda *_: None)
 
 
-def worse(verdict):
-    return [figure.figure for figure in verdict.worse]
+def worse(result):
+    return [metric.figure for metric in result.worse]
 
 
 def test_an_equal_candidate_is_not_worse(oracle):
-    verdict = judged(oracle(2, wrong=10), oracle(1, wrong=10))
-    assert worse(verdict) == []
-    assert verdict.production == "shop@1"
-    assert verdict.basis == "labelled questions"
+    result = judged(oracle(2, wrong=10), oracle(1, wrong=10))
+    assert worse(result) == []
+    assert result.production == "shop@1"
+    assert result.basis == "labelled questions"
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,13 @@ def test_an_equal_candidate_is_not_worse(oracle):
         ({"pass_seconds": 0.013}, "questions_per_second", None, None),
     ],
 )
-def test_each_figure_refuses_by_itself(oracle, faults, figure, candidate, production):
-    verdict = judged(oracle(2, **faults), oracle(1))
-    assert figure in worse(verdict)
-    (found,) = [one for one in verdict.worse if one.figure == figure]
+def test_each_metric_refuses_by_itself(oracle, faults, figure, candidate, production):
+    result = judged(oracle(2, **faults), oracle(1))
+    assert figure in worse(result)
+    (metric,) = [metric for metric in result.worse if metric.figure == figure]
     if candidate is not None:
-        assert (found.candidate, found.production) == (candidate, production)
-        assert str(found) == f"{figure} {candidate} against {production} (margin 0.01)"
+        assert (metric.candidate, metric.production) == (candidate, production)
+        assert str(metric) == f"{figure} {candidate} against {production} (margin 0.01)"
 
 
 def test_a_difference_of_just_the_margin_is_not_worse(oracle):
@@ -133,10 +133,10 @@ def test_speed_has_a_margin_of_its_own(oracle):
 
 
 def test_coverage_is_shown_and_not_judged(oracle):
-    verdict = judged(oracle(2, handed_off=50), oracle(1))
-    (coverage,) = [one for one in verdict.compared if one.figure == "coverage"]
+    result = judged(oracle(2, handed_off=50), oracle(1))
+    (coverage,) = [metric for metric in result.compared if metric.figure == "coverage"]
     assert (coverage.candidate, coverage.production, coverage.margin) == (0.5, 1.0, None)
-    assert worse(verdict) == []
+    assert worse(result) == []
 
 
 def test_a_candidate_that_answers_nothing_has_no_precision_and_is_worse(oracle):
@@ -144,9 +144,9 @@ def test_a_candidate_that_answers_nothing_has_no_precision_and_is_worse(oracle):
 
 
 def test_a_candidate_alone_is_measured_and_not_judged(oracle):
-    verdict = compare_on_questions([oracle(1, wrong=60)], ASKED, 1000, Margins(), lambda *_: None)
-    assert verdict.worse == []
-    figures = {one.figure: one.candidate for one in verdict.compared}
+    result = compare_on_questions([oracle(1, wrong=60)], IN_SCOPE, 1000, Margins(), lambda *_: None)
+    assert result.worse == []
+    figures = {metric.figure: metric.candidate for metric in result.compared}
     assert (figures["accuracy"], figures["handoff_recall"]) == (0.4, None)
 
 
@@ -168,44 +168,44 @@ def test_the_ratio_is_found_though_the_machine_slows_down_and_stalls(clock, orac
             clock.now += 20.0 if 3 < clock.now < 4 else 0.0
             return super().encode(tokens)
 
-    told = oracle(1).answers
-    both = [Stalled(clock, "shop@2", told, seconds), Stalled(clock, "shop@1", told, 0.01)]
-    ours, production = speeds(both, [row.question for row in ASKED])
+    answers = oracle(1).answers
+    both = [Stalled(clock, "shop@2", answers, seconds), Stalled(clock, "shop@1", answers, 0.01)]
+    ours, production = speeds(both, [row.question for row in IN_SCOPE])
     assert ours / production == pytest.approx(ratio, rel=0.1)
 
 
 def test_progress_counts_the_questions_of_both(oracle):
-    heard = []
+    progress = []
     both = [oracle(2), oracle(1)]
-    compare_on_questions(both, ASKED, 1000, Margins(), lambda *told: heard.append(told))
-    assert heard[-1] == (200, 200)
-    assert heard == sorted(heard)
+    compare_on_questions(both, IN_SCOPE, 1000, Margins(), lambda *counts: progress.append(counts))
+    assert progress[-1] == (200, 200)
+    assert progress == sorted(progress)
 
 
 def version(number, **metrics):
     return ModelVersion("shop", number, VersionState.BUILT, f"d{number}", metrics, NOW)
 
 
-def test_without_questions_the_figures_that_both_builds_left_are_compared():
+def test_without_questions_the_metrics_of_both_builds_are_compared():
     same = {"cv_precision": 0.97}
     candidate = version(2, cv_accuracy=0.90, near_handoff_recall=None, entries=3, **same)
     production = version(
         1, cv_accuracy=0.95, cv_precision=0.97, near_handoff_recall=0.9, entries=900
     )
-    verdict = compare_metrics([candidate, production], Margins())
-    assert [one.figure for one in verdict.compared] == ["cv_accuracy", "cv_precision"]
-    assert worse(verdict) == ["cv_accuracy"]
-    assert (verdict.basis, verdict.production) == ("cross-validation", "shop@1")
+    result = compare_metrics([candidate, production], Margins())
+    assert [metric.figure for metric in result.compared] == ["cv_accuracy", "cv_precision"]
+    assert worse(result) == ["cv_accuracy"]
+    assert (result.basis, result.production) == ("cross-validation", "shop@1")
 
 
 @pytest.mark.parametrize("figure", gate.CROSS_VALIDATED)
-def test_each_figure_of_cross_validation_refuses_by_itself(figure):
+def test_each_metric_of_cross_validation_refuses_by_itself(figure):
     both = [version(2, **{figure: 0.8}), version(1, **{figure: 0.9})]
     assert worse(compare_metrics(both, Margins())) == [figure]
     assert worse(compare_metrics(both[::-1], Margins())) == []
 
 
 @pytest.mark.parametrize("both", [[version(1)], [version(2, cv_accuracy=0.1), version(1)]])
-def test_where_there_is_nothing_to_compare_the_verdict_says_so(both):
-    verdict = compare_metrics(both, Margins())
-    assert (verdict.basis, verdict.compared, verdict.worse) == ("nothing", [], [])
+def test_a_result_without_a_comparison_has_the_basis_nothing(both):
+    result = compare_metrics(both, Margins())
+    assert (result.basis, result.compared, result.worse) == ("nothing", [], [])

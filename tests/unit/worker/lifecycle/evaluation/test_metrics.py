@@ -7,7 +7,7 @@ import pytest
 from core.domain.result import Answer
 from tests.labelled import answered, expecting, handed_off
 from worker.lifecycle.evaluation.metrics import (
-    EntryFigures,
+    EntryMetrics,
     EvaluationOutcomes,
     bins,
     measure,
@@ -16,16 +16,16 @@ from worker.lifecycle.evaluation.metrics import (
 from worker.lifecycle.inputs.labelled_questions import QuestionScope
 
 
-def test_the_figures_are_what_one_counts_by_hand():
+def test_the_metrics_equal_a_count_by_hand():
     labelled = [expecting("a"), expecting("a", "b"), expecting("b"), expecting(), expecting()]
     answers = [
         answered("a", 0.9),  # right
         answered("b", 0.8),  # right: one of two
-        handed_off("b", 0.3),  # right entry, but too unsure
+        handed_off("b", 0.3),  # right entry, but too low a confidence
         answered("a", 0.6),  # should have been handed off
         handed_off(None, None),
     ]
-    answers = [replace(one, scope=one.confidence) for one in answers]
+    answers = [replace(answer, in_scope_probability=answer.confidence) for answer in answers]
     report = measure(labelled, answers, 0.5, 12.3)
     assert report.questions == 5
     assert report.accuracy == 1.0
@@ -48,15 +48,15 @@ def test_what_is_not_defined_is_null():
     assert out_of_scope.handoff_recall == 1.0
 
 
-def test_hand_off_recall_is_told_near_and_far():
+def test_hand_off_recall_is_measured_near_and_far():
     scopes = [QuestionScope.NEAR, QuestionScope.NEAR, QuestionScope.FAR, None]
     answers = [answered("a"), handed_off("a"), handed_off("a"), answered("b")]
     report = measure([expecting(scope=scope) for scope in scopes], answers, 0.5, None)
     assert (report.handoff_recall_near, report.handoff_recall_far) == (0.5, 1.0)
-    assert report.handoff_recall == 0.5  # what is labelled neither counts in the total
+    assert report.handoff_recall == 0.5  # a question without a scope counts in the total
 
 
-def test_confidence_that_is_right_as_often_as_it_says_has_no_error():
+def test_confidence_equal_to_the_share_that_is_right_has_no_error():
     answers = [answered("a", 0.5), answered("b", 0.5)]
     assert measure([expecting("a"), expecting("a")], answers, 0.5, None).ece == 0.0
 
@@ -71,16 +71,16 @@ def test_no_confidence_is_none_at_all_and_no_error():
     assert report.ece == 0.0
 
 
-def test_each_entry_has_its_figures():
+def test_each_entry_has_its_metrics():
     labelled = [expecting("a"), expecting("a"), expecting("a"), expecting("a", "b"), expecting()]
     answers = [answered("c"), handed_off("c"), handed_off("b"), answered("b"), answered("a")]
     assert measure(labelled, answers, 0.5, None).entries == [
-        EntryFigures("a", questions=4, right=1, answered=2, confused_with="c", confused=2),
-        EntryFigures("b", questions=1, right=1, answered=1),
+        EntryMetrics("a", questions=4, right=1, answered=2, confused_with="c", confused=2),
+        EntryMetrics("b", questions=1, right=1, answered=1),
     ]
 
 
-def test_of_equally_frequent_confusions_the_first_by_name_is_told():
+def test_of_equally_frequent_confusions_the_first_by_name_is_reported():
     (entry,) = measure([expecting("x")] * 2, [answered("c"), answered("b")], 0.5, None).entries
     assert (entry.confused_with, entry.confused) == ("b", 1)
 
@@ -98,10 +98,10 @@ def test_hand_offs_are_counted_by_reason():
 
 
 def test_bins_hold_every_question_once():
-    sure = [0.0, 0.05, 0.5, 0.99, 1.0]
+    confidences = [0.0, 0.05, 0.5, 0.99, 1.0]
     labelled = [expecting("a")] * 5
     filled = bins(
-        EvaluationOutcomes.of(labelled, [answered("a" if s > 0.9 else "b", s) for s in sure])
+        EvaluationOutcomes.of(labelled, [answered("a" if c > 0.9 else "b", c) for c in confidences])
     )
     assert [each.count for each in filled] == [2, 1, 2]
     assert filled[-1].high == 1.0
@@ -109,12 +109,12 @@ def test_bins_hold_every_question_once():
     assert filled[0].confidence == pytest.approx(0.025)
 
 
-def test_the_worst_entries_are_those_with_the_most_gone_wrong():
+def test_the_worst_entries_are_those_with_the_most_wrong_questions():
     entries = [
-        EntryFigures("fine", 50, 50, 50),
-        EntryFigures("some", 90, 87, 90),
-        EntryFigures("few", 4, 1, 2),
-        EntryFigures("most", 10, 5, 9),
+        EntryMetrics("fine", 50, 50, 50),
+        EntryMetrics("some", 90, 87, 90),
+        EntryMetrics("few", 4, 1, 2),
+        EntryMetrics("most", 10, 5, 9),
     ]
     assert [entry.entry for entry in worst(entries, 10)] == ["most", "few", "some"]
     assert [entry.entry for entry in worst(entries, 1)] == ["most"]

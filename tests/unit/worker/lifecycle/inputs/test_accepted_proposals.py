@@ -19,87 +19,89 @@ ENTRIES = [
 ]
 
 
-def pair(text: str, answer: str = "Soon.", entry_id: str | None = "refund", position: int = 1):
+def proposal(text: str, answer: str = "Soon.", entry_id: str | None = "refund", position: int = 1):
     return SimpleNamespace(
         question=text, answer=answer, entry_id=entry_id, batch_id=7, position=position
     )
 
 
-def _of(found) -> tuple[int, ...]:
-    return found.phrasings, found.added, found.known, found.passed_over
+def _counts(merged) -> tuple[int, ...]:
+    return merged.phrasings, merged.added, merged.known, merged.skipped
 
 
 def test_a_picked_answer_is_a_phrasing_of_its_entry():
-    found = add_accepted(ENTRIES, [pair(" money back when ")])
-    assert found.entries[0].questions == ["Where is my refund?", "money back when"]
-    assert found.entries[1:] == ENTRIES[1:]
-    assert _of(found) == (1, 0, 0, 0)
+    merged = add_accepted(ENTRIES, [proposal(" money back when ")])
+    assert merged.entries[0].questions == ["Where is my refund?", "money back when"]
+    assert merged.entries[1:] == ENTRIES[1:]
+    assert _counts(merged) == (1, 0, 0, 0)
 
 
 def test_a_written_answer_is_an_entry_and_the_same_again_its_phrasing():
-    asked = [
-        pair("Do you ship to Mars?", "Not yet.", None, 3),
-        pair("Mars delivery?", "Not yet. ", None, 4),
+    accepted = [
+        proposal("Do you ship to Mars?", "Not yet.", None, 3),
+        proposal("Mars delivery?", "Not yet. ", None, 4),
     ]
-    found = add_accepted(ENTRIES, asked)
-    assert found.entries[2] == Entry(
+    merged = add_accepted(ENTRIES, accepted)
+    assert merged.entries[2] == Entry(
         "desk-7-3", "Not yet.", ["Do you ship to Mars?", "Mars delivery?"]
     )
-    assert _of(found) == (1, 1, 0, 0)
+    assert _counts(merged) == (1, 1, 0, 0)
 
 
 def test_an_answer_that_an_entry_gives_already_is_its_phrasing():
-    found = add_accepted(ENTRIES, [pair("refund when", "Soon.", None)])
-    assert [entry.id for entry in found.entries] == ["refund", "track"]
-    assert found.entries[0].questions[-1] == "refund when"
+    merged = add_accepted(ENTRIES, [proposal("refund when", "Soon.", None)])
+    assert [entry.id for entry in merged.entries] == ["refund", "track"]
+    assert merged.entries[0].questions[-1] == "refund when"
 
 
-def test_what_is_known_or_has_no_entry_or_no_words_changes_nothing():
-    asked = [
-        pair("where is my REFUND"),
-        pair("Why?", entry_id="gone"),
-        pair("??"),
-        pair(" ", "x", None),
+def test_known_proposals_and_those_without_entry_or_words_change_nothing():
+    accepted = [
+        proposal("where is my REFUND"),
+        proposal("Why?", entry_id="gone"),
+        proposal("??"),
+        proposal(" ", "x", None),
     ]
-    found = add_accepted(ENTRIES, asked)
-    assert found.entries == ENTRIES
-    assert _of(found) == (0, 0, 1, 3)
-    assert str(found) == (
-        "learned at the hand-off desk: phrasings 0, entries 0; known already 1, passed over 3"
+    merged = add_accepted(ENTRIES, accepted)
+    assert merged.entries == ENTRIES
+    assert _counts(merged) == (0, 0, 1, 3)
+    assert str(merged) == (
+        "learned from the hand-off desk: phrasings 0, entries 0; known already 1, skipped 3"
     )
 
 
-def test_taking_in_twice_changes_nothing():
-    asked = [pair("money back when"), pair("Do you ship to Mars?", "Not yet.", None, 3)]
-    once = add_accepted(ENTRIES, asked)
-    again = add_accepted(once.entries, asked)
+def test_merging_twice_changes_nothing():
+    accepted = [proposal("money back when"), proposal("Do you ship to Mars?", "Not yet.", None, 3)]
+    once = add_accepted(ENTRIES, accepted)
+    again = add_accepted(once.entries, accepted)
     assert again.entries == once.entries
-    assert _of(again) == (0, 0, 2, 0)
+    assert _counts(again) == (0, 0, 2, 0)
 
 
 @pytest.fixture
 def desked(engine):
     """Three answers of the desk: accepted, proposed, rejected."""
     texts = ["money back when", "Why?", "How?"]
-    asked = [question(n, text) for n, text in enumerate(texts, 1)]
-    batch = stored_batch(engine, asked, job_size=3)
+    questions = [question(n, text) for n, text in enumerate(texts, 1)]
+    batch = stored_batch(engine, questions, job_size=3)
     finish(engine, running_job(engine, batch), [result(n, Status.HANDED_OFF) for n in (1, 2, 3)])
     states = {1: Proposal.ACCEPTED, 2: Proposal.PROPOSED, 3: Proposal.REJECTED}
     for n, state in states.items():
         with transaction(engine) as conn:
-            place = (batch.id, n)
-            handoffs.answer(conn, place, "Soon.", entry_id="refund", by="ann", learn=True, now=NOW)
-            handoffs.decide(conn, place, state, by="ann", now=NOW)
+            position = (batch.id, n)
+            handoffs.answer(
+                conn, position, "Soon.", entry_id="refund", by="ann", learn=True, now=NOW
+            )
+            handoffs.decide(conn, position, state, by="ann", now=NOW)
 
 
 @pytest.mark.usefixtures("desked")
-def test_only_what_was_accepted_of_the_model_is_taken_in(engine):
-    found = with_accepted(engine, "shop", ENTRIES)
-    assert found.entries[0].questions == ["Where is my refund?", "money back when"]
+def test_only_what_was_accepted_of_the_model_is_merged(engine):
+    merged = with_accepted(engine, "shop", ENTRIES)
+    assert merged.entries[0].questions == ["Where is my refund?", "money back when"]
     assert with_accepted(engine, "other", ENTRIES).entries == ENTRIES
 
 
-def test_the_build_takes_in_what_the_desk_has_learned(run, tmp_path, tiny_encoder):
+def test_the_build_merges_the_accepted_proposals(run, tmp_path, tiny_encoder):
     from core.settings.load import load
     from db.schema import prepare
 
@@ -119,7 +121,7 @@ def test_the_build_takes_in_what_the_desk_has_learned(run, tmp_path, tiny_encode
             conn, (batch.id, 1), "Soon.", entry_id="refund", by="a", learn=True, now=NOW
         )
         handoffs.decide(conn, (batch.id, 1), Proposal.ACCEPTED, by="a", now=NOW)
-        assert [one.entry_id for one in _known(conn)] == ["refund", "track"]
+        assert [known.entry_id for known in _known(conn)] == ["refund", "track"]
     engine.dispose()
     status, out, err = run(*words)
     assert (status, "2 entries, 3 phrasings" in out) == (0, True), out

@@ -62,8 +62,8 @@ def test_line_separators_inside_a_text_end_no_line(file: Path):
         ('"text"', "not a JSON object"),
         ("[" * 100_000, "nested too deep"),
         (line(question=["x"]), "unknown field 'question'; did you mean 'questions'?"),
-        (line(colour="red"), "unknown field 'colour'; there are id, answer"),
-        ('{"id": "b", "id": "c"}', "the field 'id' is there twice"),
+        (line(weight="red"), "unknown field 'weight'; the fields are id, answer"),
+        ('{"id": "b", "id": "c"}', "the field 'id' appears twice"),
         (line(id="refund"), "the id 'refund' is on line 1 already"),
         (line(id=" "), "'id' is blank"),
         (line(id=7), "'id' must be a text, not a number"),
@@ -82,7 +82,7 @@ def test_line_separators_inside_a_text_end_no_line(file: Path):
         ('{"id": "\\ud83d", "answer": "x", "questions": ["x"]}', "half of a surrogate pair"),
     ],
 )
-def test_a_fault_is_told_in_one_line_with_its_place(file: Path, second: str, problem: str):
+def test_a_fault_is_reported_in_one_line_with_its_place(file: Path, second: str, problem: str):
     write(file, line(), second)
     with pytest.raises(KnowledgeInvalid) as caught:
         read_knowledge(file)
@@ -91,20 +91,20 @@ def test_a_fault_is_told_in_one_line_with_its_place(file: Path, second: str, pro
     assert "\n" not in str(caught.value)
 
 
-def test_another_encoding_is_told_with_its_line(file: Path):
+def test_another_encoding_is_reported_with_its_line(file: Path):
     file.write_bytes(line().encode() + b"\n" + line(answer="Grüße").encode("latin-1"))
     with pytest.raises(KnowledgeInvalid, match=r"line 2: not UTF-8 \(byte \d+\)"):
         read_knowledge(file)
 
 
 @pytest.mark.parametrize("content", ["", "\n \n"])
-def test_an_empty_file_is_told(file: Path, content: str):
+def test_an_empty_file_is_refused(file: Path, content: str):
     write(file, content)
-    with pytest.raises(KnowledgeInvalid, match="there is no entry in it"):
+    with pytest.raises(KnowledgeInvalid, match="the file has no entries"):
         read_knowledge(file)
 
 
-def test_a_missing_file_and_a_folder_are_told(tmp_path: Path):
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path):
     with pytest.raises(KnowledgeInvalid, match="No such file"):
         read_knowledge(tmp_path / "nope.jsonl")
     with pytest.raises(KnowledgeInvalid, match="Is a directory"):

@@ -39,24 +39,24 @@ def test_the_scope_of_what_has_no_entry_is_read(tmp_path: Path):
         ("question,expected\n  ,a\n", "row 2: the question is blank"),
         ("question,expected\nx\n", "row 2: the column 'expected' is missing"),
         ('question,expected\n"x,a\n', "not CSV"),
-        ("question,answer\nx,a\n", "no column 'expected'; there are: question, answer"),
-        ("", "no column 'question'; there are: none"),
-        ("question,expected\n", "there is no question in it"),
+        ("question,answer\nx,a\n", "no column named 'expected' (columns: question, answer)"),
+        ("", "no column named 'question' (columns: none)"),
+        ("question,expected\n", "the file has no questions"),
         (
             "question,expected,scope\nx,,near\ny,,Near\n",
-            "row 3: scope is 'Near'; it may be near, far or empty",
+            "row 3: scope is 'Near'; use near, far or an empty cell",
         ),
         ("question,expected,scope\nx,a,medium\n", "row 2: scope is 'medium'"),
     ],
 )
-def test_a_fault_is_told_with_its_row(tmp_path: Path, text: str, problem: str):
+def test_a_fault_is_reported_with_its_row(tmp_path: Path, text: str, problem: str):
     with pytest.raises(SourceInvalid) as caught:
         read_labelled(write(tmp_path / "q.csv", text), KNOWN)
     assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_every_unknown_entry_is_told_with_its_first_row(tmp_path: Path):
+def test_every_unknown_entry_is_named_with_its_first_row(tmp_path: Path):
     text = "question,expected\nx,a\ny,c\nz,e|a|d\nw,c\n"
     with pytest.raises(SourceInvalid, match="'c'") as caught:
         read_labelled(write(tmp_path / "q.csv", text), KNOWN)
@@ -75,9 +75,9 @@ def test_of_very_many_unknown_entries_ten_are_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("first", "second"), [("a", "b"), ("a", ""), ("", "a|b")])
-def test_labels_that_no_answer_can_satisfy_are_told(tmp_path: Path, first: str, second: str):
+def test_labels_that_no_answer_can_satisfy_are_refused(tmp_path: Path, first: str, second: str):
     text = f"question,expected\nWhat now?,{first}\nother,a\n What now? ,{second}\n"
-    with pytest.raises(SourceInvalid, match=r"row 4: no answer is right .* in row 2"):
+    with pytest.raises(SourceInvalid, match=r"row 4: the question has other labels in row 2"):
         read_labelled(write(tmp_path / "q.csv", text), KNOWN)
 
 
@@ -87,7 +87,7 @@ def test_a_question_may_come_twice_if_its_labels_agree(tmp_path: Path, first: st
     assert len(read_labelled(write(tmp_path / "q.csv", text), KNOWN)) == 2
 
 
-def test_another_encoding_and_a_missing_file_are_told(tmp_path: Path):
+def test_another_encoding_and_a_missing_file_are_refused(tmp_path: Path):
     latin = write(tmp_path / "q.csv", "question,expected\nGrüße,a\n", "latin-1")
     with pytest.raises(SourceInvalid, match="not UTF-8"):
         read_labelled(latin, KNOWN)

@@ -21,22 +21,22 @@ def test_comments_and_blank_lines_are_no_questions():
     assert all(text.strip() == text and text[0] != "#" for text in read_out_of_scope_questions())
 
 
-def test_each_is_there_once():
+def test_no_question_is_repeated():
     texts = [normalize_for_match(text) for text in read_out_of_scope_questions()]
     assert all(texts)
     assert len(set(texts)) == len(texts)
 
 
 def test_none_is_among_the_samples_questions_or_phrasings():
-    far = {normalize_for_match(text) for text in read_out_of_scope_questions()}
+    out_of_scope = {normalize_for_match(text) for text in read_out_of_scope_questions()}
     known = {
         normalize_for_match(q)
         for e in read_knowledge(SAMPLE / "knowledge.jsonl")
         for q in e.questions
     }
-    assert not far & known
+    assert not out_of_scope & known
     for path in SAMPLE.glob("*.csv"):
         with path.open(encoding="utf-8", newline="") as file:
-            assert not far & {
+            assert not out_of_scope & {
                 normalize_for_match(row["question"]) for row in csv.DictReader(file)
             }, path

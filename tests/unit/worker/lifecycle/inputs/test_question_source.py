@@ -16,14 +16,14 @@ def test_a_batchs_questions_come_page_by_page_final_or_not(engine, monkeypatch):
     batch = stored_batch(engine, [question(n, f"q{n}") for n in range(1, 6)])
     finish(engine, running_job(engine, batch))
     stored_batch(engine, 3, name="other")
-    found = question_source.batch_questions(engine, batch.name)
-    assert (found.title, found.count) == (f"batch {batch.id} (tickets)", 5)
-    pages = list(found.pages)
+    source = question_source.batch_questions(engine, batch.name)
+    assert (source.title, source.count) == (f"batch {batch.id} (tickets)", 5)
+    pages = list(source.pages)
     assert [len(page) for page in pages] == [2, 2, 1]
     assert list(chain(*pages)) == [(f"ticket-{n}", f"q{n}") for n in range(1, 6)]
 
 
-def test_an_unknown_batch_is_told(engine):
+def test_an_unknown_batch_is_refused(engine):
     with pytest.raises(BatchUnknown):
         question_source.batch_questions(engine, "nope")
 
@@ -40,28 +40,28 @@ def file(tmp_path):
 
 def test_a_files_questions_have_their_rows_for_keys(file, monkeypatch):
     monkeypatch.setattr(question_source, "_PAGE", 2)
-    found = question_source.file_questions(
+    source = question_source.file_questions(
         file("\ufeffexpected,question\na,q1\nb,\n,您好\n".encode())
     )
-    assert (found.title, found.count) == ("q.csv", 3)
-    assert list(found.pages) == [[("2", "q1"), ("3", "")], [("4", "您好")]]
+    assert (source.title, source.count) == ("q.csv", 3)
+    assert list(source.pages) == [[("2", "q1"), ("3", "")], [("4", "您好")]]
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "problem"),
     [
-        (b"text\nhello\n", "no column 'question'"),
-        (b"", "no column 'question'"),
-        (b"question\n", "there is no question in it"),
+        (b"text\nhello\n", "no column named 'question'"),
+        (b"", "no column named 'question'"),
+        (b"question\n", "the file has no questions"),
         (b"question\n\xff\xfe\n", "not UTF-8"),
         (b'question\n"open\n', "not CSV"),
     ],
 )
-def test_what_is_no_file_of_questions_is_told(file, content, told):
-    with pytest.raises(SourceInvalid, match=told):
+def test_a_file_without_questions_is_refused(file, content, problem):
+    with pytest.raises(SourceInvalid, match=problem):
         question_source.file_questions(file(content))
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(SourceInvalid, match="No such file"):
         question_source.file_questions(tmp_path / "nope.csv")

@@ -24,11 +24,11 @@ def test_a_fifth_is_held_out_and_every_entry_keeps_a_phrasing(sizes: list[int]):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_the_smallest_knowledge_base_has_something_to_judge_by(seed: int):
+def test_the_smallest_knowledge_base_has_held_out_phrasings(seed: int):
     assert hold_out(np.repeat([0, 1], 4), seed).sum() in {1, 2}
 
 
-def test_no_more_is_held_out_than_it_takes(monkeypatch: pytest.MonkeyPatch):
+def test_no_more_is_held_out_than_needed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(encoder_accuracy, "MOST_HELD_OUT", 50)
     entry_of = np.repeat(np.arange(200), 5)
     held_out = hold_out(entry_of, seed=7)
@@ -58,23 +58,23 @@ def test_encoders_are_compared_by_the_mean_of_the_two():
     assert Accuracy(neighbours=0.5, regression=1.0).mean == 0.75
 
 
-def test_many_phrasings_are_judged_in_blocks(monkeypatch: pytest.MonkeyPatch):
-    dice = np.random.default_rng(7)
+def test_many_phrasings_are_answered_in_blocks(monkeypatch: pytest.MonkeyPatch):
+    random = np.random.default_rng(7)
     entry_of = np.repeat(np.arange(3), 200)
-    embeddings = circle(list(entry_of * 60 + dice.normal(0, 25, 600)))
+    embeddings = circle(list(entry_of * 60 + random.normal(0, 25, 600)))
     held_out = hold_out(entry_of, seed=7)
-    whole = measure_accuracy(embeddings, entry_of, held_out)
+    in_one_block = measure_accuracy(embeddings, entry_of, held_out)
     monkeypatch.setattr(encoder_accuracy, "_BLOCK", 7)
-    assert measure_accuracy(embeddings, entry_of, held_out) == whole
-    assert 0.5 < whole.neighbours < 1
+    assert measure_accuracy(embeddings, entry_of, held_out) == in_one_block
+    assert 0.5 < in_one_block.neighbours < 1
 
 
-def test_few_phrasings_are_judged_whole_and_many_by_some(monkeypatch: pytest.MonkeyPatch):
+def test_a_sample_has_all_of_few_phrasings_and_some_of_many(monkeypatch: pytest.MonkeyPatch):
     entry_of = np.repeat(np.arange(20), 50)
     held_out = hold_out(entry_of, seed=7)
     assert set(sample(held_out)) == set(range(1_000))
     monkeypatch.setattr(encoder_accuracy, "MOST_KNOWN", 100)
-    places = sample(held_out)
-    assert set(places) > set(np.flatnonzero(held_out))
-    counts = np.bincount(entry_of[places[~held_out[places]]], minlength=20)
+    chosen = sample(held_out)
+    assert set(chosen) > set(np.flatnonzero(held_out))
+    counts = np.bincount(entry_of[chosen[~held_out[chosen]]], minlength=20)
     assert (counts.sum(), counts.min() >= 4) == (100, True)

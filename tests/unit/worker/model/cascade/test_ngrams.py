@@ -16,27 +16,30 @@ TEXTS = st.text(alphabet="abeilmnprs 您机器人", max_size=20)
 
 
 def by_hand(text: str) -> dict[str, float]:
-    """Return the weights of the known grams of a text, by the definition."""
+    """Return the weights of the known n-grams of a text, by the definition."""
 
-    def grams(of: str) -> Counter[str]:
+    def ngrams(of: str) -> Counter[str]:
         padded = of if "您" in of or "机" in of or "器" in of or "人" in of else f" {of} "
-        runs = [padded[i : i + n] for n in (1, 2, 3) for i in range(len(padded) - n + 1)]
+        of_characters = [padded[i : i + n] for n in (1, 2, 3) for i in range(len(padded) - n + 1)]
         words = of.split()
         pairs = [f"{a} {b}" for a, b in pairwise(words)]
-        return Counter([f"run:{run}" for run in runs] + [f"word:{w}" for w in [*words, *pairs]])
+        return Counter(
+            [f"characters:{ngram}" for ngram in of_characters]
+            + [f"word:{ngram}" for ngram in [*words, *pairs]]
+        )
 
-    holding = Counter(gram for known in KNOWN for gram in grams(known))
+    frequencies = Counter(ngram for known in KNOWN for ngram in ngrams(known))
     unseen = math.log(1 + len(KNOWN)) + 1
     weights, squares = {}, 0.0
-    for gram, count in grams(text).items():
-        is_run = gram.startswith("run:")
-        if gram in holding and (is_run or holding[gram] >= 2):
-            idf = math.log((1 + len(KNOWN)) / (1 + holding[gram])) + 1
-            weights[gram] = (1 + math.log(count)) * idf
-            squares += weights[gram] ** 2
-        elif is_run:
+    for ngram, count in ngrams(text).items():
+        of_characters = ngram.startswith("characters:")
+        if ngram in frequencies and (of_characters or frequencies[ngram] >= 2):
+            idf = math.log((1 + len(KNOWN)) / (1 + frequencies[ngram])) + 1
+            weights[ngram] = (1 + math.log(count)) * idf
+            squares += weights[ngram] ** 2
+        elif of_characters:
             squares += count * unseen**2
-    return {gram: weight / math.sqrt(squares) for gram, weight in weights.items()}
+    return {ngram: weight / math.sqrt(squares) for ngram, weight in weights.items()}
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,7 @@ def test_a_vector_has_the_weights_of_the_definition(text: str):
     assert sorted(vector.data) == pytest.approx(sorted(by_hand(text).values()), abs=1e-6)
 
 
-def test_a_known_text_without_rare_words_has_length_one_and_unknown_runs_shorten_it():
+def test_a_known_text_without_rare_words_has_length_one_and_unknown_ngrams_shorten_it():
     lengths = np.sqrt(learn(KNOWN).vectors(["my parcel", "my parcel qqq", "qqq"]).power(2).sum(1))
     assert lengths[0] == pytest.approx(1, abs=1e-6)
     assert 0 < lengths[1] < 1
@@ -56,7 +59,7 @@ def test_a_known_text_without_rare_words_has_length_one_and_unknown_runs_shorten
 
 @given(texts=st.lists(TEXTS, min_size=1, max_size=8))
 def test_no_number_of_a_row_depends_on_the_other_rows(texts: list[str]):
-    grams = learn(KNOWN)
-    together = grams.vectors(texts).toarray()
+    vectorizer = learn(KNOWN)
+    together = vectorizer.vectors(texts).toarray()
     for row, text in zip(together, texts, strict=True):
-        np.testing.assert_array_equal(row, grams.vectors([text]).toarray()[0])
+        np.testing.assert_array_equal(row, vectorizer.vectors([text]).toarray()[0])

@@ -98,14 +98,14 @@ def test_long_texts_are_cut_and_short_ones_not_padded(tiny_bundles: dict[Encoder
     assert lengths == [20, 3]
 
 
-def test_no_graph_is_told_in_one_line(folder: Path):
+def test_a_missing_graph_is_reported_in_one_line(folder: Path):
     (folder / "model.onnx").unlink()
     with pytest.raises(EncoderInvalid, match=r"model\.onnx") as caught:
         OnnxEncoder.load(folder, max_tokens=8, pooling=Pooling.MEAN)
     assert "\n" not in str(caught.value)
 
 
-def test_a_broken_graph_is_told_in_one_line(folder: Path):
+def test_a_broken_graph_is_reported_in_one_line(folder: Path):
     (folder / "model.onnx").write_bytes(b"\x00" * 100)
     with pytest.raises(EncoderInvalid, match=r"model\.onnx") as caught:
         OnnxEncoder.load(folder, max_tokens=8, pooling=Pooling.MEAN)
@@ -113,7 +113,7 @@ def test_a_broken_graph_is_told_in_one_line(folder: Path):
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"pad_token_id": "none"}'])
-def test_a_broken_config_is_told(folder: Path, content: str):
+def test_a_broken_config_is_reported(folder: Path, content: str):
     (folder / "config.json").write_text(content, encoding="utf-8")
     with pytest.raises(EncoderInvalid, match=r"config\.json"):
         OnnxEncoder.load(folder, max_tokens=8, pooling=Pooling.MEAN)

@@ -40,36 +40,36 @@ def roberta() -> RobertaModel:
 def alone(model: BertModel, pooling: Pooling, tokens: list[list[int]]) -> np.ndarray:
     with torch.inference_mode():
         states = [model(input_ids=torch.tensor([ids])).last_hidden_state for ids in tokens]
-    pooled = [one[:, 0] if pooling is Pooling.CLS else one.mean(dim=1) for one in states]
+    pooled = [state[:, 0] if pooling is Pooling.CLS else state.mean(dim=1) for state in states]
     return torch.nn.functional.normalize(torch.cat(pooled), dim=1).numpy()
 
 
 @pytest.mark.parametrize("pooling", Pooling)
 @pytest.mark.parametrize("make", [bert, roberta])
 def test_packed_embeddings_are_those_of_each_question_by_itself(make, pooling: Pooling):
-    dice = np.random.default_rng(7)
-    tokens = [dice.integers(5, 60, size).tolist() for size in (1, 30, 7, 7, 64, 2, 19)]
+    random = np.random.default_rng(7)
+    tokens = [random.integers(5, 60, size).tolist() for size in (1, 30, 7, 7, 64, 2, 19)]
     expected = alone(make(), pooling, tokens)
-    packing = PackedEncoder.of(make(), pooling, longest=64)
-    assert packing is not None
-    np.testing.assert_allclose(packing.encode(tokens).numpy(), expected, atol=1e-5)
+    packed = PackedEncoder.of(make(), pooling, longest=64)
+    assert packed is not None
+    np.testing.assert_allclose(packed.encode(tokens).numpy(), expected, atol=1e-5)
 
 
 @settings(max_examples=30, deadline=None)
 @given(tokens=QUESTIONS, data=st.data())
 def test_no_bit_depends_on_neighbours_number_or_order(tokens: list[list[int]], data):
-    packing = PackedEncoder(bert(), Pooling.MEAN, longest=30, tokens=128)
-    packing.model.set_attn_implementation(packed_attention.ATTENTION)
-    together = packing.encode(tokens).numpy()
+    packed = PackedEncoder(bert(), Pooling.MEAN, longest=30, tokens=128)
+    packed.model.set_attn_implementation(packed_attention.ATTENTION)
+    together = packed.encode(tokens).numpy()
     order = data.draw(st.permutations(range(len(tokens))))
-    np.testing.assert_array_equal(packing.encode([tokens[i] for i in order]), together[order])
-    for place, ids in enumerate(tokens):
-        np.testing.assert_array_equal(packing.encode([ids])[0], together[place])
+    np.testing.assert_array_equal(packed.encode([tokens[i] for i in order]), together[order])
+    for i, ids in enumerate(tokens):
+        np.testing.assert_array_equal(packed.encode([ids])[0], together[i])
 
 
 def test_every_pass_has_as_many_tokens(monkeypatch: pytest.MonkeyPatch):
-    packing = PackedEncoder.of(bert(), Pooling.MEAN, longest=30)
-    small = PackedEncoder(packing.model, Pooling.MEAN, 30, tokens=100)
+    packed = PackedEncoder.of(bert(), Pooling.MEAN, longest=30)
+    small = PackedEncoder(packed.model, Pooling.MEAN, 30, tokens=100)
     seen, states = [], PackedEncoder._states
 
     def watch(self: PackedEncoder, tokens: list[list[int]]) -> torch.Tensor:
@@ -84,7 +84,7 @@ def test_every_pass_has_as_many_tokens(monkeypatch: pytest.MonkeyPatch):
 def test_an_architecture_that_cannot_be_packed_stays_as_it_was():
     model = GPT2Model(GPT2Config(vocab_size=60, n_positions=80, n_embd=32, n_layer=1, n_head=4))
     before = model.config._attn_implementation
-    # Causal: a token that saw the ones behind it, too, would get another state.
+    # GPT-2 is causal: packed attention would show a token the tokens after it.
     assert PackedEncoder.of(model.eval(), Pooling.MEAN, longest=30) is None
     assert model.config._attn_implementation == before
 
@@ -105,32 +105,32 @@ def test_attention_on_a_card_is_called_as_torch_wants_it(monkeypatch: pytest.Mon
 
     rows = torch.zeros(1, 4, 10, 8).as_subclass(OnCard)
     ends = torch.tensor([0, 4, 10], dtype=torch.int32)
-    found, _ = packed_attention._attend(
+    attended, _ = packed_attention.attend(
         None, rows, rows, rows, None, ends=ends, longest=30, scaling=0.5
     )
-    assert found.shape == (1, 10, 4, 8)
+    assert attended.shape == (1, 10, 4, 8)
     (arguments,) = called
     assert arguments["query"].shape == (10, 4, 8)
     assert (arguments["max_q"], arguments["max_k"], arguments["num_splits"]) == (30, 30, 1)
     assert (arguments["scale"], arguments["cu_seq_k"] is ends) == (0.5, True)
 
 
-def test_on_the_cpu_nothing_is_packed(tiny_encoder: Path):
+def test_no_pass_is_packed_on_the_cpu(tiny_encoder: Path):
     for precision in (Precision.FP32, Precision.BF16):
         encoder = TorchEncoder.load(
             tiny_encoder, max_tokens=20, pooling=Pooling.MEAN, precision=precision
         )
-        assert (encoder.device, encoder.packing) == (Device.CPU, None)
+        assert (encoder.device, encoder.packed) == (Device.CPU, None)
 
 
 def test_bf16_on_a_card_is_packed(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("worker.model.encoder.torch_encoder._found", lambda _: Device.CUDA)
+    monkeypatch.setattr("worker.model.encoder.torch_encoder._resolve", lambda _: Device.CUDA)
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_: self)
     encoder = TorchEncoder.load(
         tiny_encoder, max_tokens=20, pooling=Pooling.MEAN, precision=Precision.BF16
     )
-    assert encoder.packing is not None
+    assert encoder.packed is not None
     tokens = encoder.tokenize(["refund", "where is my order 12345?"])
-    apart = np.concatenate([encoder.encode([ids]) for ids in tokens])
-    np.testing.assert_array_equal(encoder.encode(tokens), apart)
+    separate = np.concatenate([encoder.encode([ids]) for ids in tokens])
+    np.testing.assert_array_equal(encoder.encode(tokens), separate)
     assert {budget.tokens for budget in encoder.budgets} == {packed_attention.TOKENS}

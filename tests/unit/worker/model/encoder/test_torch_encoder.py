@@ -77,7 +77,7 @@ def test_weights_that_are_not_safetensors_are_refused(tiny_encoder: Path, tmp_pa
         TorchEncoder.load(folder, max_tokens=8, pooling=Pooling.MEAN)
 
 
-def test_a_broken_config_is_told_in_one_line(tiny_encoder: Path, tmp_path: Path):
+def test_a_broken_config_is_reported_in_one_line(tiny_encoder: Path, tmp_path: Path):
     folder = shutil.copytree(tiny_encoder, tmp_path / "encoder")
     (folder / "config.json").write_text('{"model_type": "nonsense"}', encoding="utf-8")
     with pytest.raises(EncoderInvalid) as caught:
@@ -96,7 +96,7 @@ def test_code_that_an_encoder_brings_is_not_run(tiny_encoder: Path, tmp_path: Pa
         TorchEncoder.load(folder, max_tokens=8, pooling=Pooling.MEAN)
 
 
-def test_without_a_card_auto_is_the_cpu(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_a_cuda_device_auto_is_the_cpu(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     encoder = TorchEncoder.load(
         tiny_encoder, max_tokens=8, pooling=Pooling.MEAN, device=Device.AUTO
@@ -108,25 +108,25 @@ def test_without_a_card_auto_is_the_cpu(tiny_encoder: Path, monkeypatch: pytest.
     )
 
 
-def test_a_card_that_is_not_there_is_told(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_cuda_device_is_reported(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SettingsInvalid, match="ANSWERMILL_DEVICE: it is cuda"):
+    with pytest.raises(SettingsInvalid, match="ANSWERMILL_DEVICE: cuda, but torch finds no"):
         TorchEncoder.load(tiny_encoder, max_tokens=8, pooling=Pooling.MEAN, device=Device.CUDA)
 
 
-def test_a_pass_is_moved_to_the_card_and_back(
+def test_a_pass_is_moved_to_the_cuda_device_and_back(
     encoder: TorchEncoder, monkeypatch: pytest.MonkeyPatch
 ):
     moved, to, cpu = [], torch.Tensor.to, torch.Tensor.cpu
 
-    def note(tensor: torch.Tensor, *where: object, **how: object) -> torch.Tensor:
-        if where != ("cuda",):
-            return to(tensor, *where, **how)
+    def record(tensor: torch.Tensor, *target: object, **options: object) -> torch.Tensor:
+        if target != ("cuda",):
+            return to(tensor, *target, **options)
         moved.append("there")
-        return tensor  # there is no card: it stays
+        return tensor  # without a CUDA device it stays
 
-    monkeypatch.setattr(torch.Tensor, "to", note)
+    monkeypatch.setattr(torch.Tensor, "to", record)
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: moved.append("back") or cpu(tensor))
-    on_a_card = dataclasses.replace(encoder, device=Device.CUDA)
-    on_a_card.encode(on_a_card.tokenize(TEXTS))
+    on_cuda = dataclasses.replace(encoder, device=Device.CUDA)
+    on_cuda.encode(on_cuda.tokenize(TEXTS))
     assert moved == ["there", "there", "back"]  # tokens, their mask, embeddings

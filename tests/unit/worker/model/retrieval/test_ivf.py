@@ -14,7 +14,7 @@ ROWS, DIMENSIONS = 3_000, 32
 
 
 def around(points: Floats, count: int, noise: float, seed: int) -> Floats:
-    """Embeddings that lie around points, as phrasings around what they ask."""
+    """Return embeddings around points, as phrasings lie around an entry."""
     generator = np.random.default_rng(seed)
     near = points[generator.integers(0, len(points), count)]
     near = near + noise * generator.standard_normal(near.shape)
@@ -34,62 +34,62 @@ def embeddings(points: Floats) -> Floats:
 
 
 @pytest.fixture(scope="module")
-def cells(embeddings: Floats) -> IvfIndex:
+def ivf(embeddings: Floats) -> IvfIndex:
     return IvfIndex.of(embeddings)
 
 
 def test_nearly_all_of_the_nearest_rows_are_found(
-    cells: IvfIndex, embeddings: Floats, points: Floats
+    ivf: IvfIndex, embeddings: Floats, points: Floats
 ):
-    asked = around(points, 100, noise=0.6, seed=3)
-    nearest = np.argsort(-(asked @ embeddings.T), axis=1)[:, :10]
-    found = [cells.nearest(one, 96) for one in asked]
-    shares = [len(np.intersect1d(*pair)) / 10 for pair in zip(found, nearest, strict=True)]
+    questions = around(points, 100, noise=0.6, seed=3)
+    nearest = np.argsort(-(questions @ embeddings.T), axis=1)[:, :10]
+    results = [ivf.nearest(question, 96) for question in questions]
+    shares = [len(np.intersect1d(*pair)) / 10 for pair in zip(results, nearest, strict=True)]
     assert np.mean(shares) > 0.98
-    assert all(len(set(rows)) == 96 for rows in map(np.ndarray.tolist, found))
+    assert all(len(set(rows)) == 96 for rows in map(np.ndarray.tolist, results))
 
 
-def test_fewer_rows_than_asked_for_are_all_found(embeddings: Floats):
+def test_fewer_rows_than_requested_are_all_found(embeddings: Floats):
     few = IvfIndex.of(embeddings[:5])
     assert sorted(few.nearest(embeddings[0], 96)) == [0, 1, 2, 3, 4]
 
 
-def test_the_same_embeddings_make_the_same_file(
-    cells: IvfIndex, embeddings: Floats, tmp_path: Path
-):
-    cells.write(tmp_path / "first")
+def test_the_same_embeddings_make_the_same_file(ivf: IvfIndex, embeddings: Floats, tmp_path: Path):
+    ivf.write(tmp_path / "first")
     IvfIndex.of(embeddings).write(tmp_path / "again")
     assert (tmp_path / "first").read_bytes() == (tmp_path / "again").read_bytes()
 
 
-def test_cells_are_read_as_they_were_written(cells: IvfIndex, embeddings: Floats, tmp_path: Path):
-    cells.write(tmp_path / "cells.faiss")
+def test_an_index_is_read_as_it_was_written(ivf: IvfIndex, embeddings: Floats, tmp_path: Path):
+    ivf.write(tmp_path / "cells.faiss")
     read = IvfIndex.read(tmp_path / "cells.faiss", ROWS, DIMENSIONS)
-    for one in embeddings[:50]:
-        assert read.nearest(one, 96).tolist() == cells.nearest(one, 96).tolist()
+    for embedding in embeddings[:50]:
+        assert read.nearest(embedding, 96).tolist() == ivf.nearest(embedding, 96).tolist()
 
 
 @pytest.mark.parametrize(("rows", "dimensions"), [(ROWS + 1, DIMENSIONS), (ROWS, DIMENSIONS * 2)])
-def test_cells_of_other_rows_are_refused(
-    cells: IvfIndex, tmp_path: Path, rows: int, dimensions: int
+def test_an_index_of_other_rows_is_refused(
+    ivf: IvfIndex, tmp_path: Path, rows: int, dimensions: int
 ):
-    cells.write(tmp_path / "cells.faiss")
-    with pytest.raises(BundleInvalid, match="not cells of"):
+    ivf.write(tmp_path / "cells.faiss")
+    with pytest.raises(
+        BundleInvalid, match=f"not an IndexIVFScalarQuantizer of {rows} and {dimensions}"
+    ):
         IvfIndex.read(tmp_path / "cells.faiss", rows, dimensions)
 
 
-def test_a_file_that_holds_no_cells_is_refused(tmp_path: Path):
-    (tmp_path / "cells.faiss").write_bytes(b"no cells at all")
-    with pytest.raises(BundleInvalid, match=r"cells\.faiss holds no cells"):
+def test_a_file_that_is_not_an_index_is_refused(tmp_path: Path):
+    (tmp_path / "cells.faiss").write_bytes(b"not an index")
+    with pytest.raises(BundleInvalid, match=r"cells\.faiss is not an index of faiss"):
         IvfIndex.read(tmp_path / "cells.faiss", ROWS, DIMENSIONS)
 
 
-def test_without_faiss_it_is_told_how_to_get_it(
+def test_without_faiss_the_command_that_installs_it_is_reported(
     monkeypatch: pytest.MonkeyPatch, embeddings: Floats, tmp_path: Path
 ):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    told = r"faiss-cpu: pip install 'answermill\[large\]'"
-    with pytest.raises(ExtraMissing, match=told):
+    message = r"faiss-cpu: pip install 'answermill\[large\]'"
+    with pytest.raises(ExtraMissing, match=message):
         IvfIndex.of(embeddings)
-    with pytest.raises(ExtraMissing, match=told):
+    with pytest.raises(ExtraMissing, match=message):
         IvfIndex.read(tmp_path, ROWS, DIMENSIONS)

@@ -31,7 +31,7 @@ def test_no_questions_have_no_bars():
     assert bars([]) == []
 
 
-def test_each_threshold_answers_what_is_at_least_as_sure():
+def test_each_threshold_answers_what_is_at_least_as_confident():
     labelled = [expecting("a"), expecting("a"), expecting(), expecting("a")]
     answers = [answered("a", 0.9), handed_off("b", 0.9), handed_off("a", 0.5), handed_off("a", 0.2)]
     assert points(EvaluationOutcomes.of(labelled, answers)) == [
@@ -42,17 +42,17 @@ def test_each_threshold_answers_what_is_at_least_as_sure():
 
 
 def test_what_names_no_entry_is_answered_at_no_threshold():
-    found = EvaluationOutcomes.of(
+    outcomes = EvaluationOutcomes.of(
         [expecting("a"), expecting("a")], [answered("a"), handed_off(None, None)]
     )
-    assert points(found) == [Point(0.9, 0.5, 1.0)]
+    assert points(outcomes) == [Point(0.9, 0.5, 1.0)]
 
 
 def test_without_questions_that_have_an_entry_nothing_is_drawn():
     assert points(EvaluationOutcomes.of([expecting()], [answered("a")])) == []
 
 
-def test_the_table_tells_round_thresholds_that_something_reaches():
+def test_the_table_has_the_round_thresholds_that_a_confidence_reaches():
     every = [Point(0.92, 0.1, 1.0), Point(0.55, 0.5, 0.9), Point(0.31, 0.9, 0.8)]
     assert [(row.threshold, row.coverage) for row in table(every)] == [
         (0.3, 0.9),

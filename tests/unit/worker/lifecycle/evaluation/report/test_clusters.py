@@ -15,20 +15,20 @@ def embedded(*groups: list[str]) -> tuple[list[str], np.ndarray]:
     texts = [text for group in groups for text in group]
     rows = np.random.default_rng(3).normal(0, 0.02, (len(texts), 8)).astype(np.float32)
     start = 0
-    for place, group in enumerate(groups):
-        rows[start : start + len(group), place] += 1
+    for axis, group in enumerate(groups):
+        rows[start : start + len(group), axis] += 1
         start += len(group)
     return texts, rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def test_questions_that_ask_about_the_same_stand_together():
     texts, embeddings = embedded(RENT, PAINT, LAMP)
-    found = cluster(texts, embeddings)
-    told = [sorted(texts[place] for place in each.members) for each in found]
-    assert sorted(told) == sorted(map(sorted, [RENT, PAINT, LAMP]))
+    clusters = cluster(texts, embeddings)
+    members = [sorted(texts[i] for i in each.members) for each in clusters]
+    assert sorted(members) == sorted(map(sorted, [RENT, PAINT, LAMP]))
 
 
-def test_a_cluster_is_told_by_words_that_several_of_it_hold_and_others_do_not():
+def test_a_cluster_is_named_by_words_that_several_of_it_hold_and_others_do_not():
     texts, embeddings = embedded(RENT, PAINT, LAMP)
     words = {texts[each.members[0]] in RENT: each.words for each in cluster(texts, embeddings)}
     assert sorted(words[True][:2]) == ["rent", "tent"]
@@ -46,10 +46,10 @@ def test_the_largest_comes_first():
 def test_the_most_central_come_first_and_none_twice():
     texts, embeddings = embedded([*RENT, *RENT[:1] * 3], PAINT)
     first = cluster(texts, embeddings)[0]
-    assert len({texts[place] for place in first.members}) < len(first.members)
-    assert len({texts[place] for place in first.central}) == len(first.central) == 3
-    centre = embeddings[first.members].mean(axis=0)
-    nearness = (embeddings[first.members] @ centre).tolist()
+    assert len({texts[i] for i in first.members}) < len(first.members)
+    assert len({texts[i] for i in first.central}) == len(first.central) == 3
+    center = embeddings[first.members].mean(axis=0)
+    nearness = (embeddings[first.members] @ center).tolist()
     assert nearness == sorted(nearness, reverse=True)
 
 
@@ -62,13 +62,13 @@ def test_broad_topics_are_no_clusters():
     assert len(cluster(texts, embeddings)) >= 4
 
 
-def test_chinese_is_clustered_by_itself_and_told_by_pairs_of_characters():
+def test_chinese_is_clustered_by_itself_and_named_by_pairs_of_characters():
     chinese = ["帐篷多高", "帐篷怎么租", "租帐篷可以吗", "有没有帐篷租"]
     texts, embeddings = embedded([*RENT, *chinese], PAINT)
-    found = cluster(texts, embeddings)
-    mixed = [{place >= 4 and place < 8 for place in each.members} for each in found]
+    clusters = cluster(texts, embeddings)
+    mixed = [{4 <= i < 8 for i in each.members} for each in clusters]
     assert all(len(kinds) == 1 for kinds in mixed)
-    words = {word for each in found for word in each.words}
+    words = {word for each in clusters for word in each.words}
     assert "帐篷" in words
     assert not words & {"怎么", "可以", "有没"}  # every question may hold these
     assert "篷租" not in words  # overlaps
@@ -77,13 +77,13 @@ def test_chinese_is_clustered_by_itself_and_told_by_pairs_of_characters():
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
 def test_few_questions_are_clustered_too(count: int):
     texts, embeddings = embedded((RENT + PAINT)[:count])
-    places = [place for each in cluster(texts, embeddings) for place in each.members]
-    assert sorted(places) == list(range(count))
+    indexes = [i for each in cluster(texts, embeddings) for i in each.members]
+    assert sorted(indexes) == list(range(count))
 
 
 def test_equal_questions_are_one_cluster():
     texts, embeddings = embedded(["same thing"] * 9)
     embeddings[:] = embeddings[0]
-    found = cluster(texts, embeddings)
-    assert sum(len(each.members) for each in found) == 9
-    assert all(each.central for each in found)
+    clusters = cluster(texts, embeddings)
+    assert sum(len(each.members) for each in clusters) == 9
+    assert all(each.central for each in clusters)

@@ -4,11 +4,11 @@ from tests.labelled import answered, expecting, handed_off
 from worker.lifecycle.evaluation.report.confusions import Example, confusions
 
 
-def test_the_most_frequent_comes_first_with_its_surest_examples():
-    asked = ["one", "two", "three", "four", "five"]
-    labelled = [expecting("a", text=text) for text in asked]
-    sure = [0.2, 0.9, 0.4, 0.6]
-    answers = [answered("b", s) if s > 0.5 else handed_off("b", s) for s in sure]
+def test_the_most_frequent_comes_first_with_its_most_confident_examples():
+    texts = ["one", "two", "three", "four", "five"]
+    labelled = [expecting("a", text=text) for text in texts]
+    confidences = [0.2, 0.9, 0.4, 0.6]
+    answers = [answered("b", c) if c > 0.5 else handed_off("b", c) for c in confidences]
     first, second = confusions(labelled, [*answers, answered("c")])
     assert (first.expected, first.chosen, first.count, first.answered) == (["a"], "b", 4, 2)
     assert first.examples == [
@@ -25,8 +25,8 @@ def test_what_is_right_is_no_confusion():
 
 
 def test_a_question_without_an_entry_counts_only_if_answered():
-    (found,) = confusions([expecting(), expecting()], [answered("a"), handed_off("a")])
-    assert (found.expected, found.chosen, found.count) == ([], "a", 1)
+    (confusion,) = confusions([expecting(), expecting()], [answered("a"), handed_off("a")])
+    assert (confusion.expected, confusion.chosen, confusion.count) == ([], "a", 1)
 
 
 def test_a_hand_off_that_names_no_entry_is_no_confusion():
@@ -36,4 +36,8 @@ def test_a_hand_off_that_names_no_entry_is_no_confusion():
 def test_of_equally_frequent_ones_the_answered_come_first():
     labelled = [expecting("a"), expecting("b"), expecting("c")]
     answers = [handed_off("x"), answered("x"), handed_off("x")]
-    assert [found.expected for found in confusions(labelled, answers)] == [["b"], ["a"], ["c"]]
+    assert [confusion.expected for confusion in confusions(labelled, answers)] == [
+        ["b"],
+        ["a"],
+        ["c"],
+    ]

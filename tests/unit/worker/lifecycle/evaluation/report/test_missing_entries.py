@@ -26,7 +26,7 @@ class Model:
         return counts / np.linalg.norm(counts, axis=1, keepdims=True)
 
 
-def test_only_near_questions_without_an_entry_are_wanted():
+def test_only_near_questions_without_an_entry_are_clustered():
     labelled = [
         expecting(text="rent a tent"),
         expecting(text="weather", scope=QuestionScope.FAR),
@@ -35,9 +35,9 @@ def test_only_near_questions_without_an_entry_are_wanted():
         expecting(text="???"),
         expecting(text="long " * 9),
     ]
-    found = find_missing_entries(Model(), labelled, [handed_off("a")] * 6, question_chars=20)
-    assert (found.questions, found.clustered) == (2, 2)
-    assert {text for group in found.groups for text in group.central} == {"rent a tent", "zzz"}
+    missing = find_missing_entries(Model(), labelled, [handed_off("a")] * 6, question_chars=20)
+    assert (missing.questions, missing.clustered) == (2, 2)
+    assert {text for group in missing.groups for text in group.central} == {"rent a tent", "zzz"}
 
 
 def test_what_was_answered_is_counted():
@@ -54,23 +54,23 @@ def test_each_question_has_its_own_embedding():
     assert np.array_equal(module._embed(Model(), texts), alone)
 
 
-def test_nothing_is_wanted_where_every_question_has_an_entry():
+def test_nothing_is_missing_if_every_question_has_an_entry():
     assert find_missing_entries(Model(), [expecting("a")], [answered("a")], 100).groups == []
 
 
 def test_of_very_many_a_sample_is_clustered(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MOST", 10)
+    monkeypatch.setattr(module, "MAX_QUESTIONS", 10)
     labelled = [expecting(text=f"question {n}") for n in range(25)]
-    found = find_missing_entries(Model(), labelled, [handed_off("a")] * 25, 100)
-    assert (found.questions, found.clustered) == (25, 10)
-    assert sum(group.size for group in found.groups) == 10
+    missing = find_missing_entries(Model(), labelled, [handed_off("a")] * 25, 100)
+    assert (missing.questions, missing.clustered) == (25, 10)
+    assert sum(group.size for group in missing.groups) == 10
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 25, 1_000])
 def test_a_sample_is_spread_over_the_whole_file(monkeypatch: pytest.MonkeyPatch, count: int):
-    monkeypatch.setattr(module, "MOST", 10)
-    places = module._spread(count)
-    assert len(set(places)) == min(count, 10)
-    assert places == sorted(places)
-    assert all(0 <= place < count for place in places)
-    assert not places or places[-1] >= 0.8 * (count - 1)
+    monkeypatch.setattr(module, "MAX_QUESTIONS", 10)
+    indexes = module._spread(count)
+    assert len(set(indexes)) == min(count, 10)
+    assert indexes == sorted(indexes)
+    assert all(0 <= index < count for index in indexes)
+    assert not indexes or indexes[-1] >= 0.8 * (count - 1)

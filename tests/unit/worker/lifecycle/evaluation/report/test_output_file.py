@@ -13,7 +13,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_page_takes_the_place_of_what_was_there(tmp_path: Path):
+def test_a_page_replaces_the_existing_file(tmp_path: Path):
     path = tmp_path / "page.html"
     path.write_text("old", encoding="utf-8")
     check_target(path)
@@ -30,7 +30,7 @@ def test_a_link_is_followed(tmp_path: Path):
     assert (tmp_path / "link.html").is_symlink()
 
 
-def test_what_can_not_be_written_is_told(tmp_path: Path):
+def test_a_target_that_cannot_be_written_is_refused(tmp_path: Path):
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "pipe")
     for path, problem in [
@@ -46,10 +46,10 @@ def test_what_can_not_be_written_is_told(tmp_path: Path):
     assert names(tmp_path) == ["file", "pipe"]
 
 
-def test_a_file_that_may_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_read_only_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "page.html"
     path.touch()
-    monkeypatch.setattr(os, "access", lambda *_: False)  # as root everything may be
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write to any file
     with pytest.raises(OutputInvalid, match="can be written"):
         check_target(path)
 

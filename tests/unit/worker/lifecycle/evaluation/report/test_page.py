@@ -26,7 +26,7 @@ HOSTILE = [
 
 
 class Tags(html.parser.HTMLParser):
-    """What a browser would see."""
+    """The tags and the text that a browser would see."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -48,18 +48,18 @@ def rendered(
     labelled: list[Labelled],
     answers: list,
     *,
-    wanted: MissingEntries | None = None,
+    missing: MissingEntries | None = None,
     **known: object,
 ) -> str:
     report = measure(labelled, answers, 0.5, 100.0)
-    evaluated = page.EvaluationInput(
+    evaluation = page.EvaluationInput(
         str(known.get("source", "labelled.csv")),
-        frozenset({"a", "b", "unasked"}),
+        frozenset({"a", "b", "untested"}),
         labelled,
         answers,
         report,
     )
-    return page.render("shop@1", evaluated, wanted or MissingEntries(0, 0, []))
+    return page.render("shop@1", evaluation, missing or MissingEntries(0, 0, []))
 
 
 def ordinary() -> str:
@@ -81,28 +81,28 @@ def ordinary() -> str:
         MissingEntry(2, 1, ["rent", "tent"], ["rent a tent", "tents"]),
         MissingEntry(1, 0, [], ["zelt"]),
     ]
-    return rendered(labelled, answers, wanted=MissingEntries(3, 3, groups))
+    return rendered(labelled, answers, missing=MissingEntries(3, 3, groups))
 
 
-def test_the_page_tells_everything():
-    told = " ".join(Tags(ordinary()).text.split())
+def test_the_page_shows_everything():
+    text = " ".join(Tags(ordinary()).text.split())
     for words in [
         "shop@1 measured on 5 labelled questions from labelled.csv",
         "66.7% accuracy",
         "of the 3 answered questions",
-        "near ones 0.0%, far ones 100.0%",
-        "100 questions a second",
+        "Near: 0.0%, far: 100.0%",
+        "100 questions per second",
         "where is it",
         "rent a tent",
         "ambiguous 1 1",
         "out of scope 1 0",
         "2 questions: rent, tent",
         "1 of them was answered, wrongly.",
-        "Each by itself zelt",
-        "Not asked about: unasked.",
+        "Single questions zelt",
+        "Entries without a question: untested.",
         "66.7% answered, 33.3% right",
     ]:
-        assert words in told, words
+        assert words in text, words
 
 
 def test_nothing_is_fetched_and_no_script_is_in_it():
@@ -124,7 +124,7 @@ def test_hostile_text_is_inert_wherever_it_stands():
         MissingEntry(2, 1, HOSTILE, HOSTILE),
         *(MissingEntry(1, 0, [], [text]) for text in HOSTILE),
     ]
-    hostile = rendered(labelled, answers, wanted=MissingEntries(9, 9, groups), source=HOSTILE[0])
+    hostile = rendered(labelled, answers, missing=MissingEntries(9, 9, groups), source=HOSTILE[0])
     tags, harmless = Tags(hostile), Tags(ordinary())
     assert tags.tags.keys() <= harmless.tags.keys() | {"em"}
     names = {name for name, _ in harmless.attributes}
@@ -147,7 +147,7 @@ def test_figures_that_are_not_defined_are_dashes():
     assert (
         "– hand-off recall of the questions that have no entry were handed off – AUROC" in perfect
     )
-    assert "Nothing: every question has an entry" in perfect
+    assert "None. Every question has an entry" in perfect
 
 
 def test_long_questions_are_cut_and_long_lists_counted():
@@ -163,12 +163,12 @@ def test_the_same_evaluation_makes_the_same_page():
     assert stamp.sub("", first) == stamp.sub("", second)
 
 
-def test_a_missing_jinja2_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_jinja2_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ExtraMissing, match=r"jinja2: pip install 'answermill\[lifecycle\]'"):
         page.check(tmp_path / "page.html")
 
 
-def test_a_target_that_can_not_be_written_is_told_before_the_work(tmp_path: Path):
+def test_a_target_that_cannot_be_written_is_reported_before_the_work(tmp_path: Path):
     with pytest.raises(OutputInvalid, match="No such file"):
         page.check(tmp_path / "none" / "page.html")

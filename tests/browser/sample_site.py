@@ -1,7 +1,6 @@
-"""The page over a real database and Redis, with what people would see in it.
+"""The pages over a real database and Redis, with the data of the sample shop.
 
-Its questions and answers are those of the sample shop. Results are written here, as a worker
-would: what is tried is the page, and it must be the same each time.
+This module stores results in place of a worker, so that the pages are the same in every run.
 """
 
 from __future__ import annotations
@@ -33,40 +32,40 @@ from db.queries.batches import close_finished
 from db.queries.knowledge_entries import KnownEntry
 from db.session import transaction
 from producer.web.app import create_app
-from producer.web.context import install_context
+from producer.web.context import build_context
 from tests import services
 from tests.factories import finish, question, running_job, stored_batch
 
 _SAMPLE = Path(__file__).parents[2] / "stack" / "sample"
 _MODEL = "shop@1"
-_WORDS = 5  # of an English question
+_MIN_WORDS = 5  # of an English question
 
 
 @dataclass(frozen=True)
-class World:
-    """An address, what is behind it, and keys to it."""
+class Site:
+    """The address of the pages, their database and settings, and two API keys."""
 
     address: str
     engine: sa.Engine
     settings: Settings
-    admin: str  # keys' secrets
-    agent: str
+    admin: str  # secret of a key with the scope admin
+    agent: str  # secret of a key with the scope desk
 
 
 @contextmanager
-def world(redis_socket: str | None = None) -> Iterator[World]:
-    """Serve the page over a database with a model, batches and hand-offs."""
+def serve_site(redis_socket: str | None = None) -> Iterator[Site]:
+    """Serve the pages over an empty database."""
     with services.short_folder() as folder:
         if redis_socket is None:
-            with services.redis_server(folder) as socket, _served(folder, socket) as found:
-                yield found
+            with services.redis_server(folder) as socket, _served(folder, socket) as site:
+                yield site
             return
-        with _served(folder, redis_socket) as found:
-            yield found
+        with _served(folder, redis_socket) as site:
+            yield site
 
 
 @contextmanager
-def _served(folder: Path, socket: str) -> Iterator[World]:
+def _served(folder: Path, socket: str) -> Iterator[Site]:
     urls = {
         "database_url": f"sqlite:///{folder / 'page.db'}",
         "broker_url": f"redis+socket://{socket}",
@@ -75,14 +74,14 @@ def _served(folder: Path, socket: str) -> Iterator[World]:
     engine = open_engine(settings)
     upgrade(engine)
     with open_broker(settings) as client:
-        app = create_app(install_context(settings, engine, client))
+        app = create_app(build_context(settings, engine, client))
         server = make_server("127.0.0.1", 0, app, threaded=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
             admin, agent = _key(engine, "mei", Scope.ADMIN), _key(engine, "ann", Scope.DESK)
             address = f"http://127.0.0.1:{server.server_port}"
-            yield World(address, engine, settings, admin, agent)
+            yield Site(address, engine, settings, admin, agent)
         finally:
             server.shutdown()
             thread.join()
@@ -99,17 +98,17 @@ def _key(engine: sa.Engine, name: str, scope: Scope) -> str:
 
 
 def entries() -> dict[str, KnownEntry]:
-    """Return the sample's entries by their ids."""
+    """Return the entries of the sample by id."""
     lines = (_SAMPLE / "knowledge.jsonl").read_text(encoding="utf-8").splitlines()
-    found = [json.loads(line) for line in lines]
+    rows = [json.loads(line) for line in lines]
     return {
-        one["id"]: KnownEntry(one["id"], one["answer"], one["questions"][0], one.get("url"))
-        for one in found
+        row["id"]: KnownEntry(row["id"], row["answer"], row["questions"][0], row.get("url"))
+        for row in rows
     }
 
 
-def asked(language: str = "en") -> list[tuple[str, str]]:
-    """Return the sample's labelled questions with their entries, empty for a hand-off."""
+def labelled_questions(language: str) -> list[tuple[str, str]]:
+    """Return the labelled questions of the sample with their entry, empty for a hand-off."""
     with (_SAMPLE / "labelled.csv").open(encoding="utf-8", newline="") as file:
         rows = [
             (row["question"], row["expected"].partition("|")[0]) for row in csv.DictReader(file)
@@ -122,35 +121,35 @@ def asked(language: str = "en") -> list[tuple[str, str]]:
 
 
 def _is_english(text: str, entry: str) -> bool:
-    return text.isascii() and len(text.split()) >= _WORDS and not entry.endswith("-zh")
+    return text.isascii() and len(text.split()) >= _MIN_WORDS and not entry.endswith("-zh")
 
 
 def add_model(engine: sa.Engine) -> None:
-    """Build three versions: one in production, a canary that passed the gate, one untried."""
-    figures = [(0.884, 0.952, 0.741, 0.861), (0.912, 0.957, 0.783, 0.88), (0.9, 0.951, 0.77, 0.87)]
+    """Register three versions: production, a canary that passed the gate, and a new one."""
+    rows = [(0.884, 0.952, 0.741, 0.861), (0.912, 0.957, 0.783, 0.88), (0.9, 0.951, 0.77, 0.87)]
     names = ("cv_accuracy", "cv_precision", "cv_coverage", "near_handoff_recall")
     now = DatabaseClock(engine)()
-    for number, values in enumerate(figures, 1):
+    for number, values in enumerate(rows, 1):
         metrics = {
             "entries": 92,
             "phrasings": 430 + 9 * number,
             **dict(zip(names, values, strict=True)),
         }
         with transaction(engine) as conn:
-            made = model_versions.register(
+            version = model_versions.register(
                 conn,
                 name="shop",
                 digest=f"d{number}",
                 metrics=metrics,
                 now=now - timedelta(days=9 - number),
             )
-            knowledge_entries.store(conn, made, entries().values())
+            knowledge_entries.store(conn, version, entries().values())
             if number == 1:
-                model_versions.promote(conn, made, by="mei", now=now - timedelta(days=7))
+                model_versions.promote(conn, version, by="mei", now=now - timedelta(days=7))
             if number == 2:
                 compared = {"figure": "accuracy", "worse": False}
                 note = PromotionNote(gate={"production": "shop@1", "compared": [compared]})
-                model_versions.begin_canary(conn, made, 0.05, by="mei", now=now, note=note)
+                model_versions.begin_canary(conn, version, 0.05, by="mei", now=now, note=note)
 
 
 def add_batch(
@@ -161,7 +160,7 @@ def add_batch(
     final: int | None = None,
     minutes: float = 9,
 ) -> Batch:
-    """Store a batch of these questions, in jobs of 20, so many of which are final."""
+    """Store a batch of these questions in jobs of 20, with `final` results (default: all)."""
     now = DatabaseClock(engine)()
     rows = [question(n, text, key=f"T-{1000 + n}") for n, (text, _) in enumerate(texts, 1)]
     batch = stored_batch(
@@ -180,22 +179,22 @@ def add_batch(
 
 
 def answer_job(engine: sa.Engine, batch: Batch, texts: Sequence[tuple[str, str]]) -> None:
-    """Answer the batch's next job, as a worker would."""
+    """Store results for the next job of the batch, as a worker does."""
     now = DatabaseClock(engine)()
     job = running_job(engine, batch)
     positions = range(job.first_position, job.last_position + 1)
-    found = [
+    results = [
         Result(n, f"T-{1000 + n}", _answer(n, texts[n - 1][1]), _MODEL, now) for n in positions
     ]
-    finish(engine, job, found, now=now)
+    finish(engine, job, results, now=now)
 
 
 def _answer(position: int, expected: str) -> Answer:
     known = list(entries().values())
     first, second = known[position * 7 % len(known)], known[position * 11 % len(known)]
     others = tuple(
-        RunnerUp(one.entry_id, one.phrasing, 0.62 - 0.07 * n)
-        for n, one in enumerate((first, second))
+        RunnerUp(entry.entry_id, entry.phrasing, 0.62 - 0.07 * n)
+        for n, entry in enumerate((first, second))
     )
     if not expected:
         reason = ("out_of_scope", "ambiguous", "several_questions")[position % 3]
@@ -219,12 +218,12 @@ def _answer(position: int, expected: str) -> Answer:
     )
 
 
-def mixed(language: str, answered: int, handed_off: int) -> list[tuple[str, str]]:
-    """Return so many questions of each kind, one hand-off among every few."""
-    found = asked(language)
-    good, odd = [row for row in found if row[1]], [row for row in found if not row[1]]
-    good, odd = good[:answered], odd[:handed_off]
-    step = max(1, len(good) // max(1, len(odd)))
-    for place, row in enumerate(odd):
-        good.insert(min(len(good), 2 + place * (step + 1)), row)
-    return good
+def sample_mix(language: str, answered: int, handed_off: int) -> list[tuple[str, str]]:
+    """Return labelled questions of each kind, with the hand-offs spread evenly."""
+    rows = labelled_questions(language)
+    mix = [row for row in rows if row[1]][:answered]
+    hand_offs = [row for row in rows if not row[1]][:handed_off]
+    step = max(1, len(mix) // max(1, len(hand_offs)))
+    for number, row in enumerate(hand_offs):
+        mix.insert(min(len(mix), 2 + number * (step + 1)), row)
+    return mix
