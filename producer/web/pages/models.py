@@ -17,9 +17,9 @@ from producer.web.pages.translation import translate
 _MAX_REASON = 1_000  # characters
 # The build metrics that users compare. `answermill model show` prints all of them.
 METRICS = {
-    "cv_accuracy": "Entry accuracy",
-    "cv_precision": "Answer precision",
-    "cv_coverage": "Answer rate",
+    "cv_accuracy": "Accuracy",
+    "cv_precision": "Precision",
+    "cv_coverage": "Coverage",
     "near_handoff_recall": "Near-miss hand-offs",
 }
 

@@ -99,8 +99,8 @@ def test_a_file_is_uploaded_once_for_each_form(mei, stored):
         ((b"key,question\na,x\na,y\n", "t.csv"), {}, "t.csv, row 3: the key"),
         ((b"a,b\n1,2\n", "t.csv"), {}, "t.csv"),
         ((CSV, "t.csv"), {"text": "body"}, "body"),
-        ((CSV, "t.csv"), {"name": "17"}, "taken for a batch"),
-        ((CSV, f"{EVIL}.csv"), {"name": "17"}, "taken for a batch"),
+        ((CSV, "t.csv"), {"name": "17"}, "read as the id of a batch"),
+        ((CSV, f"{EVIL}.csv"), {"name": "17"}, "read as the id of a batch"),
         ((b"", ""), {}, "Choose a file first."),
     ],
 )
