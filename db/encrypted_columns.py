@@ -4,7 +4,7 @@ An engine gets its cipher when it is opened. SQLAlchemy's statements and
 `db.dialect.insert_many` both convert values here. In SQL, an encrypted value is the text
 `am1:KEYID:…`.
 Not covered: search, sorting and grouping by an encrypted column, which are impossible; the
-encryption itself (`core.encryption`); a change of keys (`db.key_rotation`).
+encryption itself (`core.encryption`); a change of keys (`db.operations.key_rotation`).
 """
 
 from __future__ import annotations

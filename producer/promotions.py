@@ -21,8 +21,8 @@ from core.domain.model_version import (
 )
 from core.errors import ModelUnknown, PromotionRefused
 from core.settings.settings import Settings
-from db import version_rollback
 from db.clock import DatabaseClock
+from db.operations import version_rollback
 from db.queries import model_versions, promotion_log
 from db.session import reading, transaction
 from producer.connections import database

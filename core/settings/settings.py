@@ -10,13 +10,13 @@ faults, which is `core.settings.load`.
 
 from __future__ import annotations
 
-from core.settings.broker import BrokerSettings
-from core.settings.model import ModelSettings
-from core.settings.observability import ObservabilitySettings
-from core.settings.privacy import PrivacySettings
-from core.settings.submission import SubmissionSettings
-from core.settings.web import WebSettings
-from core.settings.worker import WorkerSettings
+from core.settings.parts.broker import BrokerSettings
+from core.settings.parts.model import ModelSettings
+from core.settings.parts.observability import ObservabilitySettings
+from core.settings.parts.privacy import PrivacySettings
+from core.settings.parts.submission import SubmissionSettings
+from core.settings.parts.web import WebSettings
+from core.settings.parts.worker import WorkerSettings
 
 
 # Pydantic takes the fields of the last base class first.

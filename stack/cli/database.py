@@ -14,9 +14,10 @@ from core.console import err, out, parse_duration
 from core.errors import SettingsInvalid
 from core.settings.load import load
 from core.settings.settings import Settings
-from db import encrypted_columns, key_rotation
+from db import encrypted_columns
 from db.engine import open_engine
 from db.migrations import run as migrate
+from db.operations import key_rotation
 from db.schema import check_schema, make_home, revision
 from db.tables import REVISION
 from producer.cli.display import bar

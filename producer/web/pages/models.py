@@ -20,7 +20,7 @@ METRICS = {
     "cv_accuracy": "Accuracy",
     "cv_precision": "Precision",
     "cv_coverage": "Coverage",
-    "near_handoff_recall": "Near-miss hand-offs",
+    "near_handoff_recall": "Near misses handed off",
 }
 
 

@@ -12,8 +12,9 @@ from core.domain.result import Status
 from core.encryption import MARK, Cipher
 from core.errors import KeyMissing, TextDamaged
 from core.settings import load
-from db import encrypted_columns, key_rotation
+from db import encrypted_columns
 from db.engine import open_engine
+from db.operations import key_rotation
 from db.queries import batches, handoffs, results, retries, uploaded_files
 from db.queries.uploaded_files import OpenAIBatch, UploadedFile
 from db.session import reading, transaction

@@ -17,7 +17,7 @@ from core.domain.model_version import PromotionKind
 
 if TYPE_CHECKING:
     from core.domain.model_version import ModelVersion, PromotionEvent
-    from db.version_rollback import RolledBack
+    from db.operations.version_rollback import RolledBack
     from worker.lifecycle.evaluation.gate import GateResult, MetricComparison
     from worker.lifecycle.promotion.promote import PromotionResult
     from worker.model.bundle.bundle import Bundle

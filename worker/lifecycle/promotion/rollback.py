@@ -1,6 +1,6 @@
 """Rollback of a model, after a check of the bundle that it goes back to.
 
-Not covered: the transactions, which the page shares (`db.version_rollback`).
+Not covered: the transactions, which the page shares (`db.operations.version_rollback`).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.current_user import current_user
-from db import version_rollback
+from db.operations import version_rollback
 from worker.model.registry import find_bundle
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from core.domain.model_version import ModelVersion
     from core.settings.settings import Settings
-    from db.version_rollback import RolledBack
+    from db.operations.version_rollback import RolledBack
 
 
 def roll_back(

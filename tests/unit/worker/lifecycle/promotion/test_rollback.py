@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from core.domain.model_version import ModelVersion, VersionState
 from core.errors import BundleInvalid, ModelUnknown, PromotionRefused
 from core.settings.settings import Settings
-from db import version_rollback
+from db.operations import version_rollback
 from db.queries import model_versions as stored
 from db.session import transaction
 from tests.factories import NOW

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from core.settings.base import PREFIX, ReadableFile
-from core.settings.storage import StorageSettings
+from core.settings.parts.storage import StorageSettings
 from core.settings.urls import check_port, scheme_of
 
 # Linux holds the path of a socket in 108 bytes, macOS in 104 with the final zero.

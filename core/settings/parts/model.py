@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 
 from core.settings.base import PositiveCount, absolute
-from core.settings.storage import StorageSettings
+from core.settings.parts.storage import StorageSettings
 from core.settings.value_parsers import Device
 
 # A file:// URL is a folder, from which bundles are read without a copy.

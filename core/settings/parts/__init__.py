@@ -1,0 +1,1 @@
+"""The settings, one class for each part of the system."""

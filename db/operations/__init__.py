@@ -1,0 +1,1 @@
+"""Operations on the database that take several transactions."""
