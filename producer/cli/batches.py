@@ -29,46 +29,57 @@ app = typer.Typer(
 _BATCHES_SHOWN = 20
 
 Ref = Annotated[str, typer.Argument(metavar="BATCH", help="Id or name of the batch.")]
+OptionalRef = Annotated[
+    str | None,
+    typer.Argument(metavar="BATCH", help="Id or name of the batch; default: newest batches."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Follow the batch until it is finished.")]
 
 
+File = Annotated[
+    str, typer.Argument(metavar="FILE|-", help="File of questions; -: standard input.")
+]
+Name = Annotated[str | None, typer.Option(help="Batch name; default: file name and digest.")]
+Text = Annotated[
+    str | None, typer.Option(metavar="COL", help="Column of the question; default: question.")
+]
+Key = Annotated[
+    str | None,
+    typer.Option(metavar="COL", help="Column of the key; default: key, else the position."),
+]
+LaneOption = Annotated[
+    Lane, typer.Option(help="Lane of the batch; workers claim interactive jobs first.")
+]
+Deadline = Annotated[
+    str | None, typer.Option(help="Stop answering after this duration (2h) or ISO 8601 time.")
+]
+Format = Annotated[
+    FileFormat | None,
+    typer.Option("--format", help="Format of the file; default: from its suffix or content."),
+]
+Webhook = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="URL that the HTTP front notifies when the batch ends."),
+]
+Full = Annotated[
+    WhenFull,
+    typer.Option(help="Reaction to a full backlog: wait for capacity, or stop with status 3."),
+]
+
+
 @app.command()
 def submit(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE|-", help="File of questions; -: standard input.")
-    ],
+    file: File,
     *,
-    name: Annotated[
-        str | None, typer.Option(help="Batch name; default: file name and digest.")
-    ] = None,
-    text: Annotated[
-        str | None,
-        typer.Option(metavar="COL", help="Column of the question; default: question."),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option(metavar="COL", help="Column of the key; default: key, else the position."),
-    ] = None,
-    lane: Annotated[
-        Lane, typer.Option(help="Lane of the batch; workers claim interactive jobs first.")
-    ] = Lane.BULK,
-    deadline: Annotated[
-        str | None,
-        typer.Option(help="Stop answering after this duration (2h) or ISO 8601 time."),
-    ] = None,
-    file_format: Annotated[
-        FileFormat | None,
-        typer.Option("--format", help="Format of the file; default: from its suffix or content."),
-    ] = None,
-    webhook: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="URL that the HTTP front notifies when the batch ends."),
-    ] = None,
-    when_full: Annotated[
-        WhenFull,
-        typer.Option(help="Reaction to a full backlog: wait for capacity, or stop with status 3."),
-    ] = WhenFull.WAIT,
+    name: Name = None,
+    text: Text = None,
+    key: Key = None,
+    lane: LaneOption = Lane.BULK,
+    deadline: Deadline = None,
+    file_format: Format = None,
+    webhook: Webhook = None,
+    when_full: Full = WhenFull.WAIT,
     watch: Watch = False,
     as_json: Json = False,
 ) -> None:
@@ -133,10 +144,7 @@ def ask(
 
 @app.command()
 def status(
-    batch: Annotated[
-        str | None,
-        typer.Argument(metavar="BATCH", help="Id or name of the batch; default: newest batches."),
-    ] = None,
+    batch: OptionalRef = None,
     *,
     watch: Watch = False,
     failed: Annotated[
@@ -156,15 +164,13 @@ def status(
     if watch:
         raise typer.BadParameter("--watch needs a batch: answermill status BATCH --watch")
     with database(load()) as engine:
-        statuses = (
-            newest(engine, _BATCHES_SHOWN) if batch is None else [batch_status(engine, batch)]
-        )
-    if batch is None and as_json:
-        print_json({"batches": [item.document() for item in statuses]})
-    elif as_json:
-        print_json(statuses[0].document())
+        items = newest(engine, _BATCHES_SHOWN) if batch is None else [batch_status(engine, batch)]
+    if not as_json:
+        display.show_statuses(out, items, as_list=batch is None)
+    elif batch is None:
+        print_json({"batches": [item.document() for item in items]})
     else:
-        display.show_statuses(out, statuses, as_list=batch is None)
+        print_json(items[0].document())
 
 
 def _show_failed(batch: str | None, *, as_json: bool) -> None:
@@ -238,21 +244,25 @@ def cancel(batch: Ref) -> None:
         out.print(display.cancelled(run(engine, batch)))
 
 
+Failed = Annotated[
+    bool, typer.Option("--failed", help="Failed questions (default without --handed-off).")
+]
+HandedOff = Annotated[bool, typer.Option("--handed-off", help="Handed-off questions.")]
+ErrorClass = Annotated[
+    str | None,
+    typer.Option(metavar="CLASS", help="Class of error in `status --failed`; default: all."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Count the questions and change nothing.")]
+
+
 @app.command()
 def retry(
     batch: Ref,
     *,
-    failed: Annotated[
-        bool, typer.Option("--failed", help="Failed questions (default without --handed-off).")
-    ] = False,
-    handed_off: Annotated[bool, typer.Option("--handed-off", help="Handed-off questions.")] = False,
-    error: Annotated[
-        str | None,
-        typer.Option(metavar="CLASS", help="Class of error in `status --failed`; default: all."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count the questions and change nothing.")
-    ] = False,
+    failed: Failed = False,
+    handed_off: HandedOff = False,
+    error: ErrorClass = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Run failed or handed-off questions of a batch again."""
     from producer.batches.retry import count_retry

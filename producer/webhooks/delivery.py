@@ -50,7 +50,7 @@ class WebhookContext:
 
 
 def deliver_due(context: WebhookContext) -> int:
-    """Try each due webhook once; return how many were due.
+    """Try each due webhook once, and return how many were due.
 
     Raises:
         DatabaseUnavailable: the database cannot be reached. An attempt whose outcome was not stored
@@ -83,7 +83,7 @@ def _deliver(context: WebhookContext, delivery: Delivery, url: str) -> None:
 def _send(
     context: WebhookContext, delivery: Delivery, url: str, body: bytes
 ) -> tuple[int | None, str | None]:
-    """Send the webhook; return the status of the response, and the fault."""
+    """Send the webhook, and return the status of the response and a fault."""
     settings, timestamp = context.settings, int(time.time())
     signed = signatures(settings.signing_keys, delivery.message_id, timestamp, body)
     headers = {
@@ -162,7 +162,7 @@ class WebhookDeliveryLoop:
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; call it after any fork, in the serving process."""
+        """Start the thread. Call it after any fork, in the serving process."""
         self._thread.start()
 
     def _run(self) -> None:

@@ -1,4 +1,6 @@
-"""A signed POST to a caller's URL, never to an address inside a private network.
+"""A signed POST to a caller's URL.
+
+The target is never an address inside a private network, unless the operator allows it.
 
 The headers `webhook-id`, `webhook-timestamp` and `webhook-signature` (HMAC-SHA256 over
 `ID.TIMESTAMP.BODY` for each active secret) are those of Standard Webhooks:
@@ -101,7 +103,7 @@ def is_public(address: Address) -> bool:
 
 
 def address_of(target: WebhookTarget, *, private: bool) -> str:
-    """Resolve the host name once; return its first address.
+    """Resolve the host name once, and return its first address.
 
     Raises:
         WebhookInvalid: an address of the host is inside a private network.
@@ -130,7 +132,7 @@ class _PinnedConnection(http.client.HTTPConnection):
         self._target, self._address, self._context = target, address, context
 
     def connect(self) -> None:
-        """Connect; with TLS, require a certificate of the host."""
+        """Connect. With TLS, require a certificate of the host."""
         plain = socket.create_connection((self._address, self.port), self.timeout)
         if not self._target.encrypted:
             self.sock = plain
@@ -150,7 +152,7 @@ def post(
     private: bool,
     context: ssl.SSLContext | None = None,
 ) -> int:
-    """Send a message; return the status of the response.
+    """Send a message, and return the status of the response.
 
     Raises:
         WebhookInvalid: the URL is invalid or not allowed.

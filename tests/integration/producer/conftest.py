@@ -1,4 +1,4 @@
-"""A producer's surroundings: both databases, a real Redis, small jobs and slices."""
+"""Fixtures of a producer: both databases, a real Redis, small jobs and slices."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from db.tables import batches as b
 from db.tables import jobs as j
 from db.tables import questions as q
 from producer.cli.batches import app
+from producer.connections import ProducerContext
 from producer.question_files.question_file import check, opened
-from producer.submission.submit import submit
+from producer.submission.submit import SubmitCallbacks, SubmitRequest, submit
 from tests.factories import job_rows
 
 SLICE = 4  # questions: two jobs of two
@@ -29,21 +30,27 @@ SLICE = 4  # questions: two jobs of two
 
 @pytest.fixture
 def settings(database_url: str, redis_url: str, home: Path) -> Settings:
-    """Settings with a migrated database and an empty Redis."""
+    """Return settings with a migrated database and an empty Redis."""
     urls = {"database_url": database_url, "broker_url": redis_url}
     return load.load(home=home, job_size=2, slice_jobs=SLICE // 2, **urls)
 
 
 @pytest.fixture
 def client(settings: Settings):
-    """A client of Redis."""
+    """Return a client of Redis."""
     with open_broker(settings) as client:
         yield client
 
 
 @pytest.fixture
+def context(settings: Settings, engine: sa.Engine, client):
+    """Return the context of use cases."""
+    return ProducerContext(settings, engine, client)
+
+
+@pytest.fixture
 def write(tmp_path: Path):
-    """Write a file of that name; a number stands for so many questions."""
+    """Write a file. A number as content means this many questions."""
 
     def write(name: str, content: str | bytes | int) -> Path:
         path = tmp_path / name
@@ -61,8 +68,11 @@ def submitted(engine: sa.Engine, client, settings: Settings):
     """Submit a file, to another Redis if one is given."""
 
     def submitted(path: Path, client=client, settings=settings, **values):
+        functions = {name: values.pop(name) for name in list(values) if name.startswith("on_")}
         with opened(str(path)) as source:
-            return submit(engine, client, settings, check(source), **values)
+            request = SubmitRequest(check(source), **values)
+            context = ProducerContext(settings, engine, client)
+            return submit(context, request, SubmitCallbacks(**functions))
 
     return submitted
 
@@ -81,16 +91,16 @@ def stored(engine: sa.Engine):
 
 @pytest.fixture
 def all_there_once(engine: sa.Engine):
-    """Assert that a batch of a written number of questions has each of them once."""
+    """Assert that a batch has each of its written questions once."""
 
     def all_there_once(batch_id: int, count: int) -> None:
         columns = (q.c.position, q.c.key, q.c.text)
         query = sa.select(*columns).where(q.c.batch_id == batch_id).order_by(q.c.position)
         with reading(engine) as conn:
-            asked = [tuple(row) for row in conn.execute(query)]
+            rows = [tuple(row) for row in conn.execute(query)]
             batch = batches.find(conn, str(batch_id))
         expected = [(n, f"ticket-{n}", f"Where is parcel {n}?") for n in range(1, count + 1)]
-        assert asked == expected
+        assert rows == expected
         spans = [(row.first_position, row.last_position) for row in job_rows(engine, batch)]
         assert (spans[0][0], spans[-1][1]) == (1, count)
         assert all(before[1] + 1 == after[0] for before, after in pairwise(spans))
@@ -107,7 +117,7 @@ def waiting(client, settings: Settings):
 
 @pytest.fixture
 def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let commands find these settings."""
+    """Set the environment of commands to these settings."""
     for name in ("home", "job_size", "slice_jobs"):
         monkeypatch.setenv(f"ANSWERMILL_{name.upper()}", str(getattr(settings, name)))
     monkeypatch.setenv("ANSWERMILL_DATABASE_URL", settings.database)
@@ -117,7 +127,7 @@ def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cli(environment: None, capfd: pytest.CaptureFixture[str]):  # noqa: ARG001 - set before it runs
-    """Run a command in this process: exit status, standard output, standard error."""
+    """Run a command; return exit status, standard output and standard error."""
 
     def cli(*words: object) -> tuple[int, str, str]:
         status = console.run(app, [str(word) for word in words])

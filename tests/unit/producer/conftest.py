@@ -1,4 +1,4 @@
-"""Question files to read."""
+"""Fixtures for question files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def write(tmp_path: Path):
-    """Write a file of that name; text as UTF-8."""
+    """Write a file, with text in UTF-8."""
 
     def write(name: str, content: str | bytes) -> Path:
         path = tmp_path / name

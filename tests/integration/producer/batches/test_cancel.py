@@ -38,7 +38,7 @@ def test_what_has_not_started_never_will_and_what_is_final_stays(engine):
     assert [row.state for row in job_rows(engine, batch)] == ["done", "cancelled", "cancelled"]
 
 
-def test_what_runs_may_finish(engine):
+def test_running_jobs_may_finish(engine):
     batch = stored_batch(engine, 4, job_size=2)
     job = running_job(engine, batch)
     done = cancel(engine, str(batch.id))
@@ -47,11 +47,11 @@ def test_what_runs_may_finish(engine):
     assert set(_statuses(engine, batch).values()) == {"answered", "cancelled"}
 
 
-def test_when_it_returns_nothing_can_be_claimed(engine):
+def test_after_a_cancellation_no_job_can_be_claimed(engine):
     batch = stored_batch(engine, 4, job_size=2)
     ids = queued_ids(engine, batch)
     cancel(engine, str(batch.id))
-    assert [claimed(engine, one) for one in ids] == [None, None]
+    assert [claimed(engine, job_id) for job_id in ids] == [None, None]
 
 
 def test_a_batch_that_is_being_submitted_can_be_cancelled(engine):
@@ -59,24 +59,24 @@ def test_a_batch_that_is_being_submitted_can_be_cancelled(engine):
     assert cancel(engine, str(batch.id)).batch.state is BatchState.CANCELLED
 
 
-def test_one_that_was_interrupted_is_carried_on_with(engine, monkeypatch):
+def test_an_interrupted_cancellation_is_continued(engine, monkeypatch):
     batch = stored_batch(engine, 6, job_size=2)
     monkeypatch.setattr(module, "_JOBS", 1)
-    close_some = module._close_some
+    close_queued = module._close_queued
 
     def interrupted(*words):
-        close_some(*words)
+        close_queued(*words)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_close_some", interrupted)
+    monkeypatch.setattr(module, "_close_queued", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cancel(engine, str(batch.id))
     assert len(_statuses(engine, batch)) == 2
-    monkeypatch.setattr(module, "_close_some", close_some)
+    monkeypatch.setattr(module, "_close_queued", close_queued)
     assert cancel(engine, str(batch.id)).progress.by_status[Status.CANCELLED] == 6
 
 
-def test_what_has_ended_is_not_cancelled(engine):
+def test_a_finished_batch_is_not_cancelled(engine):
     batch = stored_batch(engine, 2, job_size=2)
     finish(engine, running_job(engine, batch))
     with transaction(engine) as conn:

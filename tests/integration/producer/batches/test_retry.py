@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from broker.client import open_broker
@@ -11,6 +13,7 @@ from db.session import reading, transaction
 from producer.batches import retry as module
 from producer.batches.cancel import cancel
 from producer.batches.retry import count_retry, retry
+from producer.connections import ProducerContext
 from tests.factories import NOW, all_results, finish, job_rows, result, running_job, stored_batch
 
 ENDS = {
@@ -25,7 +28,7 @@ ENDS = {
 
 @pytest.fixture
 def batch(engine):
-    """A finished batch of three jobs of two questions."""
+    """Return a finished batch of three jobs of two questions."""
     batch = stored_batch(engine, 6, job_size=2)
     for first in (1, 3, 5):
         ends = [result(n, ENDS[n]) for n in (first, first + 1)]
@@ -48,22 +51,22 @@ def _kept(engine, batch):
         ([Status.EXPIRED], 0, [1, 2, 3, 4, 5, 6], 0),
     ],
 )
-def test_what_is_wanted_runs_again_and_nothing_else(  # noqa: PLR0917 - fixtures and cases
-    statuses, count, kept, sent, engine, client, settings, batch, waiting
+def test_only_the_chosen_statuses_run_again(  # noqa: PLR0917 - fixtures and cases
+    statuses, count, kept, sent, engine, context, batch, waiting
 ):
-    again = retry(engine, client, settings, "tickets", statuses)
+    again = retry(context, "tickets", statuses)
     assert again.questions == count
     assert _kept(engine, batch) == kept
     assert waiting(Lane.BULK) == sent
     with reading(engine) as conn:
-        found = batches.find(conn, "tickets")
-    assert found.state is (BatchState.SEALED if count else BatchState.DONE)
-    assert (found.finished_at is None) is bool(count)
+        batch = batches.find(conn, "tickets")
+    assert batch.state is (BatchState.SEALED if count else BatchState.DONE)
+    assert (batch.finished_at is None) is bool(count)
 
 
-def test_a_question_that_runs_again_gets_one_new_result(engine, client, settings, batch):
+def test_a_question_that_runs_again_gets_one_new_result(engine, context, batch):
     before = {row.position: row.cursor for row in all_results(engine, batch)}
-    retry(engine, client, settings, "tickets", [Status.FAILED])
+    retry(context, "tickets", [Status.FAILED])
     for position in (2, 4):
         finish(engine, running_job(engine, batch), [result(position)])
     after = {row.position: row for row in all_results(engine, batch)}
@@ -73,49 +76,49 @@ def test_a_question_that_runs_again_gets_one_new_result(engine, client, settings
     assert [position for position, row in after.items() if row.cursor > last] == [2, 4]
 
 
-def test_many_jobs_are_queued_in_several_transactions(engine, client, settings, batch, monkeypatch):
+def test_many_jobs_are_queued_in_several_transactions(engine, context, batch, monkeypatch):
     monkeypatch.setattr(module, "_JOBS", 1)
-    again = retry(engine, client, settings, "tickets", [Status.FAILED])
+    again = retry(context, "tickets", [Status.FAILED])
     assert again.questions == 2
     assert [row.state for row in job_rows(engine, batch)] == ["queued", "queued", "done"]
 
 
-def test_a_dry_run_tells_how_many_it_would_be_and_changes_nothing(engine, batch):
-    told = count_retry(engine, "tickets", [Status.FAILED])
-    assert (told.questions, told.dry_run) == (2, True)
-    assert count_retry(engine, "tickets", [Status.FAILED], only="no such").questions == 0
+def test_a_dry_run_counts_and_changes_nothing(engine, batch):
+    counted = count_retry(engine, "tickets", [Status.FAILED])
+    assert (counted.questions, counted.dry_run) == (2, True)
+    assert count_retry(engine, "tickets", [Status.FAILED], only="missing").questions == 0
     assert _kept(engine, batch) == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.usefixtures("batch")
-def test_one_class_of_error_runs_again(engine, client, settings):
-    assert retry(engine, client, settings, "1", [Status.FAILED], only="no such").questions == 0
-    again = retry(engine, client, settings, "1", [Status.FAILED], only="the model raised")
+def test_one_class_of_error_runs_again(context):
+    assert retry(context, "1", [Status.FAILED], only="missing").questions == 0
+    again = retry(context, "1", [Status.FAILED], only="the model raised")
     assert (again.questions, again.dry_run) == (2, False)
 
 
-def test_a_full_system_takes_no_retry(engine, client, settings, batch):
+def test_a_full_backlog_refuses_a_retry(engine, context, batch):
     stored_batch(engine, 5, name="other")
-    full = settings.model_copy(update={"max_waiting_bulk": 5})
+    full = replace(context, settings=context.settings.model_copy(update={"max_waiting_bulk": 5}))
     with pytest.raises(BacklogFull):
-        retry(engine, client, full, "tickets", [Status.FAILED])
+        retry(full, "tickets", [Status.FAILED])
     assert _kept(engine, batch) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_cancelled_batch_does_not_run_again(engine, client, settings):
+def test_a_cancelled_batch_does_not_run_again(engine, context):
     stored_batch(engine, 2)
     cancel(engine, "tickets")
     with pytest.raises(BatchClosed, match="is cancelled: it cannot be run again"):
-        retry(engine, client, settings, "tickets", [Status.FAILED])
+        retry(context, "tickets", [Status.FAILED])
 
 
-def test_an_unknown_batch_is_an_error(engine, client, settings):
+def test_an_unknown_batch_is_an_error(context):
     with pytest.raises(BatchUnknown):
-        retry(engine, client, settings, "999", [Status.FAILED])
+        retry(context, "999", [Status.FAILED])
 
 
-def test_redis_away_changes_nothing(engine, settings, home, batch):
-    away = type(settings)(broker_url=f"redis+socket://{home}/none.sock", home=home)
-    with open_broker(away) as client, pytest.raises(BrokerUnavailable):
-        retry(engine, client, away, "tickets", [Status.FAILED])
+def test_unavailable_redis_changes_nothing(engine, settings, home, batch):
+    unreachable = type(settings)(broker_url=f"redis+socket://{home}/none.sock", home=home)
+    with open_broker(unreachable) as client, pytest.raises(BrokerUnavailable):
+        retry(ProducerContext(unreachable, engine, client), "tickets", [Status.FAILED])
     assert _kept(engine, batch) == [1, 2, 3, 4, 5, 6]

@@ -49,9 +49,9 @@ def _document(engine, batch, seconds: float = 20):
 
 @pytest.mark.parametrize("ref", ["999", "no such name", "", "9" * 40])
 def test_an_unknown_batch_is_an_error_and_not_pending(ref, engine):
-    for asked in (batch_status, lambda engine, ref: watch(engine, ref, print)):
+    for read in (batch_status, lambda engine, ref: watch(engine, ref, print)):
         with pytest.raises(BatchUnknown):
-            asked(engine, ref)
+            read(engine, ref)
 
 
 def test_a_new_batch_is_queued(engine):
@@ -74,7 +74,7 @@ def test_a_new_batch_is_queued(engine):
     assert json.loads(json.dumps(document)) == document
 
 
-def test_every_question_is_counted_where_it_stands(engine):
+def test_every_question_is_counted_by_its_state(engine):
     batch = stored_batch(engine, 10, job_size=2)
     ends = [result(1), result(2, Status.HANDED_OFF)]
     finish(engine, running_job(engine, batch), ends, now=later(10))
@@ -105,7 +105,7 @@ def test_the_rate_is_of_the_last_half_minute(engine):
     assert (standstill["questions_per_second"], standstill["eta_seconds"]) == (0.0, None)
 
 
-def test_a_finished_batch_has_the_rate_of_its_whole_time_and_nothing_to_wait_for(engine):
+def test_a_finished_batch_has_its_mean_rate(engine):
     batch = stored_batch(engine, 4, job_size=4)
     finish(engine, running_job(engine, batch), now=later(8))
     with transaction(engine) as conn:
@@ -122,35 +122,35 @@ def test_a_job_that_failed_and_waits_again_is_queued(engine):
     assert _document(engine, batch)["queued"] == 2
 
 
-def test_a_batch_of_the_present_moment_has_no_rate(engine):
+def test_a_batch_created_now_has_no_rate(engine):
     batch = stored_batch(engine, 2)
     document = _document(engine, batch, 0)
     assert (document["questions_per_second"], document["eta_seconds"]) == (None, None)
 
 
-def test_the_databases_clock_is_asked(engine):
+def test_the_databases_clock_is_used(engine):
     batch = open_batch(engine, now=NOW)
     assert batch_status(engine, batch.name).now > NOW
 
 
-def test_the_newest_come_first_and_no_more_than_wanted(engine):
+def test_the_newest_come_first_up_to_the_limit(engine):
     for name in ("a", "b", "c"):
         open_batch(engine, name)
-    assert [found.batch.name for found in newest(engine, 2)] == ["c", "b"]
+    assert [status.batch.name for status in newest(engine, 2)] == ["c", "b"]
 
 
-def test_watching_tells_every_change_and_ends_with_the_batch(engine, monkeypatch):
+def test_watching_reports_every_change_and_ends_with_the_batch(engine, monkeypatch):
     monkeypatch.setattr(status, "_POLL_SECONDS", 0)
     batch = stored_batch(engine, 4, job_size=2)
-    told: list[int] = []
+    reported: list[int] = []
 
-    def on_change(found):
-        told.append(found.progress.final)
-        if found.progress.queued:
+    def on_poll(status):
+        reported.append(status.progress.final)
+        if status.progress.queued:
             finish(engine, running_job(engine, batch))
         else:
             with transaction(engine) as conn:
                 batches.close_finished(conn, NOW, batch.id)
 
-    assert watch(engine, str(batch.id), on_change).progress.final == 4
-    assert told == [0, 2, 4, 4]
+    assert watch(engine, str(batch.id), on_poll).progress.final == 4
+    assert reported == [0, 2, 4, 4]

@@ -1,4 +1,4 @@
-"""What the commands print when all is well; faults are `test_faults`."""
+"""Output of the commands without faults; `test_faults` covers faults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _end(engine, batch):
         batches.close_finished(conn, NOW, batch.id)
 
 
-def test_submit_tells_the_batch(cli, write):
+def test_submit_reports_the_batch(cli, write):
     path = write("july.csv", 9)
     assert cli("submit", path, "--name", "july") == (
         0,
@@ -62,8 +62,8 @@ def test_submit_takes_other_columns_and_a_format(name, content, cli, write, engi
     assert cli("submit", write("no suffix", content), *words, "--format", form)[0] == 0
     for number in (1, 2):
         finish(engine, running_job(engine, _batch(engine, str(number))), [result(1, key="t")])
-        found = json.loads(cli("results", number, "--format", "jsonl")[1])
-        assert (found["key"], found["question"]) == ("t", "Where?")
+        row = json.loads(cli("results", number, "--format", "jsonl")[1])
+        assert (row["key"], row["question"]) == ("t", "Where?")
 
 
 def test_submit_takes_a_lane_and_a_deadline(cli, write, engine):
@@ -113,7 +113,7 @@ def test_watching_goes_to_standard_error_and_the_end_to_standard_output(words, c
     assert "state           done" in out
 
 
-def test_ask_json_tells_that_there_is_no_answer_yet(cli):
+def test_ask_json_reports_that_there_is_no_answer_yet(cli):
     status, out, _ = cli("ask", "Where?", "--wait", "0s", "--json")
     document = json.loads(out)
     assert (status, document["batch"], document["status"]) == (0, 1, None)
@@ -122,30 +122,30 @@ def test_ask_json_tells_that_there_is_no_answer_yet(cli):
     )
 
 
-def test_cancel_tells_what_became_of_the_questions(cli, engine):
+def test_cancel_reports_the_outcome_of_the_questions(cli, engine):
     batch = stored_batch(engine, 4, job_size=2)
     finish(engine, running_job(engine, batch))
-    told = "batch 1 is cancelled: 2 questions cancelled, 2 were final, 0 still running\n"
-    assert cli("cancel", "tickets") == (0, told, "")
+    expected = "batch 1 is cancelled: 2 questions cancelled, 2 were final, 0 still running\n"
+    assert cli("cancel", "tickets") == (0, expected, "")
 
 
 @pytest.mark.parametrize(
     ("words", "count"),
     [([], 1), (["--failed"], 1), (["--handed-off"], 2), (["--failed", "--handed-off"], 3)],
 )
-def test_retry_runs_what_failed_unless_told_otherwise(words, count, cli, engine):
+def test_retry_runs_failed_questions_by_default(words, count, cli, engine):
     batch = stored_batch(engine, 4, job_size=4)
     ends = [Status.ANSWERED, Status.FAILED, Status.HANDED_OFF, Status.HANDED_OFF]
     finish(engine, running_job(engine, batch), [result(n, end) for n, end in enumerate(ends, 1)])
     _end(engine, batch)
     noun = "question" if count == 1 else "questions"
-    assert cli("retry", "tickets", *words) == (0, f"batch 1: {count} {noun} to run again\n", "")
+    assert cli("retry", "tickets", *words) == (0, f"batch 1: {count} {noun} queued again\n", "")
     document = json.loads(cli("status", "tickets", "--json")[1])
     assert (document["queued"], document["state"]) == (count, "sealed")
 
 
-def test_what_failed_is_told_by_class_of_error_and_one_class_is_run_again(cli, engine):
-    assert cli("status", "--failed") == (0, "nothing has failed\n", "")
+def test_failures_are_reported_by_class_of_error_and_one_class_is_run_again(cli, engine):
+    assert cli("status", "--failed") == (0, "no question has failed\n", "")
     batch = stored_batch(engine, 3, job_size=4, name="july")
     errors = ["RuntimeError: a", "RuntimeError: b", "empty question"]
     ends = [
@@ -153,14 +153,14 @@ def test_what_failed_is_told_by_class_of_error_and_one_class_is_run_again(cli, e
     ]
     finish(engine, running_job(engine, batch), ends)
     _end(engine, batch)
-    told = {
+    expected = {
         "batch": 1,
         "name": "july",
         "failed": 3,
         "errors": {"RuntimeError": 2, "empty question": 1},
     }
-    assert json.loads(cli("status", "july", "--failed", "--json")[1]) == told
-    assert json.loads(cli("status", "--failed", "--json")[1]) == {"batches": [told]}
+    assert json.loads(cli("status", "july", "--failed", "--json")[1]) == expected
+    assert json.loads(cli("status", "--failed", "--json")[1]) == {"batches": [expected]}
     lines = cli("status", "--failed")[1].splitlines()
     assert [line.strip().split(None, 2) for line in lines[1:]] == [
         ["1", "2", "RuntimeError"],
@@ -170,6 +170,6 @@ def test_what_failed_is_told_by_class_of_error_and_one_class_is_run_again(cli, e
     dry = "batch 1: 2 questions would run again\n"
     assert cli(*words, "--dry-run") == (0, dry, "")
     assert json.loads(cli("status", "july", "--json")[1])["failed"] == 3
-    assert cli(*words) == (0, "batch 1: 2 questions to run again\n", "")
+    assert cli(*words) == (0, "batch 1: 2 questions queued again\n", "")
     assert json.loads(cli("status", "july", "--json")[1])["failed"] == 1
     assert cli(*words, "--handed-off")[0] == 2

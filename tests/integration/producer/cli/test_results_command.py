@@ -1,4 +1,4 @@
-"""`results` to a file or the terminal; what the formats look like is `test_export`."""
+"""`results` to a file or the terminal; `test_export` covers the formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEYS = ["ticket-1", "ticket-2", "ticket-3"]
 
 @pytest.fixture
 def batch(engine):
-    """A batch of two jobs, of which the first is final."""
+    """Return a batch of two jobs, the first one final."""
     return partly_final_batch(engine, 4)
 
 
@@ -30,13 +30,13 @@ def _read(path: Path) -> list[dict[str, object]]:
 
 @pytest.mark.usefixtures("batch")
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.ndjson", "OUT.parquet"])
-def test_the_suffix_tells_the_format(name, cli, tmp_path):
+def test_the_suffix_determines_the_format(name, cli, tmp_path):
     path = tmp_path / name
     assert cli("results", "tickets", "-o", path)[:2] == (0, "")
-    found = _read(path)
-    assert [row["key"] for row in found] == KEYS
-    assert [row["status"] for row in found] == ["answered", "handed_off", "failed"]
-    assert tuple(found[0]) == export.COLUMNS
+    rows = _read(path)
+    assert [row["key"] for row in rows] == KEYS
+    assert [row["status"] for row in rows] == ["answered", "handed_off", "failed"]
+    assert tuple(rows[0]) == export.COLUMNS
 
 
 @pytest.mark.usefixtures("batch")
@@ -51,7 +51,7 @@ def test_standard_output_gets_the_same_as_a_file(form, cli, tmp_path):
 
 
 @pytest.mark.usefixtures("batch")
-def test_a_table_is_what_a_terminal_gets(cli):
+def test_the_default_format_is_a_table(cli):
     status, out, _ = cli("results", "tickets")
     heading, first, second, third = out.splitlines()
     assert (status, heading.split()) == (0, ["key", "question", "status", "answer", "conf"])
@@ -61,12 +61,12 @@ def test_a_table_is_what_a_terminal_gets(cli):
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_the_cursor_to_go_on_from_is_told(engine, batch, cli):
+def test_the_next_cursor_is_reported(engine, batch, cli):
     last = all_results(engine, batch)[-1].cursor
     assert cli("results", "tickets", "--format", "csv")[2] == f"next: --since {last}\n"
     status, out, err = cli("results", "tickets", "--since", last)
     assert (status, out) == (0, "")
-    assert err == f"batch {batch.id} has no such results yet\n"
+    assert err == f"batch {batch.id} has no matching results yet\n"
     finish(engine, running_job(engine, batch))
     out = cli("results", "tickets", "--since", last, "--format", "jsonl")[1]
     assert [json.loads(line)["key"] for line in out.splitlines()] == ["ticket-4"]
@@ -77,7 +77,7 @@ def test_the_cursor_to_go_on_from_is_told(engine, batch, cli):
     ("status", "keys"),
     [("answered", KEYS[:1]), ("handed_off", KEYS[1:2]), ("failed", KEYS[2:]), ("expired", [])],
 )
-def test_a_status_is_filtered_for(status, keys, cli):
+def test_results_are_filtered_by_status(status, keys, cli):
     out = cli("results", "tickets", "--status", status, "--format", "jsonl")[1]
     assert [json.loads(line)["key"] for line in out.splitlines()] == keys
 
@@ -92,7 +92,7 @@ def test_following_ends_with_the_batch(cli):
 
 @pytest.mark.usefixtures("batch")
 @pytest.mark.parametrize("before", [None, b"before"])
-def test_an_error_on_the_way_leaves_no_half_file(before, cli, tmp_path, monkeypatch):
+def test_an_error_leaves_no_partial_file(before, cli, tmp_path, monkeypatch):
     path = tmp_path / "out.csv"
     if before is not None:
         path.write_bytes(before)
@@ -103,7 +103,7 @@ def test_an_error_on_the_way_leaves_no_half_file(before, cli, tmp_path, monkeypa
     monkeypatch.setattr(export, "_plain", full)
     status, out, err = cli("results", "tickets", "-o", path)
     assert (status, out) == (2, "")
-    assert err == f"answermill: {path}: can't be written: no space left on device\n"
+    assert err == f"answermill: {path}: cannot be written: no space left on device\n"
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [before] * (before is not None)
 
 
@@ -111,16 +111,25 @@ def test_an_error_on_the_way_leaves_no_half_file(before, cli, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["-o", "out.txt"], "out.txt: the suffix tells no format; give --format"),
-        (["-o", "out"], "out: the suffix tells no format; give --format"),
-        (["-o", "o.csv", "--format", "table"], "o.csv: a table is for people; give --format csv"),
-        (["-o", "/no/such/o.csv"], "/no/such/o.csv: can't be written: no such file or directory"),
+        (
+            ["-o", "out.txt"],
+            "out.txt: the suffix .txt does not name a format; choose one with --format",
+        ),
+        (
+            ["-o", "out"],
+            "out: a name without a suffix does not name a format; choose one with --format",
+        ),
+        (
+            ["-o", "o.csv", "--format", "table"],
+            "o.csv: a table can be written to standard output only; for a file, choose",
+        ),
+        (["-o", "/no/such/o.csv"], "/no/such/o.csv: cannot be written: no such file or directory"),
         (["--format", "xml"], "Invalid value for '--format'"),
         (["--status", "lost"], "Invalid value for '--status'"),
         (["--since", "-1"], "Invalid value for '--since'"),
     ],
 )
-def test_what_can_not_be_written_is_told_in_one_line(words, problem, cli, tmp_path):
+def test_an_invalid_output_is_reported_on_one_line(words, problem, cli, tmp_path):
     status, out, err = cli("results", "tickets", *words)
     assert (status, out) == (2, "")
     assert err.startswith(f"answermill: {problem}")

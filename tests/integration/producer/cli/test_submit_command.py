@@ -1,4 +1,4 @@
-"""Ctrl-C and a Redis that goes away, as the caller of `submit` sees them."""
+"""Ctrl-C and a Redis that fails, as the user of `submit` sees them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from producer.cli import submit_command
 
 @pytest.fixture
 def ctrl_c(monkeypatch):
-    """Press Ctrl-C when this is shown with that count."""
+    """Press Ctrl-C when this description is shown with that count."""
 
-    def ctrl_c(what: str, count: int) -> None:
+    def ctrl_c(description: str, count: int) -> None:
         @contextmanager
         def bar(_):
             def show(shown: str, done: int, _: int | None) -> None:
-                if (shown, done) == (what, count):
+                if (shown, done) == (description, count):
                     raise KeyboardInterrupt
 
             yield show
@@ -29,46 +29,44 @@ def ctrl_c(monkeypatch):
     return ctrl_c
 
 
-def test_ctrl_c_while_checking_stores_nothing_and_says_so(cli, ctrl_c, write, stored):
+def test_ctrl_c_while_checking_stores_nothing_and_reports_it(cli, ctrl_c, write, stored):
     ctrl_c("checking", 10_000)
     status, out, err = cli("submit", write("july.csv", 10_000))
     assert (status, out, err) == (
         130,
         "",
-        "answermill: interrupted before it stored anything; the same command starts again\n",
+        "answermill: interrupted, and nothing was stored; to start again, run the same command\n",
     )
     assert stored() == (0, 0, 0)
 
 
 @pytest.mark.parametrize("count", [0, 4, 8, 9])
-def test_ctrl_c_while_storing_says_how_to_go_on_and_that_does(
-    count, cli, ctrl_c, write, all_there_once
-):
+def test_ctrl_c_while_storing_prints_how_to_resume(count, cli, ctrl_c, write, all_there_once):
     path = write("july.csv", 9)
     ctrl_c("storing", count)
     status, out, err = cli("submit", path)
     assert (status, out) == (130, "")
-    told = f"{count} of 9 questions are stored: the same command goes on"
-    assert err == f"answermill: interrupted; {told}\n"
+    message = f"{count} of 9 questions are stored; to continue, run the same command"
+    assert err == f"answermill: interrupted; {message}\n"
     ctrl_c("nothing", 0)
     status, out, err = cli("submit", path)
     assert (status, err) == (0, "")
-    assert out.endswith(f": 9 questions submitted, resumed behind question {count}\n")
+    assert out.endswith(f": 9 questions submitted, resumed after question {count}\n")
     all_there_once(1, 9)
 
 
-def test_what_can_be_read_only_once_goes_on_under_the_name_that_is_told(
+def test_standard_input_resumes_under_the_reported_name(
     cli, ctrl_c, write, monkeypatch, all_there_once
 ):
     path = write("july.csv", 9)
     ctrl_c("storing", 4)
     with path.open() as stream:
         monkeypatch.setattr("sys.stdin", stream)
-        told = cli("submit", "-")[2]
-    again = "the same command with --name stdin-"
-    assert told.startswith(f"answermill: interrupted; 4 of 9 questions are stored: {again}")
-    assert told.endswith(" and the same input goes on\n")
-    name = told.split("--name ")[1].split()[0]
+        message = cli("submit", "-")[2]
+    again = "to continue, run the same command with --name stdin-"
+    assert message.startswith(f"answermill: interrupted; 4 of 9 questions are stored; {again}")
+    assert message.endswith(" and the same input\n")
+    name = message.split("--name ")[1].split()[0]
     ctrl_c("nothing", 0)
     with path.open() as stream:
         monkeypatch.setattr("sys.stdin", stream)
@@ -76,29 +74,27 @@ def test_what_can_be_read_only_once_goes_on_under_the_name_that_is_told(
     all_there_once(1, 9)
 
 
-def test_another_batch_of_that_name_is_not_counted_as_ours(cli, write, monkeypatch):
+def test_another_batch_of_that_name_is_not_counted(cli, write, monkeypatch):
     cli("submit", write("july.csv", 4), "--name", "july")
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(submit_command, "submit", interrupted)
-    told = cli("submit", write("august.csv", 5), "--name", "july")[2]
-    assert told.startswith("answermill: interrupted; 0 of 5 questions are stored")
+    message = cli("submit", write("august.csv", 5), "--name", "july")[2]
+    assert message.startswith("answermill: interrupted; 0 of 5 questions are stored")
 
 
-def test_redis_away_is_told_once_with_what_happens_to_the_questions(
-    cli, write, monkeypatch, all_there_once
-):
-    def away(*_):
+def test_unavailable_redis_is_reported_once(cli, write, monkeypatch, all_there_once):
+    def fail(*_):
         raise BrokerUnavailable("redis://example", "gone")
 
-    monkeypatch.setattr(lanes, "send", away)
+    monkeypatch.setattr(lanes, "send", fail)
     status, out, err = cli("submit", write("july.csv", 9))
     assert status == 0
     assert out.endswith(": 9 questions submitted\n")
     assert err == (
-        "answermill: Redis is away; the questions are stored all the same,"
-        " and workers pick them up when it is back\n"
+        "answermill: Redis is unavailable; the questions are stored,"
+        " and workers claim them when Redis is back\n"
     )
     all_there_once(1, 9)

@@ -21,7 +21,7 @@ def _small_pages(monkeypatch):
 
 @pytest.fixture
 def batch(engine):
-    """A batch of three jobs of three questions, of which one is final."""
+    """Return a batch of three jobs of three questions, one job final."""
     return partly_final_batch(engine, 9)
 
 
@@ -30,19 +30,19 @@ def _end(engine, batch):
         batches.close_finished(conn, NOW, batch.id)
 
 
-def _positions(found):
-    return [[row.position for row in page] for page in found]
+def _positions(pages):
+    return [[row.position for row in page] for page in pages]
 
 
-def test_pages_hold_what_is_there_in_the_order_of_the_cursor(engine, batch):
-    found = list(pages(engine, batch.id))
-    assert _positions(found) == [[1, 2], [3]]
-    cursors = [row.cursor for page in found for row in page]
+def test_pages_are_in_the_order_of_the_cursor(engine, batch):
+    read = list(pages(engine, batch.id))
+    assert _positions(read) == [[1, 2], [3]]
+    cursors = [row.cursor for page in read for row in page]
     assert cursors == sorted(set(cursors))
-    assert found[0][0].question == "Where is my parcel?"
+    assert read[0][0].question == "Where is my parcel?"
 
 
-def test_since_goes_on_behind_a_cursor(engine, batch):
+def test_since_continues_after_a_cursor(engine, batch):
     first = next(pages(engine, batch.id))
     assert _positions(pages(engine, batch.id, since=first[0].cursor)) == [[2, 3]]
     assert _positions(pages(engine, batch.id, since=first[1].cursor)) == [[3]]
@@ -53,7 +53,7 @@ def test_since_goes_on_behind_a_cursor(engine, batch):
     ("status", "positions"),
     [(Status.ANSWERED, [[1]]), (Status.FAILED, [[3]]), (Status.EXPIRED, [])],
 )
-def test_a_status_is_filtered_for(status, positions, engine, batch):
+def test_results_are_filtered_by_status(status, positions, engine, batch):
     assert _positions(pages(engine, batch.id, status=status)) == positions
 
 
@@ -64,8 +64,8 @@ def test_following_waits_for_every_result_and_ends_with_the_batch(engine, batch,
         next(work, lambda: _end(engine, batch))()
 
     monkeypatch.setattr(results.time, "sleep", sleep)
-    found = _positions(pages(engine, batch.id, follow=True))
-    assert list(chain(*found)) == list(range(1, 10))
+    positions = _positions(pages(engine, batch.id, follow=True))
+    assert list(chain(*positions)) == list(range(1, 10))
 
 
 def test_a_poller_that_remembers_its_cursor_sees_every_result_once(engine, batch):
@@ -79,7 +79,7 @@ def test_a_poller_that_remembers_its_cursor_sees_every_result_once(engine, batch
     assert seen == list(range(1, 10))
 
 
-def test_a_finished_batch_is_read_whole_without_following(engine, batch):
+def test_a_finished_batch_is_read_completely_without_following(engine, batch):
     for _ in range(2):
         finish(engine, running_job(engine, batch))
     _end(engine, batch)

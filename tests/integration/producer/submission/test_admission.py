@@ -1,8 +1,9 @@
-"""A full system says so, typed, with a time to retry; or `submit` goes at the workers' pace."""
+"""A full backlog: an error with the time to retry, or `submit` waits."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -20,13 +21,13 @@ COUNT = 9  # slices of 4, 4 and 1
 
 
 @pytest.fixture(autouse=True)
-def _measured_each_time(monkeypatch):
-    monkeypatch.setattr(admission, "_MEASURED_EVERY", 0.001)
+def _measure_each_time(monkeypatch):
+    monkeypatch.setattr(admission, "_MEASURE_SECONDS", 0.001)
 
 
 @pytest.fixture
 def limited(settings, monkeypatch):
-    """Return settings with limits; commands find them, too."""
+    """Return settings with limits, and set them in the environment."""
 
     def limited(**limits):
         for name, limit in limits.items():
@@ -36,7 +37,7 @@ def limited(settings, monkeypatch):
     return limited
 
 
-def _work(engine, ref, jobs):
+def _finish(engine, ref, jobs):
     with reading(engine) as conn:
         batch = batches.find(conn, ref)
     for _ in range(jobs):
@@ -53,18 +54,18 @@ def test_what_does_not_fit_is_refused_whole(submitted, write, stored, limited):
     assert stored() == before
 
 
-def test_the_same_again_goes_on_once_there_is_room(
+def test_the_same_call_continues_once_there_is_capacity(
     engine, submitted, write, limited, all_there_once
 ):
     values = {"settings": limited(max_waiting_bulk=12), "when_full": WhenFull.STOP}
     submitted(write("july.csv", COUNT), name="july", **values)
     with pytest.raises(BacklogFull):
         submitted(write("june.csv", COUNT), name="june", **values)
-    _work(engine, "july", 4)
+    _finish(engine, "july", 4)
     all_there_once(submitted(write("june.csv", COUNT), name="june", **values).batch.id, COUNT)
 
 
-def test_filled_by_others_meanwhile_it_stops_behind_a_slice_and_goes_on_there(  # noqa: PLR0917 - fixtures
+def test_a_submission_filled_up_by_others_stops_after_a_slice_and_resumes_there(  # noqa: PLR0917 - fixtures
     engine, submitted, write, stored, limited, all_there_once
 ):
     values = {"settings": limited(max_waiting_bulk=12), "when_full": WhenFull.STOP}
@@ -78,13 +79,13 @@ def test_filled_by_others_meanwhile_it_stops_behind_a_slice_and_goes_on_there(  
     assert stored() == (2, 4 + 8, 2 + 4)
     with reading(engine) as conn:
         assert batches.find(conn, "1").state is BatchState.OPEN
-    _work(engine, "other", 4)
+    _finish(engine, "other", 4)
     done = submitted(path, **values)
     assert (done.resumed, done.batch.id) == (True, 1)
     all_there_once(1, COUNT)
 
 
-def test_a_file_that_never_fits_is_the_callers_mistake(submitted, write, stored, limited):
+def test_a_file_that_never_fits_is_a_user_error(submitted, write, stored, limited):
     with pytest.raises(BatchTooLarge):
         submitted(
             write("july.csv", COUNT),
@@ -94,39 +95,40 @@ def test_a_file_that_never_fits_is_the_callers_mistake(submitted, write, stored,
     assert stored() == (0, 0, 0)
 
 
-def test_waiting_it_goes_at_the_pace_of_the_workers_and_never_beyond_the_limit(
+def test_waiting_submit_follows_the_workers_and_keeps_the_limit(
     engine, submitted, write, limited, all_there_once
 ):
-    told: list[BacklogFull] = []
+    reported: list[BacklogFull] = []
 
     def on_full(full):
-        told.append(full)
-        _work(engine, "july", 2)
+        reported.append(full)
+        _finish(engine, "july", 2)
 
     path, limits = write("july.csv", COUNT), limited(max_waiting_bulk=5)
     done = submitted(path, name="july", settings=limits, on_full=on_full)
-    assert [(full.waiting, full.limit) for full in told] == [(4, 5)]
+    assert [(full.waiting, full.limit) for full in reported] == [(4, 5)]
     all_there_once(done.batch.id, COUNT)
 
 
 def test_slices_are_no_larger_than_the_limit(submitted, write, limited, engine):
-    told: list[int] = []
+    reported: list[int] = []
     submitted(
         write("july.csv", 5),
         name="july",
         settings=limited(max_waiting_bulk=2),
-        on_progress=told.append,
-        on_full=lambda _: _work(engine, "july", 1),
+        on_progress=reported.append,
+        on_full=lambda _: _finish(engine, "july", 1),
     )
-    assert told == [0, 2, 4, 5]
+    assert reported == [0, 2, 4, 5]
 
 
-def test_each_lane_has_its_own_limit(engine, client, submitted, write, limited):
+def test_each_lane_has_its_own_limit(context, submitted, write, limited):
     limits = limited(max_waiting_bulk=4, max_waiting_interactive=1)
     submitted(write("july.csv", 4), settings=limits)
-    assert ask(engine, client, limits, "Where?", wait=_no_time()).result is None
+    limited_context = replace(context, settings=limits)
+    assert ask(limited_context, "Where?", wait=_no_time()).result is None
     with pytest.raises(BacklogFull) as caught:
-        ask(engine, client, limits, "Where?", wait=_no_time())
+        ask(limited_context, "Where?", wait=_no_time())
     assert caught.value.lane == "interactive"
 
 
@@ -134,46 +136,48 @@ def _no_time():
     return NOW - NOW
 
 
-def test_both_lanes_together_have_a_limit(engine, client, submitted, write, limited):
+def test_both_lanes_together_have_a_limit(context, submitted, write, limited):
     limits = limited(max_waiting=4)
     submitted(write("july.csv", 4), settings=limits)
     with pytest.raises(BacklogFull, match=r"4 questions wait in all lanes \(limit 4\)"):
-        ask(engine, client, limits, "Where?", wait=_no_time())
+        ask(replace(context, settings=limits), "Where?", wait=_no_time())
 
 
-def test_when_to_retry_follows_from_how_fast_it_drains(engine, limited):
+def test_the_time_to_retry_follows_from_the_drain_rate(engine, limited):
     stored_batch(engine, 90, job_size=15, name="july")
-    asked = AdmissionControl(engine, limited(max_waiting_bulk=90), Lane.BULK, DatabaseClock(engine))
-    with pytest.raises(BacklogFull, match="retry in 60 s"):  # nothing drains, so nobody knows
-        asked.check_capacity(45)
-    _work(engine, "july", 2)  # 30 in the last 30 seconds: 15 more take 15
+    admission = AdmissionControl(
+        engine, limited(max_waiting_bulk=90), Lane.BULK, DatabaseClock(engine)
+    )
+    with pytest.raises(
+        BacklogFull, match="retry in 60 s"
+    ):  # no question is finished, so no rate is known
+        admission.check_capacity(45)
+    _finish(engine, "july", 2)  # 30 in the last 30 seconds: 15 more take 15
     with pytest.raises(BacklogFull) as caught:
-        asked.check_capacity(45)
+        admission.check_capacity(45)
     assert (caught.value.waiting, caught.value.retry_seconds) == (60, 15)
 
 
-def test_the_command_line_says_when_to_retry_with_the_status_of_a_service_away(
-    cli, write, limited, stored
-):
+def test_the_command_line_prints_when_to_retry_and_exits_with_3(cli, write, limited, stored):
     limited(max_waiting_bulk=12)
     cli("submit", write("july.csv", COUNT))
     before = stored()
-    told = cli("submit", write("june.csv", 4), "--when-full", "stop", "--json")
+    result = cli("submit", write("june.csv", 4), "--when-full", "stop", "--json")
     line = "answermill: full: 9 questions wait in the lane bulk (limit 12); retry in 60 s\n"
-    assert told == (3, "", line)
+    assert result == (3, "", line)
     assert stored() == before
     status, out, err = cli("submit", write("may.csv", 13), "--when-full", "stop")
     assert (status, out, len(err.splitlines())) == (2, "", 1)
     assert "exceed the limit of 12 waiting questions" in err
 
 
-def test_the_command_line_waits_unless_told_otherwise(cli, write, limited, engine, monkeypatch):
+def test_the_command_line_waits_by_default(cli, write, limited, engine, monkeypatch):
     limited(max_waiting_bulk=12)
     cli("submit", write("july.csv", COUNT), "--name", "july")
-    monkeypatch.setattr(admission.time, "sleep", lambda _: _work(engine, "july", 1))
+    monkeypatch.setattr(admission.time, "sleep", lambda _: _finish(engine, "july", 1))
     status, out, err = cli("submit", write("june.csv", 4), "--json")
     assert (status, json.loads(out)["questions"]) == (0, 4)
     assert err == (
         "answermill: full: 9 questions wait in the lane bulk (limit 12); retry in 60 s;"
-        " waiting for room\n"
+        " waiting for capacity\n"
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from core.domain.result import Status
 from core.errors import BrokerUnavailable, SourceInvalid
 from db.queries import batches
 from db.session import reading
+from producer.connections import ProducerContext
 from producer.submission.ask import ask
 from producer.submission.dispatch import JobDispatcher
 from tests.factories import finish, job_rows, result, running_job
@@ -20,7 +22,7 @@ LONG = timedelta(minutes=1)
 
 @pytest.fixture
 def answered(engine, monkeypatch):
-    """Let a worker answer whatever is sent, at once."""
+    """Answer every sent job at once."""
 
     def send(_, messages):
         for message in messages:
@@ -32,8 +34,8 @@ def answered(engine, monkeypatch):
 
 
 @pytest.mark.usefixtures("answered")
-def test_a_question_is_answered_while_one_waits(engine, client, settings):
-    asked = ask(engine, client, settings, "Where is it?", wait=LONG)
+def test_a_question_is_answered_while_one_waits(context):
+    asked = ask(context, "Where is it?", wait=LONG)
     document = asked.document()
     assert document.pop("answered_at")
     assert document == {
@@ -52,10 +54,8 @@ def test_a_question_is_answered_while_one_waits(engine, client, settings):
     }
 
 
-def test_an_unanswered_question_is_a_sealed_batch_on_the_interactive_lane(
-    engine, client, settings, waiting
-):
-    asked = ask(engine, client, settings, "Where is it?", wait=NOW)
+def test_an_unanswered_question_is_a_sealed_batch_on_the_interactive_lane(engine, context, waiting):
+    asked = ask(context, "Where is it?", wait=NOW)
     assert asked.result is None
     assert asked.document()["status"] is None
     with reading(engine) as conn:
@@ -65,37 +65,37 @@ def test_an_unanswered_question_is_a_sealed_batch_on_the_interactive_lane(
     assert (waiting(Lane.INTERACTIVE), waiting(Lane.BULK)) == (1, 0)
 
 
-def test_the_same_question_asked_twice_is_two_batches(engine, client, settings):
-    first, second = (ask(engine, client, settings, "Why?", wait=NOW) for _ in range(2))
+def test_the_same_question_asked_twice_is_two_batches(context):
+    first, second = (ask(context, "Why?", wait=NOW) for _ in range(2))
     assert first.batch.id != second.batch.id
 
 
-def test_a_full_lane_leaves_it_to_the_sweep(engine, client, settings, waiting):
-    full = settings.model_copy(update={"high_water": 1})
-    asked = [ask(engine, client, full, "Why?", wait=NOW) for _ in range(2)]
+def test_a_full_lane_leaves_the_job_to_the_sweep(engine, context, waiting):
+    full = replace(context, settings=context.settings.model_copy(update={"high_water": 1}))
+    asked = [ask(full, "Why?", wait=NOW) for _ in range(2)]
     assert waiting(Lane.INTERACTIVE) == 1
-    assert [job_rows(engine, one.batch)[0].sent_at is None for one in asked] == [False, True]
+    assert [job_rows(engine, item.batch)[0].sent_at is None for item in asked] == [False, True]
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "it is blank"),
-        (" \n", "it is blank"),
+        ("", "the text is blank"),
+        (" \n", "the text is blank"),
         ("a\0b", "NUL"),
         ("\ud800", "lone surrogate"),
         ("x" * 1_000_001, "1,000,001 characters"),
     ],
 )
-def test_what_is_no_question_is_refused(text, problem, engine, client, settings):
+def test_an_invalid_question_is_refused(text, problem, engine, context):
     with pytest.raises(SourceInvalid, match=problem):
-        ask(engine, client, settings, text, wait=NOW)
+        ask(context, text, wait=NOW)
     with reading(engine) as conn:
         assert batches.newest(conn, 1) == []
 
 
-def test_redis_away_stores_nothing(engine, settings, home, stored):
-    away = type(settings)(broker_url=f"redis+socket://{home}/none.sock", home=home)
-    with open_broker(away) as client, pytest.raises(BrokerUnavailable):
-        ask(engine, client, away, "Why?", wait=NOW)
+def test_unavailable_redis_stores_nothing(engine, settings, home, stored):
+    unreachable = type(settings)(broker_url=f"redis+socket://{home}/none.sock", home=home)
+    with open_broker(unreachable) as client, pytest.raises(BrokerUnavailable):
+        ask(ProducerContext(unreachable, engine, client), "Why?", wait=NOW)
     assert stored() == (0, 0, 0)

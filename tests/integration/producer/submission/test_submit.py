@@ -25,25 +25,25 @@ def test_a_file_becomes_a_batch_of_jobs_that_wait_in_redis(
     )
 
 
-def test_the_lane_is_where_it_waits(submitted, write, waiting):
+def test_messages_wait_in_the_lane(submitted, write, waiting):
     submitted(write("july.csv", 2), lane=Lane.INTERACTIVE)
     assert (waiting(Lane.INTERACTIVE), waiting(Lane.BULK)) == (1, 0)
 
 
-def test_no_name_is_the_files_with_the_digest(submitted, write):
+def test_the_default_name_is_the_file_name_with_the_digest(submitted, write):
     name = submitted(write("july.csv", 2)).batch.name
     stem, _, digest = name.rpartition("-")
     assert stem == "july"
     assert len(digest) == 8
 
 
-def test_progress_is_told_after_each_slice(submitted, write):
-    told: list[int] = []
-    submitted(write("july.csv", COUNT), on_progress=told.append)
-    assert told == [0, 4, 8, 9]
+def test_progress_is_reported_after_each_slice(submitted, write):
+    reported: list[int] = []
+    submitted(write("july.csv", COUNT), on_progress=reported.append)
+    assert reported == [0, 4, 8, 9]
 
 
-def test_the_same_again_is_told_and_stores_nothing(submitted, write, stored):
+def test_a_second_submission_stores_nothing(submitted, write, stored):
     first = submitted(write("july.csv", COUNT))
     before = stored()
     again = submitted(write("july.csv", COUNT))
@@ -68,13 +68,13 @@ def test_the_same_questions_under_two_names_are_two_batches(submitted, write):
 
 
 @pytest.mark.parametrize("name", ["", "  ", "12", "١٢", "a\nb", "x" * 201])
-def test_a_name_that_no_batch_can_have_stores_nothing(name, submitted, write, stored):
+def test_an_invalid_name_stores_nothing(name, submitted, write, stored):
     with pytest.raises(NameInvalid):
         submitted(write("july.csv", 4), name=name)
     assert stored() == (0, 0, 0)
 
 
-def test_the_longest_name_and_a_foreign_one_are_taken(submitted, write):
+def test_the_longest_name_and_a_foreign_one_are_accepted(submitted, write):
     path = write("july.csv", 4)
     for name in ("x" * 200, "七月 tickets/2026"):
         assert submitted(path, name=name).batch.name == name
@@ -82,7 +82,7 @@ def test_the_longest_name_and_a_foreign_one_are_taken(submitted, write):
 
 
 def test_long_questions_end_a_slice_early(submitted, write):
-    told: list[int] = []
+    reported: list[int] = []
     content = "question\n" + ("x" * 600_000 + "\n") * 4
-    submitted(write("long.csv", content), on_progress=told.append)
-    assert told == [0, 2, 4]
+    submitted(write("long.csv", content), on_progress=reported.append)
+    assert reported == [0, 2, 4]

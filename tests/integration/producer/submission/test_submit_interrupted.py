@@ -1,4 +1,4 @@
-"""`submit` killed, or its file changed, at any moment: nothing is lost, nothing doubled."""
+"""`submit` is killed, or its file changes: no question is lost or doubled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNT = 9  # slices of 4, 4 and 1
 
 
 class Killed(BaseException):
-    """What ends a process without its leave."""
+    """An exception that ends a process like a kill."""
 
 
 def _killed_at(call: int):
@@ -48,7 +48,7 @@ def test_killed_at_a_slice_and_run_again_it_has_every_question_once(
     all_there_once(done.batch.id, COUNT)
 
 
-def test_killed_before_a_commit_it_stored_nothing_of_the_slice(
+def test_killed_before_a_commit_the_slice_is_not_stored(
     submitted, write, stored, all_there_once, monkeypatch
 ):
     append = question_rows.append
@@ -66,7 +66,7 @@ def test_killed_before_a_commit_it_stored_nothing_of_the_slice(
     all_there_once(submitted(write("july.csv", COUNT)).batch.id, COUNT)
 
 
-def test_killed_between_commit_and_send_it_sends_the_rest(
+def test_killed_between_commit_and_send_the_next_run_sends_the_rest(
     submitted, write, waiting, all_there_once, monkeypatch
 ):
     def killed(*_):
@@ -79,22 +79,23 @@ def test_killed_between_commit_and_send_it_sends_the_rest(
     assert waiting() == 0
     monkeypatch.setattr(JobDispatcher, "send", send)
     all_there_once(submitted(write("july.csv", COUNT)).batch.id, COUNT)
-    assert waiting() == 3, "the sweep sends the two of before"
+    assert waiting() == 3, "the sweep sends the first two"
 
 
 @pytest.mark.usefixtures("environment")
-def test_kill_minus_9_and_the_same_again_has_every_question_once(
+def test_after_kill_9_the_same_call_stores_every_question_once(
     submitted, write, stored, all_there_once
 ):
     path = write("july.csv", COUNT)
     code = (
         "import os, sys; from core.settings.load import load; "
-        "from producer.connections import both; "
+        "from producer.connections import producer_context; "
         "from producer.question_files.question_file import check, opened; "
-        "from producer.submission.submit import submit\n"
-        "with both(load()) as (engine, client), opened(sys.argv[1]) as source:\n"
-        "    submit(engine, client, load(), check(source),\n"
-        "           on_progress=lambda n: n == 4 and os.kill(os.getpid(), 9))"
+        "from producer.submission.submit import SubmitCallbacks, SubmitRequest, submit\n"
+        "kill = lambda count: count == 4 and os.kill(os.getpid(), 9)\n"
+        "with producer_context(load()) as context, opened(sys.argv[1]) as source:\n"
+        "    request = SubmitRequest(check(source))\n"
+        "    submit(context, request, SubmitCallbacks(on_progress=kill))"
     )
     child = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert child.returncode == -signal.SIGKILL
@@ -102,7 +103,7 @@ def test_kill_minus_9_and_the_same_again_has_every_question_once(
     all_there_once(submitted(path).batch.id, COUNT)
 
 
-def test_an_interrupted_one_is_not_carried_on_with_another_file(submitted, write):
+def test_another_file_does_not_continue_an_interrupted_one(submitted, write):
     with pytest.raises(Killed):
         submitted(write("july.csv", COUNT), name="july", on_progress=_killed_at(1))
     with pytest.raises(SourceChanged):
@@ -111,7 +112,9 @@ def test_an_interrupted_one_is_not_carried_on_with_another_file(submitted, write
 
 @pytest.mark.parametrize("change", ["rewritten", "other header", "gone"])
 @pytest.mark.parametrize("moment", [0, 1])
-def test_a_file_that_changes_while_it_is_stored_ends_it(change, moment, submitted, write, stored):
+def test_a_file_that_changes_while_it_is_stored_is_refused(
+    change, moment, submitted, write, stored
+):
     path = write("july.csv", 1_000)
     calls = iter(range(1_000))
 
@@ -122,14 +125,14 @@ def test_a_file_that_changes_while_it_is_stored_ends_it(change, moment, submitte
 
     with pytest.raises(SourceInvalid) as caught:
         submitted(path, on_progress=on_progress)
-    hint = "`answermill cancel 1` drops what is stored"
-    assert str(caught.value) == f"{path}: it changed while it was read; {hint}"
+    hint = "`answermill cancel 1` cancels the stored questions"
+    assert str(caught.value) == f"{path}: the file changed while it was read; {hint}"
     assert stored()[1] == 4 * moment
 
 
-def test_a_file_cut_behind_what_was_read_is_not_taken_for_whole(engine, submitted, write):
+def test_a_file_truncated_after_the_read_part_is_not_complete(engine, submitted, write):
     line = '{"question": "%s"}\n'
-    line %= "x" * (2048 - len(line) + 2)  # so that four of them fill the reader's 8 KiB
+    line %= "x" * (2048 - len(line) + 2)  # four of them fill the reader's 8 KiB
     path = write("july.jsonl", line * 100)
     with pytest.raises(SourceInvalid, match="changed while it was read"):
         submitted(path, on_progress=lambda n: n == 4 and os.truncate(path, 8192))
@@ -144,7 +147,7 @@ def test_two_at_once_store_every_question_once(submitted, write, all_there_once)
     all_there_once(1, COUNT)
 
 
-def test_a_cancelled_batch_is_not_carried_on_with(engine, submitted, write):
+def test_a_cancelled_batch_is_not_continued(engine, submitted, write):
     path = write("july.csv", COUNT)
     with pytest.raises(Killed):
         submitted(path, on_progress=_killed_at(1))

@@ -1,4 +1,4 @@
-"""A batch's end is told: from SQL rows, signed, again and again until it is taken."""
+"""Webhooks: sent from SQL rows, signed, and tried again until accepted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def receiver():
 
 @pytest.fixture
 def ended(engine, receiver):
-    """Store a batch that wants its end told, and end it."""
+    """Store a batch with a webhook, and end it."""
 
     def ended(**values):
         url = f"http://127.0.0.1:{receiver.port}/hook?token=hidden"
@@ -50,7 +50,7 @@ def ended(engine, receiver):
 
 @pytest.fixture
 def clock():
-    """A clock that the test moves."""
+    """Return a clock that the test moves."""
 
     class Clock:
         now = NOW
@@ -62,35 +62,35 @@ def clock():
 
 
 @pytest.fixture
-def sender(engine, settings, clock):
-    told = settings.model_copy(
+def context(engine, settings, clock):
+    with_secret = settings.model_copy(
         update={"webhook_private": True, "webhook_secret": SecretStr(SECRET)}
     )
-    return WebhookContext(engine, told, clock)
+    return WebhookContext(engine, with_secret, clock)
 
 
 @pytest.fixture
 def only(engine):
-    """Return the one delivery that there is."""
+    """Return the only delivery."""
 
     def only():
         with reading(engine) as conn:
             (row,) = conn.execute(sa.select(d))
-            (found,) = webhook_deliveries.of_batch(conn, row.batch_id)
-            return found
+            (item,) = webhook_deliveries.of_batch(conn, row.batch_id)
+            return item
 
     return only
 
 
-def test_the_end_is_told_once_with_counts_alone_and_signed(ended, sender, receiver, only):
+def test_the_end_is_told_once_with_counts_alone_and_signed(ended, context, receiver, only):
     batch = ended()
-    assert [deliver_due(sender), deliver_due(sender)] == [1, 0]
+    assert [deliver_due(context), deliver_due(context)] == [1, 0]
     ((path, headers, body),) = receiver.came
     assert path == "/hook?token=hidden"
-    told = json.loads(body)
-    assert (told["type"], set(told)) == ("batch.done", {"type", "timestamp", "data"})
+    message = json.loads(body)
+    assert (message["type"], set(message)) == ("batch.done", {"type", "timestamp", "data"})
     counts = {"answered": 1, "handed_off": 1, "failed": 0, "cancelled": 0, "expired": 0}
-    assert told["data"] == {"batch": batch.id, "state": "done", "questions": 2, **counts}
+    assert message["data"] == {"batch": batch.id, "state": "done", "questions": 2, **counts}
     name = {name.lower(): value for name, value in headers.items()}
     signed = f"{name['webhook-id']}.{name['webhook-timestamp']}.".encode() + body
     expected = base64.b64encode(hmac.digest(KEY, signed, "sha256")).decode()
@@ -102,112 +102,116 @@ def test_the_end_is_told_once_with_counts_alone_and_signed(ended, sender, receiv
     )
 
 
-def test_a_batch_without_an_address_tells_nobody(ended, sender, receiver, engine):
+def test_a_batch_without_a_webhook_sends_nothing(ended, context, receiver, engine):
     ended(webhook=None)
-    assert deliver_due(sender) == 0
+    assert deliver_due(context) == 0
     with reading(engine) as conn:
         assert conn.scalar(sa.select(sa.func.count()).select_from(d)) == 0
     assert receiver.came == []
 
 
 @pytest.mark.parametrize("state", [BatchState.CANCELLED, BatchState.EXPIRED])
-def test_other_ends_are_told_as_well(state, engine, sender, receiver):
+def test_other_ends_are_reported(state, engine, context, receiver):
     batch = stored_batch(engine, 2, webhook=f"http://127.0.0.1:{receiver.port}/")
     with transaction(engine) as conn:
         batches.end_early(conn, batch.id, state)
         stopped = batches.find(conn, str(batch.id))
         jobs.close_queued(conn, stopped, Status(state.value), limit=9, now=NOW)
         batches.close_finished(conn, NOW)
-    deliver_due(sender)
+    deliver_due(context)
     assert json.loads(receiver.came[0][2])["type"] == f"batch.{state}"
 
 
 def test_what_is_not_taken_is_sent_again_later_and_later_as_the_same_message(
-    ended, sender, receiver, clock, only
+    ended, context, receiver, clock, only
 ):
     ended()
     receiver.statuses = [500, 302, 204]
     for wait in BACKOFF[:2]:
-        assert deliver_due(sender) == 1
-        assert deliver_due(sender) == 0  # not at once
+        assert deliver_due(context) == 1
+        assert deliver_due(context) == 0  # not at once
         assert (only().state, only().next_at) == ("waiting", clock.now + wait)
         clock.now += wait
-    assert deliver_due(sender) == 1
+    assert deliver_due(context) == 1
     assert only().state == "delivered"
     assert len({headers["webhook-id"] for _, headers, _ in receiver.came}) == 1
 
 
-def test_after_the_last_attempt_it_is_given_up(ended, sender, receiver, clock, only):
+def test_after_the_last_attempt_it_is_given_up(ended, context, receiver, clock, only):
     ended()
     receiver.statuses = [500]
     for _ in range(len(BACKOFF) + 3):
-        deliver_due(sender)
+        deliver_due(context)
         clock.now += BACKOFF[-1]
     assert (len(receiver.came), only().state) == (len(BACKOFF) + 1, "given up")
-    assert only().error == "it answered 500"
+    assert only().error == "the receiver responded with status 500"
 
 
-def test_a_receiver_that_is_gone_for_good_is_left_alone(ended, sender, receiver, clock, only):
+def test_a_receiver_that_is_permanently_gone_gets_no_more_attempts(
+    ended, context, receiver, clock, only
+):
     ended()
     receiver.statuses = [410]
-    deliver_due(sender)
+    deliver_due(context)
     clock.now += timedelta(days=9)
-    assert (deliver_due(sender), only().state) == (0, "given up")
+    assert (deliver_due(context), only().state) == (0, "given up")
 
 
-def test_what_a_process_took_with_it_is_sent_by_the_next(ended, engine, sender, receiver, clock):
+def test_a_webhook_claimed_by_a_dead_process_is_sent_by_the_next(
+    ended, engine, context, receiver, clock
+):
     ended()
     with transaction(engine) as conn:
-        assert len(webhook_deliveries.claim_due(conn, NOW, 8)) == 1  # and dies
+        assert len(webhook_deliveries.claim_due(conn, NOW, 8)) == 1  # the process dies
     clock.now += BACKOFF[0]
-    assert (deliver_due(sender), len(receiver.came)) == (1, 1)
+    assert (deliver_due(context), len(receiver.came)) == (1, 1)
 
 
-def test_nobody_inside_the_network_is_called_unless_that_is_allowed(
-    ended, sender, receiver, settings, only
-):
+def test_private_addresses_are_called_only_if_allowed(ended, context, receiver, settings, only):
     ended(webhook=f"https://127.0.0.1:{receiver.port}/")
-    careful = WebhookContext(sender.engine, settings, sender.clock)
+    careful = WebhookContext(context.engine, settings, context.clock)
     deliver_due(careful)
-    assert only().error == "it is an address inside a network"
+    assert only().error == "the URL has an address inside a private network"
     assert receiver.came == []
 
 
-def test_a_message_is_sent_again_on_demand(ended, engine, sender, receiver, only):
+def test_a_message_is_sent_again_on_demand(ended, engine, context, receiver, only):
     batch = ended()
-    deliver_due(sender)
+    deliver_due(context)
     again = delivery.replay(engine, str(batch.id), only().id)
     assert again.state == "waiting"
-    sender.clock.now = again.next_at
-    deliver_due(sender)
+    context.clock.now = again.next_at
+    deliver_due(context)
     assert len({headers["webhook-id"] for _, headers, _ in receiver.came}) == 1
     assert len(receiver.came) == 2
     with pytest.raises(DeliveryUnknown):
         delivery.replay(engine, str(batch.id), only().id + 1)
 
 
-def test_a_batch_that_ends_again_after_a_retry_tells_that_too(ended, engine, sender, receiver):
+def test_a_batch_that_ends_again_after_a_retry_sends_a_second_webhook(
+    ended, engine, context, receiver
+):
     batch = ended()
     with transaction(engine) as conn:
         retries.retry(conn, batch, [Status.HANDED_OFF], limit=9, now=NOW)
     finish(engine, running_job(engine, batch), [result(2)])
     with transaction(engine) as conn:
         batches.close_finished(conn, NOW)
-    deliver_due(sender)
+    deliver_due(context)
     assert len({headers["webhook-id"] for _, headers, _ in receiver.came}) == 2
 
 
-def test_neither_the_address_nor_the_secret_is_logged(ended, sender, receiver, caplog, capfd):
+def test_neither_the_address_nor_the_secret_is_logged(ended, context, receiver, caplog, capfd):
     ended()
     receiver.statuses = [500]
-    deliver_due(sender)
-    told = caplog.text + "".join(capfd.readouterr())
-    assert "webhook not delivered" in told
-    assert "hidden" not in told
-    assert SECRET not in told
+    deliver_due(context)
+    output = caplog.text + "".join(capfd.readouterr())
+    assert "webhook not delivered" in output
+    assert "hidden" not in output
+    assert SECRET not in output
 
 
-def test_submit_takes_an_address_and_looks_at_it_first(submitted, write, engine, stored):
+def test_submit_checks_the_webhook_first(submitted, write, engine, stored):
     path = write("tickets.csv", 4)
     with pytest.raises(WebhookInvalid):
         submitted(path, webhook="https://10.0.0.1/")
@@ -217,10 +221,10 @@ def test_submit_takes_an_address_and_looks_at_it_first(submitted, write, engine,
         assert batches.find(conn, str(done.batch.id)).webhook == "https://example.com/hook"
 
 
-def test_who_prunes_a_batch_prunes_its_messages(ended, engine, sender):
+def test_pruning_a_batch_deletes_its_webhooks(ended, engine, context):
     batch = ended()
     with transaction(engine) as conn:
         assert retention.mark(conn, [batch.id], NOW + timedelta(days=1)) == [batch.id]
         retention.delete(conn, [batch.id])
         assert conn.scalar(sa.select(sa.func.count()).select_from(d)) == 0
-    assert deliver_due(sender) == 0
+    assert deliver_due(context) == 0

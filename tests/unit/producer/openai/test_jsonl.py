@@ -17,8 +17,8 @@ def read(tmp_path):
     def read(*lines: object) -> list[tuple[str, str, str]]:
         path = tmp_path / "requests.jsonl"
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        found = requests(path, "the file")
-        return [(endpoint, asked["key"], asked["question"]) for _, endpoint, asked in found]
+        items = requests(path, "the file")
+        return [(endpoint, item["key"], item["question"]) for _, endpoint, item in items]
 
     return read
 
@@ -61,7 +61,7 @@ def test_the_question_is_the_last_user_message_or_the_input(body, url, read):
         {},
     ],
 )
-def test_what_holds_no_question_is_refused_with_its_row(line, read):
+def test_a_request_without_a_question_is_refused_with_its_row(line, read):
     with pytest.raises(SourceInvalid) as caught:
         read(_request({"messages": [_user("Why?")]}), line)
     assert caught.value.row == 2
@@ -94,10 +94,10 @@ def test_an_answer_is_the_assistants_message_and_a_hand_off_its_refusal():
     assert handed_off["response"]["body"]["output"][0]["content"][0]["type"] == "refusal"
 
 
-def test_what_has_no_answer_is_told_as_an_error():
+def test_a_question_without_an_answer_is_an_error():
     page = [_row("answered"), _row("failed", error="boom"), _row("cancelled"), _row("expired")]
-    told = [(line["custom_id"], line["error"]) for line in _lines(errors([page], "batch_1"))]
-    assert told == [
+    lines = [(line["custom_id"], line["error"]) for line in _lines(errors([page], "batch_1"))]
+    assert lines == [
         ("t-3", {"code": "answermill_failed", "message": "boom"}),
         ("t-3", {"code": "batch_cancelled", "message": "the question is cancelled"}),
         ("t-3", {"code": "batch_expired", "message": "the question is expired"}),

@@ -1,4 +1,4 @@
-"""The readers, file in and questions out; where the file comes from is `test_source`."""
+"""Readers of question files; `test_question_file` covers opening a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from producer.question_files.formats import FileFormat, Layout
 from tests.services import short_folder
 
 KEYED = {"text": "question", "key": "key", "language": None}
-ASKED = [("a", "Where is my parcel?"), ("b", "您是机器人吗？"), ("c", "  "), ("d", 'a "b", c')]
+QUESTIONS = [("a", "Where is my parcel?"), ("b", "您是机器人吗？"), ("c", "  "), ("d", 'a "b", c')]
 STORABLE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
 
@@ -34,52 +34,52 @@ def _fault(path: Path, form: FileFormat, **values: str | None) -> str:
 
 
 def _written(
-    folder: Path, form: FileFormat, asked: list[tuple[str, str]], named: str = "key"
+    folder: Path, form: FileFormat, pairs: list[tuple[str, str]], key_name: str = "key"
 ) -> Path:
     path = folder / f"f.{form}"
     if form is FileFormat.PARQUET:
-        keys, texts = ([pair[n] for pair in asked] for n in (0, 1))
-        write_table(pa.table({named: pa.array(keys), "question": pa.array(texts)}), path)
+        keys, texts = ([pair[n] for pair in pairs] for n in (0, 1))
+        write_table(pa.table({key_name: pa.array(keys), "question": pa.array(texts)}), path)
         return path
     if form is FileFormat.JSONL:
-        lines = [json.dumps({named: key, "question": text}) for key, text in asked]
+        lines = [json.dumps({key_name: key, "question": text}) for key, text in pairs]
     else:
         separator = form.separator or ","
-        quoted = [[f'"{part.replace(chr(34), chr(34) * 2)}"' for part in pair] for pair in asked]
-        lines = [separator.join(pair) for pair in [[named, "question"], *quoted]]
+        quoted = [[f'"{part.replace(chr(34), chr(34) * 2)}"' for part in pair] for pair in pairs]
+        lines = [separator.join(pair) for pair in [[key_name, "question"], *quoted]]
     path.write_bytes("".join(f"{line}\n" for line in lines).encode())
     return path
 
 
 @pytest.mark.parametrize("form", FileFormat)
-def test_every_format_gives_the_same_questions(form, tmp_path):
-    path = _written(tmp_path, form, ASKED)
+def test_every_format_yields_the_same_questions(form, tmp_path):
+    path = _written(tmp_path, form, QUESTIONS)
     assert set(formats.columns(path, "f", form)) == {"key", "question"}
-    found = _read(path, form)
+    rows = _read(path, form)
     first = 2 if form in (FileFormat.CSV, FileFormat.TSV) else 1
-    assert [row for row, _ in found] == list(range(first, first + 4))
-    assert [question for _, question in found] == [
-        Question(position, key, text) for position, (key, text) in enumerate(ASKED, 1)
+    assert [row for row, _ in rows] == list(range(first, first + 4))
+    assert [question for _, question in rows] == [
+        Question(position, key, text) for position, (key, text) in enumerate(QUESTIONS, 1)
     ]
 
 
 @pytest.mark.parametrize("form", FileFormat)
 @given(texts=st.lists(STORABLE, min_size=1))
 def test_every_format_keeps_every_character(form, texts):
-    asked = [(f"k{n}", text) for n, text in enumerate(texts)]
+    pairs = [(f"k{n}", text) for n, text in enumerate(texts)]
     with short_folder() as folder:
-        found = _read(_written(folder, form, asked), form)
-    assert [(question.key, question.text) for _, question in found] == asked
+        rows = _read(_written(folder, form, pairs), form)
+    assert [(question.key, question.text) for _, question in rows] == pairs
 
 
 @pytest.mark.parametrize("form", FileFormat)
 def test_without_a_key_the_position_is_the_key(form, tmp_path):
-    found = _read(_written(tmp_path, form, ASKED, "id"), form, key=None)
-    assert [question.key for _, question in found] == ["1", "2", "3", "4"]
+    rows = _read(_written(tmp_path, form, QUESTIONS, "id"), form, key=None)
+    assert [question.key for _, question in rows] == ["1", "2", "3", "4"]
 
 
 @pytest.mark.parametrize("form", FileFormat)
-def test_a_fault_in_a_value_is_told_with_its_row(form, tmp_path):
+def test_a_fault_in_a_value_is_reported_with_its_row(form, tmp_path):
     path = _written(tmp_path, form, [("a", "Hi"), ("", "Ho")])
     row = 3 if form in (FileFormat.CSV, FileFormat.TSV) else 2
     assert _fault(path, form) == f"f.{form}, row {row}: the key is empty"
@@ -87,73 +87,76 @@ def test_a_fault_in_a_value_is_told_with_its_row(form, tmp_path):
 
 @pytest.mark.parametrize("form", [FileFormat.CSV, FileFormat.JSONL])
 @pytest.mark.parametrize("encoding", ["latin-1", "gb18030"])
-def test_another_encoding_is_told_with_its_row(form, encoding, tmp_path):
+def test_another_encoding_is_reported_with_its_row(form, encoding, tmp_path):
     path = _written(tmp_path, form, [("a", "Hi")])
     text = {"latin-1": "Größe?", "gb18030": "您是机器人吗？"}[encoding]
     with path.open("ab") as file:
         file.write(f'"b","{text}"\n'.encode(encoding))
     row = 3 if form is FileFormat.CSV else 2
     byte = {"latin-1": "f6", "gb18030": "c4"}[encoding]
-    told = f"f.{form}, row {row}: byte 0x{byte} is no UTF-8; convert the file to UTF-8"
-    assert _fault(path, form).startswith(told)
+    message = f"f.{form}, row {row}: byte 0x{byte} is not UTF-8; convert the file to UTF-8"
+    assert _fault(path, form).startswith(message)
 
 
-def test_a_byte_order_mark_is_passed_over(write):
+def test_a_byte_order_mark_is_skipped(write):
     path = write("f.csv", b"\xef\xbb\xbfkey,question\na,Hi\n")
     assert formats.columns(path, "f", FileFormat.CSV) == ["key", "question"]
     assert _read(path, FileFormat.CSV) == [(2, Question(1, "a", "Hi"))]
 
 
-def test_language_and_metadata_come_along(write):
+def test_language_and_metadata_are_read(write):
     line = {"key": 7, "question": "Hi", "language": "de", "metadata": {"queue": "q"}, "x": 1}
     path = write("f.jsonl", json.dumps(line))
     assert _read(path, FileFormat.JSONL) == [(1, Question(1, "7", "Hi", "de", {"queue": "q"}))]
     path = write("f.csv", "question,language\nHi,de\nHo,\n")
-    found = _read(path, FileFormat.CSV, key=None, language="language")
-    assert [question.language for _, question in found] == ["de", None]
+    rows = _read(path, FileFormat.CSV, key=None, language="language")
+    assert [question.language for _, question in rows] == ["de", None]
 
 
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('{"key": "b"}', "there is no question"),
-        ('{"key": "b", "question": null}', "there is no question"),
-        ('{"question": "Hi"}', "there is no key"),
-        ('{"key": "b", "question": "\\ud800"}', "there is half a character"),
+        ('{"key": "b"}', "the question is missing"),
+        ('{"key": "b", "question": null}', "the question is missing"),
+        ('{"question": "Hi"}', "the key is missing"),
+        ('{"key": "b", "question": "\\ud800"}', "the text contains half a character"),
     ],
 )
-def test_a_json_line_without_what_is_needed_is_told(line, problem, write):
+def test_an_incomplete_json_line_is_reported(line, problem, write):
     path = write("f.jsonl", '{"key": "a", "question": "Hi"}\n' + line + "\n")
     assert f"f.jsonl, row 2: {problem}" in _fault(path, FileFormat.JSONL)
 
 
 def test_a_key_that_only_some_lines_have_is_a_fault(write):
     path = write("f.jsonl", '{"question": "Hi"}\n{"question": "Ho", "key": "b"}\n')
-    told = _fault(path, FileFormat.JSONL, key=None)
-    assert told == "f.jsonl, row 2: there is a key, the first row has none"
+    message = _fault(path, FileFormat.JSONL, key=None)
+    assert message == "f.jsonl, row 2: the row has a key, but the first row has none"
 
 
-def test_parquet_tells_the_row_of_a_missing_question_and_of_a_number(tmp_path):
+def test_parquet_faults_name_the_row(tmp_path):
     path = tmp_path / "f.parquet"
     texts = ["Hi"] * 300
     write_table(pa.table({"question": pa.array([*texts, None])}), path)
-    told = _fault(path, FileFormat.PARQUET, key=None)
-    assert told == "f.parquet, row 301: there is no question"
+    message = _fault(path, FileFormat.PARQUET, key=None)
+    assert message == "f.parquet, row 301: the question is missing"
     write_table(pa.table({"question": [1]}), path)
-    told = _fault(path, FileFormat.PARQUET, key=None)
-    assert told == "f.parquet, row 1: the question is a number, not text"
+    message = _fault(path, FileFormat.PARQUET, key=None)
+    assert message == "f.parquet, row 1: the question is a number, not text"
 
 
-def test_parquet_that_is_none_or_cut_is_told_in_one_line(write, tmp_path):
-    for content in (b"PAR1 no", _written(tmp_path, FileFormat.PARQUET, ASKED).read_bytes()[:-9]):
+def test_invalid_parquet_is_reported_on_one_line(write, tmp_path):
+    for content in (
+        b"PAR1 no",
+        _written(tmp_path, FileFormat.PARQUET, QUESTIONS).read_bytes()[:-9],
+    ):
         path = write("g.parquet", content)
-        told = _fault(path, FileFormat.PARQUET)
-        assert told.startswith("g.parquet: broken Parquet: ")
-        assert "\n" not in told
+        message = _fault(path, FileFormat.PARQUET)
+        assert message.startswith("g.parquet: invalid Parquet: ")
+        assert "\n" not in message
 
 
-def test_nothing_is_read_ahead_of_what_is_asked_for(write):
+def test_rows_are_read_only_on_demand(write):
     path = write("f.csv", "question\n" + "Hi\n" * 10_000 + '"open\n')
     layout = Layout(FileFormat.CSV, "question", None, None)
-    found = formats.questions(path, "f.csv", layout)
-    assert next(found)[1] == Question(1, "1", "Hi")
+    questions = formats.questions(path, "f.csv", layout)
+    assert next(questions)[1] == Question(1, "1", "Hi")

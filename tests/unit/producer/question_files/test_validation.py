@@ -8,19 +8,19 @@ from producer.question_files import validation
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
-def test_any_text_without_nul_and_half_characters_can_be_a_question(text):
+def test_any_storable_text_can_be_a_question(text):
     assert validation.question_fault(text) is None
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n", "您是机器人吗？", "x" * 100_000, "👩‍👩‍👧"])
-def test_blank_and_long_and_foreign_questions_are_taken(text):
+def test_blank_and_long_and_foreign_questions_are_accepted(text):
     assert validation.question_fault(text) is None
 
 
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (None, "there is no question"),
+        (None, "the question is missing"),
         (3, "the question is a number, not text"),
         (1.5, "the question is a number, not text"),
         (True, "the question is true or false, not text"),
@@ -32,23 +32,23 @@ def test_blank_and_long_and_foreign_questions_are_taken(text):
         ),
         (
             "a\0b",
-            "there is a NUL character in it; if the file is UTF-16, convert it to UTF-8",
+            "the text contains a NUL character; if the file is UTF-16, convert it to UTF-8",
         ),
-        ("\ud800", "there is half a character (a lone surrogate) in it"),
+        ("\ud800", "the text contains half a character (a lone surrogate)"),
     ],
 )
-def test_what_cannot_be_a_question_is_told(value, problem):
+def test_an_invalid_question_is_reported(value, problem):
     assert validation.question_fault(value) == problem
 
 
-def test_a_million_characters_are_the_most_and_taken():
+def test_a_million_characters_are_accepted():
     assert validation.question_fault("x" * 1_000_000) is None
 
 
-def test_a_byte_that_is_no_utf8_is_named_with_a_way_to_convert():
+def test_a_byte_that_is_not_utf8_is_reported_with_a_command():
     problem = validation.storage_fault(b"Gr\xf6\xdfe".decode(errors="surrogateescape"))
     assert problem is not None
-    assert problem.startswith("byte 0xf6 is no UTF-8; convert the file to UTF-8")
+    assert problem.startswith("byte 0xf6 is not UTF-8; convert the file to UTF-8")
 
 
 @pytest.mark.parametrize(
@@ -61,15 +61,15 @@ def test_text_and_numbers_are_keys(value, key):
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (None, "there is no key"),
+        (None, "the key is missing"),
         ("", "the key is empty"),
         (False, "the key is true or false, not text"),
         ([1], "the key is of the type list, not text"),
         ("k" * 501, "the key has 501 characters, more than 500"),
-        ("\ud800", "there is half a character (a lone surrogate) in it"),
+        ("\ud800", "the text contains half a character (a lone surrogate)"),
     ],
 )
-def test_what_cannot_be_a_key_is_told(value, problem):
+def test_an_invalid_key_is_reported(value, problem):
     assert validation.key_of(value)[1] == problem
 
 
@@ -79,9 +79,9 @@ def test_what_cannot_be_a_key_is_told(value, problem):
         (None, None, None),
         ("de", {"queue": "returns", "tags": ["ä"]}, None),
         (7, None, "the language is a number, not text"),
-        ("\ud800", None, "there is half a character (a lone surrogate) in it"),
-        (None, {"a": {"b": "\ud800"}}, "there is half a character (a lone surrogate) in it"),
+        ("\ud800", None, "the text contains half a character (a lone surrogate)"),
+        (None, {"a": {"b": "\ud800"}}, "the text contains half a character (a lone surrogate)"),
     ],
 )
-def test_language_and_metadata_are_checked_to_their_depth(language, metadata, problem):
+def test_language_and_metadata_are_checked_recursively(language, metadata, problem):
     assert validation.extras_fault(language, metadata) == problem

@@ -56,12 +56,12 @@ def _written(export_format: ExportFormat, *pages: list[SimpleNamespace]) -> byte
 
 
 def _table(rows: list[SimpleNamespace], width: int = 80) -> list[str]:
-    told = io.StringIO()
-    export([rows], io.BytesIO(), ExportFormat.TABLE, Console(file=told, width=width))
-    return told.getvalue().splitlines()
+    output = io.StringIO()
+    export([rows], io.BytesIO(), ExportFormat.TABLE, Console(file=output, width=width))
+    return output.getvalue().splitlines()
 
 
-def test_the_columns_are_what_the_reference_says():
+def test_the_columns_are_what_the_reference_lists():
     reference = Path(__file__).parents[4] / "docs" / "reference" / "files.md"
     assert " ".join(COLUMNS) in " ".join(reference.read_text(encoding="utf-8").split())
 
@@ -76,29 +76,29 @@ def test_csv_has_every_column_and_an_empty_field_for_nothing():
     assert end == ""
 
 
-def test_csv_keeps_what_a_spreadsheet_would_take_for_a_formula():
-    found = _written(ExportFormat.CSV, [_row(question="=1+1", answer="@SUM(A1)")]).decode()
-    assert next(csv.DictReader(io.StringIO(found)))["question"] == "=1+1"
-    assert ",@SUM(A1)," in found
+def test_csv_keeps_formulas_of_spreadsheets():
+    content = _written(ExportFormat.CSV, [_row(question="=1+1", answer="@SUM(A1)")]).decode()
+    assert next(csv.DictReader(io.StringIO(content)))["question"] == "=1+1"
+    assert ",@SUM(A1)," in content
 
 
 def test_json_lines_have_null_for_nothing_and_text_as_it_is():
     line = _written(ExportFormat.JSONL, [_row(question="您是机器人吗？")])
     assert "您是机器人吗？".encode() in line
-    found = json.loads(line)
-    assert tuple(found) == COLUMNS
-    assert (found["reason"], found["confidence"]) == (None, 0.1 + 0.2)
-    assert datetime.fromisoformat(found["answered_at"]) == AT
+    document = json.loads(line)
+    assert tuple(document) == COLUMNS
+    assert (document["reason"], document["confidence"]) == (None, 0.1 + 0.2)
+    assert datetime.fromisoformat(document["answered_at"]) == AT
 
 
 def test_parquet_has_types_and_rows_of_every_page():
     pages = [[_row(n) for n in range(first, first + 1_000)] for first in range(1, 12_001, 1_000)]
     pages[0][0].confidence = None
-    found = parquet.read_table(io.BytesIO(_written(ExportFormat.PARQUET, *pages)))
-    assert tuple(found.column_names) == COLUMNS
-    assert found["position"].to_pylist() == list(range(1, 12_001))
-    assert found["confidence"].to_pylist()[:2] == [None, 0.1 + 0.2]
-    assert found["answered_at"][0].as_py() == AT
+    table = parquet.read_table(io.BytesIO(_written(ExportFormat.PARQUET, *pages)))
+    assert tuple(table.column_names) == COLUMNS
+    assert table["position"].to_pylist() == list(range(1, 12_001))
+    assert table["confidence"].to_pylist()[:2] == [None, 0.1 + 0.2]
+    assert table["answered_at"][0].as_py() == AT
 
 
 @pytest.mark.parametrize("export_format", FILES)
@@ -120,24 +120,24 @@ def test_the_source_of_an_answer_and_its_runners_up_are_in_every_file(export_for
 
 @pytest.mark.parametrize("export_format", FILES)
 def test_no_results_make_a_file_that_can_be_read(export_format):
-    found = _written(export_format)
+    content = _written(export_format)
     if export_format is ExportFormat.PARQUET:
-        assert parquet.read_table(io.BytesIO(found)).num_rows == 0
+        assert parquet.read_table(io.BytesIO(content)).num_rows == 0
     else:
         head = ",".join(COLUMNS) + "\n" if export_format is ExportFormat.CSV else ""
-        assert found.decode() == head
+        assert content.decode() == head
 
 
 @pytest.mark.parametrize("export_format", FILES)
-@given(asked=st.lists(st.tuples(STORABLE.filter(bool), STORABLE), min_size=1))
-def test_an_export_read_as_questions_gives_the_same_questions(export_format, asked):
-    rows = [_row(n, key=key, question=text) for n, (key, text) in enumerate(asked, 1)]
+@given(pairs=st.lists(st.tuples(STORABLE.filter(bool), STORABLE), min_size=1))
+def test_an_export_read_as_questions_yields_the_same_questions(export_format, pairs):
+    rows = [_row(n, key=key, question=text) for n, (key, text) in enumerate(pairs, 1)]
     with short_folder() as folder:
         path = folder / "f"
         path.write_bytes(_written(export_format, rows))
         layout = Layout(FileFormat(export_format.value), "question", "key", None)
-        found = [question for _, question in formats.questions(path, "f", layout)]
-    assert [(question.key, question.text) for question in found] == asked
+        questions = [question for _, question in formats.questions(path, "f", layout)]
+    assert [(question.key, question.text) for question in questions] == pairs
 
 
 def test_the_last_cursor_is_returned():
@@ -148,7 +148,7 @@ def test_the_last_cursor_is_returned():
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_the_table_fits_the_terminal_whatever_is_in_it(width):
+def test_the_table_fits_the_terminal_for_any_text(width):
     rows = [
         _row(1, key="k" * 100, question="x" * 1_000, answer="y\nz\x1b[31m"),
         _row(2, question="您" * 200, status="handed_off", answer=None, reason="nothing fits"),
@@ -164,10 +164,10 @@ def test_the_table_fits_the_terminal_whatever_is_in_it(width):
 
 
 def test_the_table_has_one_heading_for_all_pages():
-    told = io.StringIO()
+    output = io.StringIO()
     pages = [[_row(n)] for n in range(1, 4)]
-    export(pages, io.BytesIO(), ExportFormat.TABLE, Console(file=told, width=80))
-    assert told.getvalue().count("status") == 1
+    export(pages, io.BytesIO(), ExportFormat.TABLE, Console(file=output, width=80))
+    assert output.getvalue().count("status") == 1
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_text_on_one_line_controls_no_terminal(text, line):
     assert one_line(text) == line
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
+def test_a_file_appears_complete_or_not_at_all(tmp_path):
     path = tmp_path / "out.csv"
     with suppress(KeyboardInterrupt), replaced(path) as stream:
         stream.write(b"half")
@@ -202,7 +202,7 @@ def test_a_link_stays_a_link_and_its_target_is_replaced(tmp_path):
     assert target.read_bytes() == b"after"
 
 
-def test_what_is_no_regular_file_is_written_to():
+def test_a_pipe_is_written_directly():
     with replaced(Path("/dev/null")) as stream:
         stream.write(b"gone")
     assert not Path("/dev/null").is_file()

@@ -1,4 +1,4 @@
-"""Where webhooks may go, and how they are signed."""
+"""Targets that webhooks may have, and signatures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BODY, HEADERS = b'{"type":"batch.done"}', {"webhook-id": "msg_1"}
 @pytest.mark.parametrize(
     "address",
     [
-        "0.0.0.0",  # noqa: S104 - an address like any other
+        "0.0.0.0",  # noqa: S104 - not bound
         "10.0.0.1",
         "100.64.0.1",
         "127.0.0.1",
@@ -54,19 +54,19 @@ BODY, HEADERS = b'{"type":"batch.done"}', {"webhook-id": "msg_1"}
 def test_addresses_inside_networks_are_not_public(address):
     assert not is_public(ipaddress.ip_address(address))
     host = f"[{address}]" if ":" in address else address
-    with pytest.raises(WebhookInvalid, match="inside a network"):
+    with pytest.raises(WebhookInvalid, match="inside a private network"):
         target_of(f"https://{host}/", private=False)
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"])
-def test_addresses_on_the_internet_are(address):
+def test_addresses_on_the_internet_are_public(address):
     assert is_public(ipaddress.ip_address(address))
 
 
 @given(st.ip_addresses(v=4))
-def test_an_ipv4_address_stays_what_it_is_inside_ipv6(address):
-    for told in (f"::ffff:{address}", f"64:ff9b::{address}"):
-        assert is_public(ipaddress.ip_address(told)) == is_public(address)
+def test_an_ipv4_address_inside_ipv6_is_checked(address):
+    for inside in (f"::ffff:{address}", f"64:ff9b::{address}"):
+        assert is_public(ipaddress.ip_address(inside)) == is_public(address)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_an_ipv4_address_stays_what_it_is_inside_ipv6(address):
         "",
     ],
 )
-def test_what_is_no_address_is_refused_without_quoting_it(url):
+def test_an_invalid_url_is_refused_without_quoting_it(url):
     with pytest.raises(WebhookInvalid) as error:
         target_of(url, private=False)
     assert "secret" not in str(error.value)
@@ -97,20 +97,20 @@ def test_what_is_no_address_is_refused_without_quoting_it(url):
 
 def test_a_name_that_stands_for_a_private_address_is_refused(monkeypatch):
     target = target_of("https://rebind.example/", private=False)
-    found = [(2, 1, 6, "", ("1.1.1.1", 443)), (2, 1, 6, "", ("10.0.0.1", 443))]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    with pytest.raises(WebhookInvalid, match="its name stands for an address inside"):
+    resolved = [(2, 1, 6, "", ("1.1.1.1", 443)), (2, 1, 6, "", ("10.0.0.1", 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: resolved)
+    with pytest.raises(WebhookInvalid, match="the host name resolves to an address inside"):
         address_of(target, private=False)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433", "0x7f.1"])
 def test_other_ways_to_write_loopback_are_refused(host):
-    with pytest.raises(WebhookInvalid, match="inside a network"):
+    with pytest.raises(WebhookInvalid, match="inside a private network"):
         address_of(target_of(f"https://{host}/", private=False), private=False)
 
 
 def test_a_name_is_resolved_once(monkeypatch):
-    """Were it resolved again to connect, the second answer could be another one."""
+    """A second resolution could return another address."""
     with receiving() as receiver:
         answers = [[(2, 1, 6, "", ("127.0.0.1", receiver.port))]]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers.pop())
@@ -140,7 +140,7 @@ def test_no_redirect_is_followed():
         assert len(receiver.came) == 1
 
 
-def test_by_tls_the_receiver_must_be_the_one_that_is_named(tmp_path):
+def test_the_certificate_must_name_the_receiver(tmp_path):
     ca = Authority(tmp_path)
     trusting = ssl.create_default_context(cafile=ca.file)
     with receiving(ca.issue()) as receiver:
@@ -156,7 +156,7 @@ def test_by_tls_the_receiver_must_be_the_one_that_is_named(tmp_path):
 
 
 def drip(listener):
-    """Begin an answer, and end it well if nobody has hung up seconds later."""
+    """Begin a response, and complete it if the client is still connected later."""
     client, _ = listener.accept()
     with client, contextlib.suppress(OSError):
         client.recv(1 << 16)
@@ -168,8 +168,8 @@ def drip(listener):
             client.sendall(b"TTP/1.1 200 OK\r\n\r\n")
 
 
-def test_a_receiver_that_takes_its_time_is_cut_off(monkeypatch):
-    monkeypatch.setattr(signed_post, "_LONGEST_SECONDS", 0.2)
+def test_a_slow_receiver_is_disconnected(monkeypatch):
+    monkeypatch.setattr(signed_post, "_TOTAL_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=drip, args=(listener,), daemon=True)
         thread.start()
@@ -179,22 +179,26 @@ def test_a_receiver_that_takes_its_time_is_cut_off(monkeypatch):
         thread.join()
 
 
-def test_the_signature_is_the_specifications():
-    # The example of the specification's reference libraries.
+def test_the_signature_equals_the_example_of_the_specification():
+    # Source: the example of the specification's reference libraries.
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     (key,) = load.load(webhook_secret=secret).signing_keys
-    told = signatures([key], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
-    assert told == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    signature = signatures(
+        [key], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
+    )
+    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-def test_while_a_secret_takes_anothers_place_both_sign():
-    told = signatures([b"a" * 24, b"b" * 24], "msg", 1, b"")
-    assert [one[:3] for one in told.split()] == ["v1,", "v1,"]
-    assert told.split()[0] != told.split()[1]
+def test_during_a_rotation_both_secrets_sign():
+    header = signatures([b"a" * 24, b"b" * 24], "msg", 1, b"")
+    assert [part[:3] for part in header.split()] == ["v1,", "v1,"]
+    assert header.split()[0] != header.split()[1]
 
 
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_YWJj", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
-def test_what_is_no_secret_is_refused_without_quoting_it(secret):
-    with pytest.raises(SettingsInvalid, match="ANSWERMILL_WEBHOOK_SECRET: secret 1 is not whsec_") as error:
+def test_an_invalid_secret_is_refused_without_quoting_it(secret):
+    with pytest.raises(
+        SettingsInvalid, match="ANSWERMILL_WEBHOOK_SECRET: secret 1 is not whsec_"
+    ) as error:
         load.load(webhook_secret=secret)
     assert secret == "whsec_" or secret not in str(error.value)
