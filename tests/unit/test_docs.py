@@ -65,3 +65,11 @@ def test_every_relative_link_leads_somewhere():
 def test_migrations_never_import_tables():
     for path in (ROOT / "db/migrations/versions").rglob("*.py"):
         assert "db.tables" not in path.read_text(encoding="utf-8")
+
+
+def test_the_promises_name_tests_that_exist():
+    page = (ROOT / "docs/promises.md").read_text(encoding="utf-8")
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert named
+    assert named <= set(re.findall(r"def (test_\w+)", code))
