@@ -26,7 +26,7 @@ secrets: ## create every missing password of docker-compose.yml in ./secrets
 
 test: $(INSTALLED) ## run every test, except browser and container tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope tests/unit tests/integration tests/property
-	$(BIN)/python -m pytest tests/acceptance tests/chaos
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope tests/acceptance tests/chaos
 
 test-browser: $(INSTALLED) ## test the page in Chromium; needs Debian's chromium
 	$(BIN)/python -m pytest tests/browser
