@@ -1,4 +1,4 @@
-"""Write the file tree of docs/contributing/code-map.md from the docstrings of the code.
+"""Write the tree of docs/contributing/code-map.md from docstrings.
 
 A module's caption is the first line of its docstring; a folder's is that of its `__init__.py`.
 
@@ -47,7 +47,7 @@ def _line(name: str, depth: int, text: str) -> str:
 
 
 def caption(file: Path) -> str:
-    """Return the first line of a module's docstring, "" if the file does not exist."""
+    """Return the first line of a module's docstring, "" without a file."""
     if not file.exists():
         return ""
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""

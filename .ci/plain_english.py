@@ -1,4 +1,4 @@
-"""Check the English of documents, docstrings, comments, errors and page strings.
+"""Check the English of documents, docstrings, comments and strings.
 
 Retired words stand in the table of docs/contributing/plain-english.md. Strings and comments of
 Python are read whole; code blocks and `code` are not read. The first line of a docstring of the
@@ -24,7 +24,7 @@ READ = (".py", ".md", ".json", ".html", ".j2", ".yml", ".yaml", ".toml", ".sh", 
 CODE = re.compile(r"```.*?```|`[^`\n]*`|\]\([^)\s]*\)", re.DOTALL)
 
 LONGEST_FIRST_LINE = 72  # characters
-BARE = re.compile(r";|\b(?:what|whatever|whoever)\b", re.IGNORECASE)
+BARE = re.compile(r";|\b(?:what|whatever)\b", re.IGNORECASE)
 
 
 def retired() -> dict[re.Pattern[str], str]:
@@ -37,7 +37,10 @@ def retired() -> dict[re.Pattern[str], str]:
 
 
 def prose(path: Path) -> str:
-    """Return a file's prose, with blanks for what is code, so that lines keep their numbers."""
+    """Return a file's prose, with blanks in the place of code.
+
+    Lines keep their numbers.
+    """
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         return CODE.sub(_blank, text)
@@ -73,7 +76,7 @@ def faults(paths: list[Path]) -> Iterator[str]:
 
 
 def docstring_faults(paths: list[Path]) -> Iterator[str]:
-    """Yield a line for every docstring whose first line is too long or breaks a rule."""
+    """Yield a line for every docstring with a first line that breaks a rule."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
     for path in paths:
         if path.suffix != ".py" or path.relative_to(ROOT).parts[0] == "tests":

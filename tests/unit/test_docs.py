@@ -1,4 +1,4 @@
-"""What the docs say must be so."""
+"""The documents agree with the code."""
 
 from __future__ import annotations
 
