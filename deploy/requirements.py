@@ -1,4 +1,4 @@
-"""Prints what pyproject.toml asks for, the project itself left out, one requirement a line.
+"""Print the requirements of pyproject.toml, one on each line.
 
     python requirements.py pyproject.toml [EXTRA …]
 
@@ -15,7 +15,10 @@ from pathlib import Path
 
 
 def requirements(project: dict, extras: list[str]) -> Iterator[str]:
-    """Yield the requirements of the project, or of some of its extras and what they include."""
+    """Yield the requirements of the project or of some extras.
+
+    Extras of the project that an extra includes are replaced by their requirements.
+    """
     optional = project["optional-dependencies"]
     for extra in extras:
         for requirement in optional[extra]:

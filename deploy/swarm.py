@@ -1,4 +1,4 @@
-"""Prints the stack as Swarm takes it, made from docker-compose.yml as Compose has read it.
+"""Print the stack for Swarm, made from the resolved docker-compose.yml.
 
     docker compose config --format json | python3 deploy/swarm.py | docker stack deploy -c - NAME
 
@@ -15,7 +15,7 @@ import json
 import sys
 from ipaddress import ip_address
 
-# Compose's own, or said in Swarm's words below.
+# Keys of Compose alone, or expressed in Swarm's keys below.
 _LEFT_OUT = {"build", "cpus", "depends_on", "mem_limit", "profiles", "restart", "security_opt"}
 _LEFT_OUT |= {"ports", "shm_size", "tmpfs"}
 
@@ -24,7 +24,7 @@ _CONDITIONS = {"no": "none", "on-failure": "on-failure", "unless-stopped": "any"
 
 
 def read(text: str) -> dict:
-    """Return what Compose has printed."""
+    """Return the output of `docker compose config`, parsed."""
     if text.startswith("{"):
         return json.loads(text)
     import yaml
@@ -68,7 +68,7 @@ def _deploy(found: dict) -> dict:
             "condition": _CONDITIONS[found.get("restart", "no")],
             "delay": "5s",
         },
-        # A new one gets on before an old one is told to stop.
+        # A new worker makes progress before an old one gets SIGTERM.
         "update_config": {"parallelism": 1, "order": _order(found)},
     }
 
@@ -86,7 +86,7 @@ def _read_only(volume: str | dict) -> bool:
 
 
 def _port(port: str | dict) -> dict | None:
-    """Return a port on the machine that the service runs on; None for one of loopback alone."""
+    """Return a port of the service's host, None for a port of loopback."""
     if isinstance(port, str):
         address, published, target = port.rpartition("/")[0].rsplit(":", 2)
     else:
@@ -97,7 +97,7 @@ def _port(port: str | dict) -> dict | None:
 
 
 def _unnamed(rest: dict) -> dict:
-    """Leave it to the stack to name what Compose has named after the project."""
+    """Remove the names that Compose made from the project's name."""
     return {
         kind: {
             name: {key: value for key, value in (found or {}).items() if key != "name"}

@@ -1,4 +1,4 @@
-"""`answermill`: hands each command to the package that owns it, imported only when called."""
+"""The command `answermill`, which imports a command's package when called."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ _EXTRAS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; return the exit status."""
+    """Run one command and return the exit status."""
     words = sys.argv[1:] if argv is None else argv
     return console.run(lambda: build(words[0] if words else None), words)
 
 
 def build(command: str | None) -> typer.Typer:
-    """Return an app with the one command, or with all of them for the help text."""
+    """Return an app with one command, or with all commands for the help."""
     owners = [OWNERS[command]] if command in OWNERS else dict.fromkeys(OWNERS.values())
     root = typer.Typer(
         name="answermill",

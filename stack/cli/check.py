@@ -30,7 +30,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 @app.command()
 def check() -> None:
-    """Check every setting and connection; tell all faults at once."""
+    """Check every setting and connection, and report all faults."""
     settings = load()
     status = 0
     probes = _PROBES | ({"store": _check_store} if settings.store_url else {})
@@ -59,7 +59,10 @@ def _check_broker(settings: Settings) -> str:
 
 
 def _check_owner(client: Celery, settings: Settings) -> None:
-    """Refuse a Redis that workers on another database use; ours may be the one that is away."""
+    """Refuse a Redis that workers of another database use.
+
+    Without access to its own database, the check is left out.
+    """
     ours = None
     with contextlib.suppress(AnswermillError), opened(settings) as engine, reading(engine) as conn:
         ours = dialect.database_identity(conn)
@@ -70,14 +73,14 @@ def _check_owner(client: Celery, settings: Settings) -> None:
 def _check_model(settings: Settings) -> str:
     found = active_versions(settings)
     _check_bundles(settings, found)
-    told = f"workers would answer with {found.version}"
+    text = f"workers would answer with {found.version}"
     if found.canary is None:
-        return told
-    return f"{told}, {found.canary.canary_share:.1%} of the jobs with {found.canary}"
+        return text
+    return f"{text}, {found.canary.canary_share:.1%} of the jobs with {found.canary}"
 
 
 def _check_bundles(settings: Settings, found: ActiveVersions) -> None:
-    """Look into the store where there may be a worker; a producer needs none."""
+    """Check the bundles in the store, if this installation can run a worker."""
     if importlib.util.find_spec("safetensors") is None:
         return
     from worker.model.bundle.location import require_bundle

@@ -30,7 +30,7 @@ app.add_typer(database, name="db")
 
 @contextlib.contextmanager
 def _unchecked(settings: Settings) -> Iterator[sa.Engine]:
-    """Open the database, whatever its schema."""
+    """Open the database without a check of its schema."""
     if settings.embedded_database:
         make_home(settings)
     engine = open_engine(settings)
@@ -56,7 +56,7 @@ def upgrade() -> None:
 
 @database.command(name="check")
 def check_database() -> None:
-    """Tell whether the database has this release's schema."""
+    """Check that the database has this release's schema."""
     with _unchecked(load()) as engine:
         check_schema(engine)
         out.print(f"the schema is at {describe_schema(engine)}")
@@ -66,17 +66,18 @@ def check_database() -> None:
 def prune(
     *,
     older_than: Annotated[
-        str, typer.Option(metavar="AGE", help="How long ago they finished: 90d, 12h.")
+        str,
+        typer.Option(metavar="AGE", help="Minimum age of finished batches, such as 90d or 12h."),
     ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how many it would be, and change nothing.")
+        bool, typer.Option("--dry-run", help="Count the rows, and change nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Delete batches that finished long ago, with their questions and results.
 
-    And uploaded files as old that no batch was made of. It deletes in small
-    steps while everything works; interrupted and run again, it goes on.
+    Also deletes uploaded files of that age that no batch uses. Deletes in
+    small steps while workers run. After an interruption, run it again.
     """
     from stack.retention.display import run
 
@@ -85,7 +86,10 @@ def prune(
 
 @database.command(name="encryption-key")
 def encryption_key() -> None:
-    """Make a key for ANSWERMILL_ENCRYPTION_KEYS; it is shown and kept nowhere."""
+    """Generate a key for ANSWERMILL_ENCRYPTION_KEYS and print it.
+
+    The key is stored nowhere.
+    """
     out.print(encryption.new_key())
 
 
@@ -93,20 +97,23 @@ def encryption_key() -> None:
 def rotate_key(
     *,
     decrypt: Annotated[
-        bool, typer.Option("--decrypt", help="Store plain text again; no key encrypts any more.")
+        bool, typer.Option("--decrypt", help="Store plain text again, without encryption.")
     ] = False,
 ) -> None:
-    """Encrypt what is stored with the first key; goes on where it was interrupted."""
+    """Encrypt stored texts again with the first key.
+
+    After an interruption, run it again.
+    """
     settings = load()
     if not settings.keys:
         fault = "not set; `answermill db encryption-key` makes a key"
         raise SettingsInvalid([f"ANSWERMILL_ENCRYPTION_KEYS: {fault}"])
     with opened(settings) as engine, bar(err) as show:
-        told = encryption.Cipher(settings.keys, decrypt_only=decrypt)
-        encrypted_columns.set_cipher(engine, told)
+        cipher = encryption.Cipher(settings.keys, decrypt_only=decrypt)
+        encrypted_columns.set_cipher(engine, cipher)
         rows = key_rotation.reencrypt_all(engine, on_progress=show)
-    how = f"encrypted with the key {told.current}" if told.current else "decrypted"
-    out.print(f"{rows:,} rows {how}; the rest was so already")
+    how = f"encrypted with the key {cipher.current}" if cipher.current else "decrypted"
+    out.print(f"{rows:,} rows {how}; the other rows were already")
 
 
 def describe_schema(engine: sa.Engine) -> str:

@@ -47,7 +47,7 @@ def _how_followed(spec: str) -> str:
 
 
 def _where(embedded: bool, place: str) -> str:  # noqa: FBT001 - a fact, not a switch
-    return place.removeprefix("sqlite:///") if embedded else "as the settings say"
+    return place.removeprefix("sqlite:///") if embedded else "as configured"
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Child processes: started, watched, restarted with backoff, stopped without orphans."""
+"""Child processes that are restarted with backoff and leave no orphans."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pathlib import Path
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 
-# A process that lived this long was well; the next pause is the first again.
+# seconds; after a run of this length, the next pause is FIRST_PAUSE again
 _WELL_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
 
 
 class Service:
-    """One process that shall always run, until it is told to stop."""
+    """One process that runs until it is stopped."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Service:
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Start the process in a session of its own: Ctrl-C must reach it through us only."""
+        """Start the process in its own session, out of reach of Ctrl-C."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -79,12 +79,12 @@ class Service:
             self.start()
 
     def terminate(self) -> None:
-        """Send SIGTERM; what it has in work it may finish."""
+        """Send SIGTERM, after which the process may finish its work."""
         if self.pid is not None and self._process:
             self._process.terminate()
 
     def stop(self) -> None:
-        """Wait for the process to end, and end it and its children when it does not in time."""
+        """Stop the process, and kill it and its children after the grace period."""
         if self._process is None:
             return
         self.terminate()

@@ -1,4 +1,4 @@
-"""The main job on the sample that ships: an invented shop's knowledge base and questions."""
+"""The demo: the main job on the sample of an invented shop."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ _ANSWERED_SHOWN, _HANDED_OFF_SHOWN = 7, 5
 
 
 def run(settings: Settings, workers: int, *, stay: bool, stop: threading.Event) -> None:
-    """Answer the sample; show it; stay until told to stop, if wanted.
+    """Answer the sample, show it, and stay until stopped if asked to.
 
     Raises:
-        AnswermillError: something that the demo needs is not there.
-        typer.Exit: the model could not be built; the build has said why.
+        AnswermillError: a package or service that the demo needs is missing.
+        typer.Exit: the model could not be built; the build has reported the reason.
     """
     with as_file(files("stack") / "sample") as sample:
         prepare(settings).dispose()
@@ -76,7 +76,7 @@ def _build(sample: Path) -> str:
         [sys.executable, "-m", "stack", *words], stdout=subprocess.PIPE, check=False
     )
     if done.returncode:
-        raise typer.Exit(done.returncode)  # the build has said why
+        raise typer.Exit(done.returncode)  # the build has reported the reason
     built: dict[str, Any] = json.loads(done.stdout)
     out.print(
         f"   {built['entries']} entries, {built['phrasings']} known phrasings: {built['model']}"
@@ -110,42 +110,45 @@ def _show(settings: Settings, stack: LocalStack, end: BatchStatus) -> None:
     _list("Answered", _sample(rows, Status.ANSWERED, _ANSWERED_SHOWN))
     _list("Handed off to a human", _sample(rows, Status.HANDED_OFF, _HANDED_OFF_SHOWN))
     counts = end.progress.by_status
-    told = ", ".join(f"{n} {s.replace('_', ' ')}" for s, n in counts.items() if n)
-    out.print(f"\n{end.progress.final} questions: {told}.")
+    text = ", ".join(f"{n} {s.replace('_', ' ')}" for s, n in counts.items() if n)
+    out.print(f"\n{end.progress.final} questions: {text}.")
     out.print(f"{_rate(rows):,.0f} questions/s once the model was loaded.\n")
     _next_steps(settings, stack, end.batch.id)
 
 
 def _sample(rows: list[sa.Row[Any]], status: Status, count: int) -> list[sa.Row[Any]]:
-    """Choose different questions: those worth showing first, then evenly spread ones."""
+    """Choose different questions: the prepared ones, then evenly spread ones."""
     of_status = {row.question: row for row in rows if row.status == status}
     chosen = [of_status.pop(text) for text in _SHOWN if text in of_status]
     rest = list(of_status.values())
-    wanted = max(0, count - len(chosen))
-    step = max(1, len(rest) // wanted) if wanted else 1
+    missing = max(0, count - len(chosen))
+    step = max(1, len(rest) // missing) if missing else 1
     return (chosen + rest[::step])[:count]
 
 
 def _list(title: str, rows: list[sa.Row[Any]]) -> None:
     out.print(f"\n[bold]{title}[/bold]", markup=True)
     for row in rows:
-        sure = "" if row.confidence is None else f", {row.confidence:.0%} sure"
+        confidence = "" if row.confidence is None else f", {row.confidence:.0%} confidence"
         lead = "nearest entry: " if row.status == Status.HANDED_OFF else ""
-        source = f"({lead}{row.entry_id}{sure})" if row.entry_id else ""
-        said = row.answer or f"{row.reason} {source}".replace("_", " ")
+        source = f"({lead}{row.entry_id}{confidence})" if row.entry_id else ""
+        text = row.answer or f"{row.reason} {source}".replace("_", " ")
         _line("Q  ", row.question, "bold")
-        _line("A  " if row.answer else "   ", f"{said} {source}" if row.answer else said, "")
+        _line("A  " if row.answer else "   ", f"{text} {source}" if row.answer else text, "")
 
 
 def _line(lead: str, text: str, style: str) -> None:
-    """Print a text cut to one line of the terminal; full-width characters count double."""
+    """Print a text cut to one line of the terminal."""
     line = Text(lead + " ".join(text.split()), style=style)
     line.truncate(min(out.width, _WIDTH), overflow="ellipsis")
     out.print(line)
 
 
 def _rate(rows: list[sa.Row[Any]]) -> float:
-    """Return the rate behind the first job, whose time includes loading the model."""
+    """Return questions/s after the first job.
+
+    The time of the first job includes the loading of the model.
+    """
     times = sorted(row.answered_at for row in rows)
     first, last = times[0], times[-1]
     later = sum(time > first for time in times)

@@ -1,9 +1,9 @@
-"""Flower's process: knows the queues, changes nothing, listens where it is told.
+"""Flower's process, which shows queues and workers and changes nothing.
 
     python -m stack.local.flower [ADDRESS [PORT [FOLDER]]]
 
-In FOLDER, if one is given, it keeps what it has seen. Beyond loopback it serves nobody
-without a password: its pages name batches and machines.
+It keeps its state in FOLDER, if given. Outside of loopback it requires a password, because its
+pages name batches and machines.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(address: str = _LOOPBACK, port: str = "", folder: str | None = None) ->
     """Serve until stopped.
 
     Raises:
-        SettingsInvalid: it would be open to everybody, or it can't have the port.
+        SettingsInvalid: it would be open without a password, or the port is not available.
     """
     settings = load()
     guard(settings, address)
@@ -40,12 +40,12 @@ def main(address: str = _LOOPBACK, port: str = "", folder: str | None = None) ->
     except OSError as error:
         if error.errno not in _NO_PORT:
             raise
-        fault = f"Flower can't have port {port} of {address}: {os.strerror(error.errno)}"
+        fault = f"Flower cannot use port {port} of {address}: {os.strerror(error.errno)}"
         raise SettingsInvalid([f"ANSWERMILL_FLOWER_PORT: {fault}"]) from error
 
 
 def arguments(address: str, port: str, folder: str | None) -> list[str]:
-    """Return Flower's command line; none of it is secret."""
+    """Return Flower's command line, which contains no secret."""
     words = [
         "flower",
         f"--address={address}",

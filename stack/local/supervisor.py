@@ -1,6 +1,7 @@
-"""The whole of it on one machine: redis-server on a private socket, SQLite, workers, Flower.
+"""The local stack: Redis, SQLite, workers and Flower on one machine.
 
-What the settings place elsewhere (a Redis, a PostgreSQL) is used and not started.
+redis-server listens on a private socket. A Redis or PostgreSQL from the settings is used and not
+started.
 """
 
 from __future__ import annotations
@@ -36,20 +37,20 @@ class LocalStack:
     def __init__(self, settings: Settings, services: list[Service], flower_url: str) -> None:
         self.settings, self.services, self.flower_url = settings, services, flower_url
 
-    def watch(self, say: Callable[[str], None]) -> None:
-        """Look after every process once; call it again and again."""
+    def watch(self, report: Callable[[str], None]) -> None:
+        """Check every process once and restart it if it ended."""
         for service in self.services:
-            service.watch(say)
+            service.watch(report)
 
 
 @contextmanager
 def running(settings: Settings, workers: int, model: str | None = None) -> Iterator[LocalStack]:
-    """Start everything, hand it over, stop everything: workers first, Redis last.
+    """Start the stack, yield it, and stop it: workers first, Redis last.
 
     Args:
-        settings: says what is embedded.
-        workers: how many worker processes.
-        model: what they answer with, when not what the settings say.
+        settings: which services are embedded.
+        workers: number of worker processes.
+        model: the model of the workers, if not the model of the settings.
 
     Raises:
         StackRunning: another one runs on the same home.
@@ -112,7 +113,7 @@ def redis_binary() -> Path:
 
 
 def redis_service(settings: Settings) -> Service:
-    """Describe the embedded Redis: a private socket, no port, an append-only file."""
+    """Return the embedded Redis: private socket, no port, append-only file."""
     data = settings.home / "redis"
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings.redis_socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -151,7 +152,7 @@ def worker_service(settings: Settings, number: int, model: str | None) -> Servic
 
 
 def flower_service(settings: Settings, port: int) -> Service:
-    """Describe Flower: on loopback only, and nobody can change anything through it."""
+    """Return Flower on loopback, without the right to change anything."""
     return Service(
         "Flower",
         [sys.executable, "-m", "stack.local.flower", _LOOPBACK, str(port)],
@@ -162,7 +163,7 @@ def flower_service(settings: Settings, port: int) -> Service:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    # What flags said must reach the children; URLs are in the environment or .env already.
+    # Flags must reach the children; URLs are in the environment or .env already.
     return {"ANSWERMILL_HOME": str(settings.home), "PYTHONUNBUFFERED": "1"}
 
 
@@ -173,7 +174,7 @@ def _log(settings: Settings, name: str) -> Path:
 def _start_redis(service: Service, settings: Settings) -> None:
     client = redis.Redis(unix_socket_path=str(settings.redis_socket))
     try:
-        if _answers(client):  # left behind by a stack that was killed
+        if _answers(client):  # left over from a stack that was killed
             client.shutdown(save=True)
         service.start()
         give_up = time.monotonic() + _START_SECONDS

@@ -1,4 +1,4 @@
-"""One run of `db prune`: its progress, what it says at the end, and how to go on after Ctrl-C."""
+"""One run of `db prune`: its progress, its result, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from stack.retention.prune import PruneResult, count_prunable, prune
 
 
 def run(settings: Settings, age: timedelta, *, dry_run: bool, as_json: bool) -> None:
-    """Prune, or tell what would be pruned.
+    """Prune, or print how much would be pruned.
 
     Raises:
-        ServiceUnavailable: the database is away; the same command goes on.
+        ServiceUnavailable: the database is unavailable; run the same command again.
     """
     with database(settings) as engine:
         pruned = count_prunable(engine, age) if dry_run else _shown(engine, age)
@@ -30,29 +30,29 @@ def run(settings: Settings, age: timedelta, *, dry_run: bool, as_json: bool) -> 
 
 
 def _shown(engine: sa.Engine, age: timedelta) -> PruneResult:
-    """Prune with a bar; tell how far it came when it is interrupted."""
+    """Prune with a progress bar, and print the count at an interruption."""
     done = PrunableAmount(0, 0, 0)
     with bar(err) as show:
 
-        def heard(now: PrunableAmount, of: PrunableAmount) -> None:
+        def on_progress(now: PrunableAmount, of: PrunableAmount) -> None:
             nonlocal done
             done = now
             show("pruning", now.questions, of.questions)
 
         try:
-            return prune(engine, age, on_progress=heard)
+            return prune(engine, age, on_progress=on_progress)
         except KeyboardInterrupt:
-            told = f"interrupted; {_told(done)} are deleted: the same command goes on"
-            err.print(f"answermill: {told}")
+            message = f"interrupted; {_described(done)} are deleted: the same command goes on"
+            err.print(f"answermill: {message}")
             raise typer.Exit(INTERRUPTED) from None
 
 
 def _sentence(pruned: PruneResult) -> str:
-    what = "would be deleted" if pruned.dry_run else "deleted"
-    return f"{_told(pruned.amount)} {what}, older than {pruned.before:%Y-%m-%d %H:%M:%S} UTC"
+    verb = "would be deleted" if pruned.dry_run else "deleted"
+    return f"{_described(pruned.amount)} {verb}, older than {pruned.before:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _told(amount: PrunableAmount) -> str:
+def _described(amount: PrunableAmount) -> str:
     batches = _count(amount.batches, "batch", "batches")
     questions = _count(amount.questions, "question", "questions")
     return f"{batches}, {questions} and {_count(amount.files, 'file', 'files')}"

@@ -1,8 +1,8 @@
-"""Use case: delete what finished long ago, in steps that nobody has to wait for.
+"""Use case: delete old finished batches in small steps.
 
-Each step is a transaction of its own, and between two of them there is a pause as long as the
-step was. Interrupted anywhere and run again, it goes on. What happens meanwhile to the same
-batches is told in `db.queries.retention`.
+Each step is one transaction, followed by a pause of the same length. After an interruption, the
+next run continues. Not covered: concurrent changes of the same batches, which
+`db.queries.retention` describes.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ _UPLOAD = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What was deleted, or would be."""
+    """The amount that was deleted, or would be."""
 
-    before: datetime  # what finished before is what was meant
+    before: datetime  # batches that finished before it
     amount: PrunableAmount
     dry_run: bool = False
 
     def document(self) -> dict[str, Any]:
-        """Return what `db prune --json` prints."""
-        told = {"batches": self.amount.batches, "questions": self.amount.questions}
-        told |= {"files": self.amount.files}
-        return {"before": self.before, **told, "dry_run": self.dry_run}
+        """Return the document of `db prune --json`."""
+        counts = {"batches": self.amount.batches, "questions": self.amount.questions}
+        counts |= {"files": self.amount.files}
+        return {"before": self.before, **counts, "dry_run": self.dry_run}
 
 
 def count_prunable(engine: sa.Engine, age: timedelta) -> PruneResult:
-    """Tell what `prune` would delete."""
+    """Count the rows that `prune` would delete."""
     now = DatabaseClock(engine)()
     before = now - age
     with reading(engine) as conn:
@@ -61,17 +61,17 @@ def prune(
     step: int = STEP,
     pause: Callable[[float], None] = time.sleep,
 ) -> PruneResult:
-    """Delete the batches that finished longer ago than an age, and files that none of them names.
+    """Delete batches and unreferenced files older than an age.
 
     Args:
         engine: the database.
-        age: how long ago.
-        on_progress: told what is done, and of how much.
+        age: minimum time since a batch finished.
+        on_progress: called with the deleted and the total amount.
         step: questions of one transaction.
-        pause: given the seconds that a step took.
+        pause: called with the seconds that a step took.
 
     Raises:
-        DatabaseUnavailable: what is deleted stays deleted; the same call goes on.
+        DatabaseUnavailable: deleted rows stay deleted; the same call continues.
     """
     run = _Run(engine, count_prunable(engine, age), on_progress, step, pause)
     run.batches()

@@ -55,4 +55,4 @@ def test_a_port_in_use_is_told_in_one_line(home):
         )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert f"ANSWERMILL_FLOWER_PORT: Flower can't have port {port} of 127.0.0.1" in line
+    assert f"ANSWERMILL_FLOWER_PORT: Flower cannot use port {port} of 127.0.0.1" in line
