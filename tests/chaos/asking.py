@@ -35,11 +35,11 @@ class Asked:
     texts: dict[str, str]  # by key
     id: int = 0
     cancelled_at: datetime | None = None  # by the database's clock, when `cancel` had returned
-    running_then: set[int] = field(default_factory=set)  # positions of jobs in work just then
+    running_then: set[int] = field(default_factory=set)  # positions of jobs running just then
 
 
 class Producer:
-    """Submits batch after batch until it is told to stop."""
+    """A thread that submits batch after batch until `stop` is called."""
 
     def __init__(self, world: World, seed: int, final: dict[int, set[int]]) -> None:
         self._world, self._rng, self._final = world, random.Random(seed), final
@@ -70,7 +70,7 @@ class Producer:
                     time.sleep(0.1)
                     continue
                 self._submit(next(self._numbers))
-        except BaseException as error:  # noqa: BLE001 - told by `stop`
+        except BaseException as error:  # noqa: BLE001 - raised by `stop`
             self.fault = error
 
     def _submit(self, number: int) -> None:
@@ -106,7 +106,7 @@ class Producer:
         self.kills += 1
 
     def _command(self, words: list[str]) -> dict:
-        """Run a command until no service that it needs is away."""
+        """Run a command until no service that it needs is unavailable."""
         give_up = time.monotonic() + _GIVE_UP_SECONDS
         while True:
             process = self._world.start_command(*words)

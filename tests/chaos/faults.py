@@ -163,7 +163,7 @@ def cut_database_connections(world: World, _rng: random.Random) -> None:
 
 
 def lock_sqlite(world: World, _rng: random.Random) -> None:
-    with world.engine.begin() as conn:  # BEGIN IMMEDIATE: nobody else writes
+    with world.engine.begin() as conn:  # BEGIN IMMEDIATE: no other process writes
         conn.execute(sa.text("SELECT 1"))
         time.sleep(1.2 * LEASE_SECONDS)
 
@@ -190,7 +190,7 @@ def send_messages_of_other_releases(world: World, _rng: random.Random) -> None:
     """Turn what waits into later messages: one that can be read, and one that can't."""
     client = world.redis.client
     for number, raw in enumerate(client.lrange(_QUEUE, 0, -1)):
-        change = {"v": 2} if number % 2 else {"why": "a later release says so"}
+        change = {"v": 2} if number % 2 else {"why": "a later release adds this"}
         # Not ours, but a malformed one.
         with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
             client.lpush(_QUEUE, _changed(raw, change))
@@ -261,7 +261,7 @@ OF_DATABASE: dict[str, dict[str, Fault]] = {
         "PostgreSQL stop immediate": _stop_postgres("immediate"),
         "connections cut": cut_database_connections,
         "statements time out": _setting("statement_timeout", 1),
-        "transactions serialised": _setting("default_transaction_isolation", "serializable"),
+        "transactions serialized": _setting("default_transaction_isolation", "serializable"),
         **_network("PostgreSQL"),
     },
     "sqlite": {"SQLite locked": lock_sqlite},

@@ -1,4 +1,4 @@
-"""The ledger: what was asked against what SQL says became of it, and what a poller saw."""
+"""The ledger of questions, their results in SQL, and those a poller saw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions that hurt the model: a text's first word says how.
+"""Questions that hurt the model: a text's first word names the way.
 
 `strike` does to this process what such a question does. Covers what a model can do to the
 process that holds it; what a machine does to a process (kill -9 without a cause) is among the
@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import numpy as np
 
-MEMORY_BYTES = 3 << 30  # what a process of the worker may have, as `ulimit -v` says it
+MEMORY_BYTES = 3 << 30  # what a process of the worker may have, as set by `ulimit -v`
 
 _BLOCK_BYTES = 1 << 20
 _LONG_SECONDS = 3_600

@@ -11,7 +11,7 @@ from worker.process import parent
 
 
 class Poisoned:
-    """A model that computes a pass, and suffers before it tells the answers."""
+    """A model that computes a pass, and suffers before it returns the answers."""
 
     def __init__(self, model) -> None:
         self._model = model

@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-_TCP_REPAIR = 19  # linux/tcp.h: a socket closed in this state tells its peer nothing
+_TCP_REPAIR = 19  # linux/tcp.h: a socket closed in this state sends its peer nothing
 _LOOK_SECONDS = 0.2
 _BYTES = 1 << 16
 

@@ -3,7 +3,7 @@
 The schedule, the questions and which of them are cancelled follow from the seed; what the
 faults hit at that moment does not. Progress goes to standard error; the last line on
 standard output is one JSON document. `worst_recovery_seconds` is the longest time from the
-end of a fault to the next new result and to the jobs that were in work when it struck
+end of a fault to the next new result and to the jobs that were running when it struck
 having run again or ended. Exit status 0 only if nothing was lost, doubled or wrong.
 """
 
@@ -49,7 +49,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def chaos(database: str, seconds: float, seed: int) -> dict:
-    """Run once; return what the last line says."""
+    """Run once and return the content of the last line."""
     with services.short_folder() as folder, contextlib.closing(World(folder, database)) as world:
         poller = Poller(world.settings)
         producer = Producer(world, seed, poller.final)
@@ -131,7 +131,10 @@ class Stage:
 
 
 def _running(world: World) -> dict[int, int]:
-    """Return the attempts of all jobs in work; of none while the database is away."""
+    """Return the attempts of all running jobs.
+
+    Return none while the database is unavailable.
+    """
     query = sa.select(jobs.c.id, jobs.c.attempt).where(jobs.c.state == "running")
     with contextlib.suppress(ServiceUnavailable), reading(world.engine) as conn:
         return {row.id: row.attempt for row in conn.execute(query)}

@@ -57,7 +57,7 @@ class Postgres:
         with self._connected() as conn:
             # A killed server loses nothing by this; only a machine without power would.
             conn.execute("ALTER SYSTEM SET fsync = off")
-            # The small disk shall be filled on purpose only.
+            # The small disk must be filled on purpose only.
             conn.execute("ALTER SYSTEM SET max_wal_size = '64MB'")
             conn.execute("SELECT pg_reload_conf()")
 
@@ -84,7 +84,10 @@ class Postgres:
             self.start()
 
     def set(self, name: str, value: str | int | None) -> None:
-        """Change a setting for everybody, at once; None: back to its default."""
+        """Change a setting for all sessions, at once.
+
+        None: back to its default.
+        """
         change = "RESET {}" if value is None else "SET {} = {}"
         words = [sql.Identifier(name)] + ([] if value is None else [sql.Literal(value)])
         with self._connected() as conn:

@@ -35,13 +35,13 @@ HUNGRY = "hungry"
 HUNGRY_BYTES = 64 << 20  # that each question of a pass wants
 CLOCK = "clock"
 PASS_SECONDS = 0.03
-KILL_AFTER = 3  # seconds behind the time limit of a job; 15 would make tests long
+KILL_AFTER = 3  # seconds after the time limit of a job; 15 would make tests long
 
 POINTS = ("claim", "pass", "before-commit", "after-commit", "before-ack")
 
 
 def answer_of(text: str) -> str:
-    """Return what the model says to a text."""
+    """Return the model's answer to a text."""
     return "re: " + hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

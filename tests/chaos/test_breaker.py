@@ -1,4 +1,7 @@
-"""A model that fails on everything, in a whole worker: work stops, is told, and burns nothing."""
+"""A model that fails on everything, in a whole worker.
+
+Work stops, is reported, and burns nothing.
+"""
 
 from __future__ import annotations
 

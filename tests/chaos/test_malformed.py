@@ -1,4 +1,4 @@
-"""Malformed messages kill no worker, and what comes behind them is answered."""
+"""Malformed messages kill no worker, and those after them are answered."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ WITHIN_SECONDS = 120
 
 # A job that holds a poison fails twice whole, once at each size between, and at last alone
 # until it is given up; of each split the other half is answered at once. The first death may
-# take along a job that was claimed ahead; a job that failed travels alone.
+# also hit a job that was claimed ahead; a job that failed travels alone.
 HALVINGS = int(math.log2(JOB_SIZE))
 FAILED_ATTEMPTS = 2 + (HALVINGS - 1) + (ATTEMPTS - 1)
 EXTRA_ATTEMPTS = FAILED_ATTEMPTS + HALVINGS - 1 + 1

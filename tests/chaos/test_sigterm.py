@@ -1,4 +1,4 @@
-"""A worker that is told to stop in the middle of a job that takes too long."""
+"""A worker that gets SIGTERM in the middle of a job that takes too long."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 libFuzzer, by way of atheris, changes the bytes so that they come to code that nothing came to
 before. Any other error ends the run with its traceback and keeps the bytes. The tests in
-tests/property ask the same of bytes that nobody steers.
+tests/property ask the same of bytes that no fuzzer steers.
 
     python -m tests.fuzz.files csv|tsv|jsonl|pipe|requests|knowledge|labelled|manifest|message
         [libFuzzer's own words, such as -max_total_time=60]

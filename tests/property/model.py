@@ -1,7 +1,8 @@
-"""What jobs, batches and results must be: plain Python that is kept beside the database.
+"""A model of jobs, batches and results, as they must be.
 
-It knows the promises and not the tables: what a claim may take, who may write, what a batch's
-end means. One transaction at a time; what interleaves inside of them is `protocol`.
+It is plain Python that is kept next to the database. It knows the promises and not the tables:
+what a claim may take, who may write, what a batch's end means. One transaction at a time; what
+interleaves inside of them is `protocol`.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Model:
         job.state, job.attempt, job.lease_until = JobState.RUNNING, job.attempt + 1, now + LEASE
 
     def holds(self, job: int, attempt: int) -> bool:
-        """Whether whoever claimed it as this attempt may still write."""
+        """Return whether the worker that claimed it as this attempt may write."""
         found = self.jobs[job]
         return found.state is JobState.RUNNING and found.attempt == attempt
 
@@ -102,7 +103,7 @@ class Model:
         job.state, job.sent_at = JobState.QUEUED, None
 
     def expired_leases(self, now: datetime) -> list[Slice]:
-        """Return running jobs whose lease has ended, whoever holds them."""
+        """Return running jobs whose lease has ended, of any worker."""
         running = [job for job in self.jobs.values() if job.state is JobState.RUNNING]
         return [job for job in running if job.lease_until is not None and job.lease_until < now]
 
@@ -134,7 +135,7 @@ class Model:
         self.jobs[number] = half
 
     def seal(self, batch: Submission, now: datetime) -> None:
-        """Say that all of a batch is in."""
+        """Record that all of a batch is in."""
         if batch.state is BatchState.OPEN:
             batch.state = BatchState.SEALED
         self.close_finished(now, [batch])

@@ -15,7 +15,7 @@ from tests.property.twin import Twin
 
 
 class Promised(RuleBasedStateMachine):
-    """The database beside its model, and a poller that follows the cursor."""
+    """The database next to its model, and a poller that follows the cursor."""
 
     def __init__(self, engine: sa.Engine):
         super().__init__()

@@ -41,7 +41,7 @@ class State(NamedTuple):
     batch: str = "live"  # stopped, expired
     finished: bool = False
     late: bool = False  # the deadline has passed
-    closing: bool = False  # somebody saw no active job and is about to note the batch's end
+    closing: bool = False  # a process saw no active job and is about to note the batch's end
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def _queued(job: Job) -> Job:
 
 
 def _putter(state: State, place: int) -> Callable[..., State]:
-    """Return what puts a job in the place of that one, and more jobs behind it."""
+    """Return a function that puts jobs in the place of that one."""
     others = state.jobs[:place] + state.jobs[place + 1 :]
 
     def put(*jobs: Job, idle: int = 0) -> State:

@@ -1,4 +1,7 @@
-"""Whatever is in a file, it is read or refused in one line that says where, and nothing else."""
+"""Any file is read, or refused in one line that states where.
+
+Nothing else happens, whatever is in it.
+"""
 
 from __future__ import annotations
 

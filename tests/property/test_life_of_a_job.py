@@ -2,7 +2,7 @@
 
 Every step calls what producers, workers and users call, and all that is stored is compared
 with a model in plain Python after it. Claims are never forgotten: a worker that was thought
-dead may write at any later time. At the end a worker that is well must bring everything to
+dead may write at any later time. At the end a worker that is healthy must bring everything to
 its result. Steps that overlap within their transactions are `test_protocol`'s.
 """
 
@@ -103,7 +103,10 @@ class LifeOfAJob(Promised):
     @precondition(lambda self: self._waiting())
     @rule(ways=st.lists(ENDS, min_size=1, max_size=3))
     def work(self, ways):
-        """A worker that is well takes what waits, and the batch ends if that was all."""
+        """Let a healthy worker take all waiting jobs.
+
+        The batch ends if that was all.
+        """
         self._work(ways)
         self.twin.sweep_once()
 
@@ -115,7 +118,7 @@ class LifeOfAJob(Promised):
     @precondition(lambda self: self.twin.claims)
     @rule(pick=PICK)
     def freeze(self, pick):
-        """A worker is not heard of for long, and another one gets its job."""
+        """Freeze a worker for longer than its lease: another one gets its job."""
         self.twin.now += LEASE + timedelta(seconds=1)
         self.twin.sweep_once()
         self.twin.claim(self._claim(pick).job.id)
@@ -161,7 +164,10 @@ class LifeOfAJob(Promised):
         self._poll(self._batch(pick).id, limit)
 
     def teardown(self):
-        """Let a worker that is well go on: everything ends, and a poller has seen all of it."""
+        """Let a healthy worker continue.
+
+        Everything ends, and a poller has seen all of it.
+        """
         for batch in self.model.batches.values():
             self.twin.seal(batch)
         for _ in range(ROUNDS):

@@ -54,7 +54,7 @@ class Claim:
 
 
 class Twin:
-    """Producers, workers and users of one database, beside the model of it."""
+    """Producers, workers and users of one database, next to the model of it."""
 
     def __init__(self, engine: sa.Engine):
         self.engine = engine
@@ -100,7 +100,7 @@ class Twin:
             self.redis.send(messages)
 
     def seal(self, batch: Submission) -> None:
-        """Say that all is in."""
+        """Record that all is in."""
         with transaction(self.engine) as conn:
             batches.seal(conn, self.batches[batch.id], self.now)
         self.model.seal(batch, self.now)
