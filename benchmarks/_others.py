@@ -1,9 +1,10 @@
-"""The same answers as others would compute them: encode, then the ten nearest phrasings vote.
+"""The same answers as other ways would compute them.
 
+They encode, then the ten nearest phrasings vote.
 Runs in a process of its own, Infinity in an environment of its own (benchmarks/infinity.txt).
-Knows nothing of us but what it is told: the encoder's folder, the phrasings' embeddings.
+Knows nothing of us but its input: the encoder's folder, the phrasings' embeddings.
 
-    python _others.py WAY < TOLD.json
+    python _others.py WAY < INPUT.json
 """
 
 from __future__ import annotations
@@ -100,8 +101,9 @@ def padded(told: dict[str, Any]) -> dict[str, Any]:
     from transformers import AutoModel
     from transformers import PreTrainedTokenizerFast as Fast
 
-    tokenizer = Fast(tokenizer_file=f"{told['encoder']}/tokenizer.json", pad_token="[PAD]")  # noqa: S106 - no password
-    model = AutoModel.from_pretrained(told["encoder"]).eval()
+    encoder = told["encoder"]
+    tokenizer = Fast(tokenizer_file=f"{encoder}/tokenizer.json", pad_token="[PAD]")  # noqa: S106 - no password
+    model = AutoModel.from_pretrained(encoder).eval()
 
     def encode(texts: Sequence[str]) -> Any:  # noqa: ANN401 - an array
         found = []

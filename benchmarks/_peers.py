@@ -1,7 +1,7 @@
-"""The same work as its users would write it with other queues: one task a question.
+"""The same work as users of other queues would write it.
 
-Runs in an environment of its own (benchmarks/peers.txt). Every task inserts one row and
-commits; two workers or threads of them, as there are two cores.
+There is one task a question. Runs in an environment of its own (benchmarks/peers.txt). Every task
+inserts one row and commits; two workers or threads of them, as there are two cores.
 
     PEER_SOCKET=… PEER_DATABASE=… python _peers.py PEER COUNT
 """
@@ -21,7 +21,7 @@ from typing import Any
 
 import psycopg
 
-TEXT = "Hello, I ordered a blue jacket last week and it still says processing, number {}, why?"
+TEXT = "Hello, I ordered a blue jacket last week and it still shows processing, number {}, why?"
 ANSWER = "Open “My orders” and choose the parcel: the map shows where it is."
 INSERT = "INSERT INTO peer_results VALUES (%s, %s, %s)"
 GIVE_UP_SECONDS = 120

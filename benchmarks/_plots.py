@@ -1,4 +1,4 @@
-"""Draw what the benchmarks have printed: docs/plots, from their JSON lines.
+"""Draw the plots of docs/plots from the JSON lines of the benchmarks.
 
 A benchmark without a line in the file gets no plot; of several lines the last one counts.
 
@@ -26,7 +26,7 @@ Figures = dict[str, Any]
 
 
 def end_to_end(found: Figures, axes: Any) -> None:  # noqa: ANN401 - matplotlib's
-    """Bare loop beside the whole job."""
+    """Bare loop compared with the whole job."""
     both = {name: one for name, one in found.items() if isinstance(one, dict)}
     places = range(len(both))
     bare = [one["bare_questions_per_second"] for one in both.values()]
@@ -45,7 +45,7 @@ def others(found: Figures, axes: Any) -> None:  # noqa: ANN401
     rates = {name: one["questions_per_second"] for name, one in found["found"].items()}
     accuracy = {name: one["accuracy"] for name, one in found["found"].items()}
     told = {name: f"\naccuracy {one:.3f}" if one else "" for name, one in accuracy.items()}
-    shown = {f"{name}{told[name]}": rate for name, rate in rates.items()}
+    shown = {name + told[name]: rate for name, rate in rates.items()}
     _bars(shown, axes)
     axes.set_xlabel("questions/s")
 
@@ -58,7 +58,7 @@ def peers(found: Figures, axes: Any) -> None:  # noqa: ANN401
 
 
 def growth(found: Figures, axes: Any) -> None:  # noqa: ANN401
-    """Milliseconds behind so many finished questions."""
+    """Milliseconds after so many finished questions."""
     for name, times in found["milliseconds"].items():
         axes.plot(found["sizes"], times, marker="o", label=name)
     axes.set_xscale("log")
@@ -85,8 +85,8 @@ def scaling(found: Figures, axes: Any) -> None:  # noqa: ANN401
 
 
 def latency(found: Figures, axes: Any) -> None:  # noqa: ANN401
-    """One question, idle and behind a backlog."""
-    names = {"idle": "idle", "busy": f"behind {found['backlog']:,}"}
+    """One question, idle and after a backlog."""
+    names = {"idle": "idle", "busy": f"after {found['backlog']:,}"}
     places = range(len(names))
     for shift, of, shade in ((-0.2, "p50", OURS), (0.2, "p99", THEIRS)):
         times = [found[f"{name}_{of}_ms"] for name in names]
@@ -97,7 +97,7 @@ def latency(found: Figures, axes: Any) -> None:  # noqa: ANN401
             if time is not None:
                 axes.hlines(time, at + shift - 0.2, at + shift + 0.2, color=WANTED)
     axes.set_xticks(places, list(names.values()))
-    axes.set_ylabel("ms; red: to be reached")
+    axes.set_ylabel("ms; red: target")
     axes.legend(loc="upper left")
 
 
@@ -110,9 +110,9 @@ def _bars(rates: dict[str, float], axes: Any) -> None:  # noqa: ANN401
 
 
 PLOTS: dict[str, tuple[str, Callable[[Figures, Any], None]]] = {
-    "end_to_end": ("The whole job beside the bare engine", end_to_end),
-    "others": ("The whole job beside other ways to run the same encoder", others),
-    "peers": ("Queue and database beside other queues", peers),
+    "end_to_end": ("The whole job compared with the bare engine", end_to_end),
+    "others": ("The whole job compared with other ways to run the same encoder", others),
+    "peers": ("Queue and database compared with other queues", peers),
     "growth": ("Growth", growth),
     "scaling": ("Replicas whose model sleeps 0.5 s a job", scaling),
     "latency": ("One interactive question", latency),

@@ -1,4 +1,6 @@
-"""A real worker whose model answers at once, or sleeps a given time for a full job.
+"""A real worker with a stand-in for the model.
+
+The model answers at once, or sleeps a given time for a full job.
 
 python benchmarks/_worker.py SECONDS
 """

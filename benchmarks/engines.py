@@ -1,13 +1,13 @@
-"""How fast is the model alone on each engine, and how near is its arithmetic to the machine's?
+"""Speed of the model alone on each engine, and its share of the peak.
 
 Measures, in turns, each in a process of its own with all cores: the largest rate of fp32
 multiplication that BLAS reaches here, with square matrices and a thread a core; then, for each
 engine and precision, questions/s of the encoder alone and of answering whole, over jobs of 128
 different questions. An encoder's arithmetic is counted over its real tokens: products by its
-weights, and attention; padding counts for nothing, as do normalisation and softmax. Its share of
-the peak is told by the clock, and by the processor's time, which neighbours on the machine hardly
-change but which leaves out that threads wait. Favours us: the tokens are there already. Against
-us: nothing else is as regular as square matrices.
+weights, and attention; padding counts for nothing, as do normalization and softmax. Its share of
+the peak is measured by the clock, and by the processor's time, which neighbors on the machine
+hardly change but which leaves out that threads wait. Favors us: the tokens are there already.
+Against us: nothing else is as regular as square matrices.
 
     python benchmarks/engines.py [--questions FILE.csv] [--knowledge KB.jsonl] [--models DIR]
         [--kinds "onnx int8" …]
@@ -33,7 +33,7 @@ _FLOPS = 5e9  # half of those of each size and thread
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and report."""
     options = _models.parser().parse_args()
     texts = list(dict.fromkeys(_models.read(options.questions)))
     found: list[dict[str, Any]] = []
@@ -52,7 +52,10 @@ def alone(what: str, home: str, texts: list[str]) -> object:
 
 
 def peak() -> dict[str, float]:
-    """Return FLOP/s of the best of the libraries and sizes, on all cores together."""
+    """Return the FLOP/s of all cores together.
+
+    They are those of the best of the libraries and sizes.
+    """
     from worker.process.cpu_threads import set_thread_limits
 
     threads = set_thread_limits()
@@ -115,7 +118,10 @@ def rates(kind: str, home: Path, texts: list[str]) -> dict[str, float]:
 
 
 def timed(work: Callable[[], None]) -> tuple[float, float]:
-    """Return seconds on the clock, and those of the processor, all threads' together."""
+    """Return the seconds on the clock and those of the processor.
+
+    Those of the processor are of all threads together.
+    """
     work()
     started, worked = time.perf_counter(), time.process_time()
     work()
@@ -151,7 +157,7 @@ def tell(count: int, found: list[dict[str, Any]]) -> None:
     gflops = statistics.median(turn["peak"]["flops"] for turn in found) / 1e9
     mean = found[0][kinds[0]]["tokens"]
     title = f"{count:,} questions of {mean:.1f} tokens, fp32 peak {gflops:.0f} GFLOP/s, questions/s"
-    # By processor: what neighbours took of the cores meanwhile does not count.
+    # By processor: what neighbors took of the cores meanwhile does not count.
     head = ["engine", "encoder alone", "answering whole", "a pass", "of the peak", "by processor"]
     _mill.tell(title, head, rows)
     figures |= {"questions": count, "tokens": round(mean, 1), "peak_gflops": round(gflops, 1)}

@@ -1,10 +1,11 @@
-"""Do claim, status and poll cost the same behind ten million questions as behind ten thousand?
+"""Cost of claim, status and poll as the tables grow.
 
+Is it the same after ten million questions as after ten thousand?
 Measures, on PostgreSQL: storing a slice of questions, claiming and reading the next job,
 counting where a batch of 100,000 questions stands, and polling a page of a thousand
 results, while the tables hold more and more finished questions of other batches. The
-finished ones are written by SQL, in jobs of 128 as `submit` cuts them, and analysed as the
-autovacuum would. Favours us: what is measured lies in memory, and nothing else runs.
+finished ones are written by SQL, in jobs of 128 as `submit` cuts them, and analyzed as the
+autovacuum would. Favors us: what is measured lies in memory, and nothing else runs.
 
     python benchmarks/growth.py [--sizes 10000 100000 1000000] [--repeat 200]
 """
@@ -48,7 +49,7 @@ _FILL = (
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and report."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--repeat", type=int, default=200)
@@ -94,7 +95,10 @@ def create(conn: sa.Connection, clock: DatabaseClock, name: str) -> Batch:
 
 
 def measure(engine: sa.Engine, clock: DatabaseClock, size: int, repeat: int) -> dict[str, float]:
-    """Return the median milliseconds of each statement, with a batch of its own in work."""
+    """Return the median milliseconds of each statement.
+
+    A batch of its own is running.
+    """
     with transaction(engine) as conn:
         batch = create(conn, clock, f"work-{size}")
     slices = iter(range(1, BATCH, SLICE))
@@ -156,7 +160,7 @@ def tell(found: dict[int, dict[str, float]]) -> None:
         for name, ratio in growth.items()
     ]
     head = ["median ms", *(f"{size:,}" for size in found), "growth"]
-    _mill.tell("behind so many finished questions", head, rows)
+    _mill.tell("after so many finished questions", head, rows)
     _mill.tell_json(
         "growth",
         sizes=list(found),

@@ -1,12 +1,12 @@
-"""How much faster is the whole job than what others do with the same encoder?
+"""Speed of the whole job compared with other ways to run the encoder.
 
 Measures, in turns on the same cores: sentence-transformers' `encode` at its best batch size;
 Infinity in-process at its best; naive batches of 32 in the file's order, padded to the longest;
 a Celery task a question, the model in two worker processes, a row a question in PostgreSQL; and
 us, from the start of `submit` to the last committed result, the cascade off and on, the
 answer cache off, no two questions equal; with `--layers` once more with the encoder distilled to
-so many. Everyone's accuracy beside it, on the same questions. Theirs is a vote of the ten nearest
-phrasings. Favours us: our worker is warm, and int8 and distilling are ours alone. Against
+so many. Next to it, the accuracy of each, on the same questions. Theirs is a vote of the ten
+nearest phrasings. Favors us: our worker is warm, and int8 and distilling are ours alone. Against
 us: only Celery stores anything, and only we start a process in the time.
 
     python benchmarks/others.py --questions LABELLED.csv --knowledge KB.jsonl [--models DIR]
@@ -40,7 +40,7 @@ WAYS = ("sentence-transformers", "Infinity", "padded", "Celery")
 
 @dataclass
 class Found:
-    """What one way came to."""
+    """Accuracy, batch size and rates of one way."""
 
     accuracy: float = 0.0
     batch: int | None = None
@@ -53,7 +53,7 @@ class Found:
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and report."""
     parser = _models.parser()
     parser.add_argument("--repeat", type=int, default=8)
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS)
@@ -99,7 +99,10 @@ def labels(path: Path) -> dict[str, str]:
 
 
 def tell_others(folder: Path, home: Path, texts: list[str]) -> Path:
-    """Write down what the others are to know: encoder, embeddings, entries, questions."""
+    """Write the input of the others to a file.
+
+    It holds the encoder, embeddings, entries and questions.
+    """
     from worker.model.bundle.bundle import open_bundle
     from worker.model.retrieval.knowledge_base import KnowledgeBase
 
