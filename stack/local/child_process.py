@@ -60,7 +60,7 @@ class Service:
             )
         self._started, self._restart_at = time.monotonic(), None
 
-    def watch(self, say: Callable[[str], None]) -> None:
+    def watch(self, report: Callable[[str], None]) -> None:
         """Restart the process when it has died and its pause is over."""
         if self.pid is not None:
             return
@@ -70,7 +70,7 @@ class Service:
                 self._pause = FIRST_PAUSE
             self._restart_at = now + self._pause
             status = self._process.returncode if self._process else None
-            say(
+            report(
                 f"{self.name} ended ({_ending(status)}), starts again in {self._pause:.0f} s;"
                 f" its log: {self.log}"
             )

@@ -137,16 +137,16 @@ def redis_service(settings: Settings) -> Service:
 
 def worker_service(settings: Settings, number: int, model: str | None) -> Service:
     """Describe one worker process, which takes its threads from the settings."""
-    told = {"ANSWERMILL_THREADS": str(settings.threads)}
+    variables = {"ANSWERMILL_THREADS": str(settings.threads)}
     if model:
-        told["ANSWERMILL_MODEL"] = model
+        variables["ANSWERMILL_MODEL"] = model
     if settings.metrics_port:
-        told["ANSWERMILL_METRICS_PORT"] = str(settings.metrics_port + number - 1)
+        variables["ANSWERMILL_METRICS_PORT"] = str(settings.metrics_port + number - 1)
     return Service(
         f"worker {number}",
         [sys.executable, "-m", "stack", "worker"],
         log=_log(settings, f"worker-{number}"),
-        environment=_environment(settings) | told,
+        environment=_environment(settings) | variables,
         grace_seconds=_WORKER_GRACE,
     )
 
