@@ -55,9 +55,9 @@ def _blank(match: re.Match[str]) -> str:
 
 def _strings_and_comments(text: str) -> str:
     kept = [re.sub(r"[^\n]", " ", line) for line in text.splitlines(keepends=True)]
-    wanted = (tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", -1))
+    kinds = (tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", -1))
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type in wanted:
+        if token.type in kinds:
             for number, line in enumerate(token.string.splitlines(), token.start[0] - 1):
                 start = token.start[1] if number == token.start[0] - 1 else 0
                 kept[number] = kept[number][:start] + line + kept[number][start + len(line) :]
@@ -104,13 +104,13 @@ def tracked() -> list[Path]:
 
 def _left_out(path: Path) -> bool:
     name = path.relative_to(ROOT).as_posix()
-    sample = name.startswith(("stack/sample/", "docs/plots/", "benchmarks/", "tests/"))
+    sample = name.startswith(("stack/sample/", "docs/plots/", "tests/"))
     return sample or name in {WORDS.relative_to(ROOT).as_posix(), "LICENSE", "constraints.txt"}
 
 
 if __name__ == "__main__":
-    asked = [Path(name).resolve() for name in sys.argv[1:]]
-    inside = [p for p in tracked() if not asked or any(p.is_relative_to(a) for a in asked)]
-    found = sorted([*faults(inside), *docstring_faults(inside)])
-    print("\n".join(found) if found else f"{len(inside)} files: no retired word")
+    chosen = [Path(name).resolve() for name in sys.argv[1:]]
+    paths = [p for p in tracked() if not chosen or any(p.is_relative_to(c) for c in chosen)]
+    found = sorted([*faults(paths), *docstring_faults(paths)])
+    print("\n".join(found) if found else f"{len(paths)} files: no retired word")
     sys.exit(bool(found))

@@ -1,7 +1,7 @@
 """Shared parts of the benchmarks: databases, workers and reports.
 
-A benchmark has a PostgreSQL and a Redis of its own.
-The databases keep what they commit (fsync is on): what is measured is what production does.
+Each benchmark has a PostgreSQL and a Redis of its own. The databases keep their commits (fsync is
+on), as in production. Not covered: the real model (`_models.py`).
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from worker.model.bundle.location import bundle_path
 
 MODEL = "bench"
 _WORKER = Path(__file__).with_name("_worker.py")
-_START_SECONDS = 120  # a torch on a busy machine needs them
+_START_SECONDS = 120  # to import torch on a busy machine
 _STOP_SECONDS = 60
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 
 
 @contextmanager
-def surroundings(kind: str = "postgresql") -> Iterator[Settings]:
+def services(kind: str = "postgresql") -> Iterator[Settings]:
     """Run an empty Redis and an empty, migrated database in a temporary home.
 
     Args:
@@ -52,7 +52,7 @@ def surroundings(kind: str = "postgresql") -> Iterator[Settings]:
         home = Path(at_exit.enter_context(folder))
         os.environ["ANSWERMILL_HOME"] = str(home)
         os.environ["ANSWERMILL_MODEL"] = MODEL
-        os.environ.pop("ANSWERMILL_DATABASE_URL", None)  # of the surroundings before
+        os.environ.pop("ANSWERMILL_DATABASE_URL", None)  # of the services started earlier
         if kind == "postgresql":
             os.environ["ANSWERMILL_DATABASE_URL"] = at_exit.enter_context(postgresql(home))
         settings = load()
@@ -115,20 +115,26 @@ def running(
     settings: Settings,
     count: int = 1,
     replicas: int = 1,
-    told: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[list[int]]:
     """Run a command for each of `count` workers.
 
-    Yields their process ids once all have a model. `told` is added to their environment, in
-    addition to the variables of ours.
+    Yields their process ids once all have a model.
+
+    Args:
+        command: the worker's command line.
+        settings: their home gets the logs of the workers.
+        count: the number of workers.
+        replicas: of each worker.
+        environment: variables to add to those of this process.
     """
-    environment = os.environ | (told or {})
-    logs = [settings.home / f"worker-{n}.log" for n in range(count)]
+    variables = os.environ | (environment or {})
+    logs = [settings.home / f"worker-{number}.log" for number in range(count)]
     started: list[subprocess.Popen[bytes]] = []
     try:
         for log in logs:
             with log.open("wb") as out:
-                process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+                process = subprocess.Popen(command, env=variables, stdout=out, stderr=out)
                 started.append(process)
         for log in logs:
             wait(lambda log=log: log.read_text().count("model loaded") >= replicas, log.read_text)
@@ -140,21 +146,21 @@ def running(
             process.wait(_STOP_SECONDS)
 
 
-def wait(condition: Callable[[], bool], tell: Callable[[], str] | str) -> None:
-    """Wait until the condition holds, or exit with a report."""
-    until = time.monotonic() + _START_SECONDS
+def wait(condition: Callable[[], bool], details: Callable[[], str] | str) -> None:
+    """Wait until the condition holds, or exit with the details."""
+    deadline = time.monotonic() + _START_SECONDS
     while not condition():
-        if time.monotonic() > until:
-            report = tell() if callable(tell) else tell
-            sys.exit(f"not there within {_START_SECONDS} s: {report}")
-        time.sleep(0.02)
+        if time.monotonic() > deadline:
+            text = details() if callable(details) else details
+            sys.exit(f"not ready within {_START_SECONDS} s: {text}")
+        time.sleep(_POLL_SECONDS)
 
 
 def await_results(settings: Settings, batch: int, count: int) -> None:
-    """Wait until the batch has so many results, by its jobs' own counts.
+    """Wait until the batch has `count` results, by the counts of its jobs.
 
-    Each look takes a millisecond or two from what is measured, so there are the fewer the longer it
-    lasts, and half a percent of it may be added.
+    Each poll takes a millisecond or two of the measured time. The interval therefore grows with the
+    run, and adds half a percent to it at most.
     """
     engine = open_engine(settings)
     started = time.monotonic()
@@ -163,16 +169,16 @@ def await_results(settings: Settings, batch: int, count: int) -> None:
     )
     while True:
         with reading(engine) as conn:
-            found = int(conn.scalar(done, {"b": batch}) or 0)
-        if found >= count:
+            results = int(conn.scalar(done, {"b": batch}) or 0)
+        if results >= count:
             break
-        time.sleep(max(_LOOK_SECONDS, (time.monotonic() - started) / 200))
+        time.sleep(max(_POLL_SECONDS, (time.monotonic() - started) / 200))
     engine.dispose()
 
 
 @dataclass
 class Measured:
-    """How long a number of questions took."""
+    """Time that a number of questions took."""
 
     count: int
     seconds: float = 0.0
@@ -191,24 +197,24 @@ class Measured:
 
 @contextmanager
 def measured(settings: Settings, count: int) -> Iterator[Measured]:
-    """Measure the block, in which so many questions are worked on."""
-    found = Measured(count)
+    """Measure the block, which processes `count` questions."""
+    result = Measured(count)
     processor, started = _processor_seconds(settings), time.perf_counter()
-    yield found
-    found.seconds = time.perf_counter() - started
-    found.processor = _processor_seconds(settings) - processor
+    yield result
+    result.seconds = time.perf_counter() - started
+    result.processor = _processor_seconds(settings) - processor
 
 
 def _processor_seconds(settings: Settings) -> float:
     """Return the processor seconds of this process and of PostgreSQL.
 
-    Those of the children of both are included, ended ones too.
+    The seconds of their children are included, also of children that have ended.
     """
     postmaster = int((settings.home / "pg" / "postmaster.pid").read_text().split()[0])
     while True:
-        found = [*family(os.getpid()), *family(postmaster)]
-        with suppress(psutil.NoSuchProcess):  # one ended meanwhile: now its parent has its time
-            return float(sum(sum(process.cpu_times()[:4]) for process in found))
+        processes = [*family(os.getpid()), *family(postmaster)]
+        with suppress(psutil.NoSuchProcess):  # it ended: its parent's times now include its own
+            return float(sum(sum(process.cpu_times()[:4]) for process in processes))
 
 
 def machine() -> str:
@@ -216,8 +222,8 @@ def machine() -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores"
 
 
-def tell(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table for users."""
+def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table in which floats have one decimal."""
     from rich.console import Console
     from rich.table import Table
 
@@ -227,8 +233,8 @@ def tell(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> N
     Console(width=110).print(table)
 
 
-def tell_json(benchmark: str, **figures: object) -> None:
-    """Print the one JSON line."""
+def print_json(benchmark: str, **figures: object) -> None:
+    """Print the JSON line with which every benchmark ends."""
     print(json.dumps({"benchmark": benchmark, "machine": machine(), **figures}))
 
 

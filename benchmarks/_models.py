@@ -1,7 +1,8 @@
 """Shared parts of the benchmarks of the real model: versions and workers.
 
 There is one version for each kind of encoder. The versions are built once, from a knowledge
-base, into a folder that may be kept (`--models`). Every measurement runs in a process of its own.
+base, into a folder that may be kept (`--models`). Every measurement runs in its own process.
+Not covered: a model that only sleeps (`_worker.py`).
 """
 
 from __future__ import annotations
@@ -48,14 +49,16 @@ WORKER = [*COMMAND, "worker"]
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return a parser with the options that all of them take."""
-    made = argparse.ArgumentParser()
-    made.add_argument("--questions", type=Path, default=SAMPLE / "questions.csv")
-    made.add_argument("--knowledge", type=Path, default=SAMPLE / "knowledge.jsonl")
-    made.add_argument("--models", type=Path, help="keep the versions here, or take them from here")
-    made.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    made.add_argument("--rounds", type=int, default=3)
-    return made
+    """Return a parser with the options of all these benchmarks."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--questions", type=Path, default=SAMPLE / "questions.csv")
+    options.add_argument("--knowledge", type=Path, default=SAMPLE / "knowledge.jsonl")
+    options.add_argument(
+        "--models", type=Path, help="folder that keeps the versions for the next run"
+    )
+    options.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    options.add_argument("--rounds", type=int, default=3)
+    return options
 
 
 def read(path: Path) -> list[str]:
@@ -67,17 +70,17 @@ def read(path: Path) -> list[str]:
 def different(texts: list[str], repeat: int) -> list[str]:
     """Repeat the texts with other punctuation after each, so that all differ.
 
-    They are repeated 40 times at most. The encoder has to read each. A number at the end would make
-    it read as well, but the cascade knows few numbers, and would leave to the encoder what it
-    answers as customers write it.
+    They are repeated 40 times at most, and the encoder has to read each. A number at the end would
+    have the same effect, but the cascade knows few numbers. It would leave questions to the encoder
+    that it answers as customers write them.
     """
-    behind = ["".join(marks) for size in range(4) for marks in product(_MARKS, repeat=size)]
-    return [text + marks for marks in behind[:repeat] for text in dict.fromkeys(texts)]
+    endings = ["".join(marks) for size in range(4) for marks in product(_MARKS, repeat=size)]
+    return [text + marks for marks in endings[:repeat] for text in dict.fromkeys(texts)]
 
 
 @contextmanager
 def built(options: argparse.Namespace, *how: str) -> Iterator[Path]:
-    """Build the versions that are not there yet, with the options `how`.
+    """Build the missing versions with the options `how`.
 
     Yields the home that has the versions.
     """
@@ -101,7 +104,7 @@ def _model(words: Sequence[str], environment: dict[str, str]) -> None:
 
 
 def version(kind: str) -> str:
-    """Return the version whose encoder is of that kind."""
+    """Return the version whose encoder is of this kind."""
     return f"{_NAME}@{1 + KINDS.index(kind)}"
 
 
@@ -114,9 +117,9 @@ def register(settings: Settings, home: Path) -> None:
     with transaction(engine) as conn:
         now = DatabaseClock(engine)()
         for digest in _digests(home):
-            made = model_versions.register(conn, name=_NAME, digest=digest, metrics={}, now=now)
-            if made.version == 1:
-                model_versions.promote(conn, made, by="benchmark", now=now)
+            built = model_versions.register(conn, name=_NAME, digest=digest, metrics={}, now=now)
+            if built.version == 1:
+                model_versions.promote(conn, built, by="benchmark", now=now)
     engine.dispose()
 
 
@@ -128,12 +131,12 @@ def _digests(home: Path) -> list[str]:
 
 
 def bundle(home: Path, kind: str) -> Path:
-    """Return where the version of that kind lies."""
+    """Return the bundle's folder of the version of this kind."""
     from worker.model.bundle.bundle import open_bundle
 
     for path in (home / "models" / _NAME).iterdir():
-        made = open_bundle(path).manifest
-        if f"{made.engine} {made.precision}" == kind:
+        manifest = open_bundle(path).manifest
+        if f"{manifest.engine} {manifest.precision}" == kind:
             return path
     raise KeyError(kind)
 
@@ -146,21 +149,21 @@ def worker(
 
     Yields its parent process.
     """
-    told = _told(home, kind, replicas, threads)
-    with _mill.running(WORKER, settings, replicas=replicas, told=told) as (pid,):
+    environment = _worker_environment(home, kind, replicas, threads)
+    with _mill.running(WORKER, settings, replicas=replicas, environment=environment) as (pid,):
         yield psutil.Process(pid)
 
 
 def start_worker(home: Path, kind: str, out: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a worker that takes its versions from a home.
 
-    The rest is in the environment.
+    Its other settings come from the environment of this process.
     """
-    told = _told(home, kind, replicas=1, threads=0)
-    return subprocess.Popen(WORKER, env=os.environ | told, stdout=out, stderr=out)
+    environment = os.environ | _worker_environment(home, kind, replicas=1, threads=0)
+    return subprocess.Popen(WORKER, env=environment, stdout=out, stderr=out)
 
 
-def _told(home: Path, kind: str, replicas: int, threads: int) -> dict[str, str]:
+def _worker_environment(home: Path, kind: str, replicas: int, threads: int) -> dict[str, str]:
     return {
         "ANSWERMILL_MODEL": version(kind),
         "ANSWERMILL_MODEL_STORE": str(home / "models"),
@@ -209,8 +212,8 @@ def answered_job(
     replicas: int = 1,
     threads: int = 0,
 ) -> tuple[float, list[str | None]]:
-    """Return the same, and the entry that each question was found to mean."""
-    with tempfile.TemporaryDirectory() as folder, _mill.surroundings(database) as settings:
+    """Return the questions/s of a whole job, and the entry of each answer."""
+    with tempfile.TemporaryDirectory() as folder, _mill.services(database) as settings:
         file = write(Path(folder) / "questions.csv", texts)
         warm = write(Path(folder) / "warm.csv", texts[:1])
         register(settings, home)
@@ -229,15 +232,15 @@ def _entries(settings: Settings, batch: int) -> list[str | None]:
     engine = open_engine(settings)
     query = sa.select(rows.c.entry_id).where(rows.c.batch_id == batch).order_by(rows.c.position)
     with reading(engine) as conn:
-        found = list(conn.scalars(query))
+        entries = list(conn.scalars(query))
     engine.dispose()
-    return found
+    return entries
 
 
 def loaded(home: Path, kind: str, threads: int) -> LoadedModel:
     """Load a version in this process.
 
-    Its threads are limited as a worker limits them.
+    Its threads are limited as in a worker.
     """
     from worker.process.cpu_threads import set_thread_limits
 
@@ -246,27 +249,27 @@ def loaded(home: Path, kind: str, threads: int) -> LoadedModel:
 
     number = KINDS.index(kind)
     digest, built_at = _digests(home)[number], datetime.now(UTC)
-    made = ModelVersion(_NAME, 1 + number, VersionState.BUILT, digest, {}, built_at)
-    return load_version(settings, made, threads)
+    chosen = ModelVersion(_NAME, 1 + number, VersionState.BUILT, digest, {}, built_at)
+    return load_version(settings, chosen, threads)
 
 
-def in_own_process(file: str, *given: object) -> Any:  # noqa: ANN401 - what JSON holds
-    """Run `alone` of a benchmark's file with the values given.
+def in_own_process(file: str, *arguments: object) -> Any:  # noqa: ANN401 - any JSON value
+    """Run the separate part of a benchmark's file in a process of its own.
 
-    Returns the result that it prints.
+    The arguments and the result that it returns are values of JSON.
     """
     command = [sys.executable, file, "--alone"]
     done = subprocess.run(
-        command, input=json.dumps(given), capture_output=True, text=True, check=False
+        command, input=json.dumps(arguments), capture_output=True, text=True, check=False
     )
     if done.returncode:
         sys.exit(done.stderr)
-    print(*given[:1], done.stdout.splitlines()[-1], file=sys.stderr)
+    print(*arguments[:1], done.stdout.splitlines()[-1], file=sys.stderr)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def run(main: Callable[[], None], alone: Callable[..., object]) -> None:
-    """Run a benchmark, or the part of it that wants a process of its own."""
+    """Run a benchmark, or its part that needs a process of its own."""
     if sys.argv[1:] == ["--alone"]:
         print(json.dumps(alone(*json.load(sys.stdin))))
     else:

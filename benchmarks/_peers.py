@@ -1,7 +1,8 @@
-"""The same work as users of other queues would write it.
+"""The same work for other queues, as their users would write it.
 
-There is one task a question. Runs in an environment of its own (benchmarks/peers.txt). Every task
-inserts one row and commits; two workers or threads of them, as there are two cores.
+There is one task for each question, which inserts one row and commits. Each queue has two workers
+or threads, as there are two cores. Runs in environments of its own (benchmarks/peers.txt and
+benchmarks/peers-arq.txt). Not covered: any code of Answermill.
 
     PEER_SOCKET=… PEER_DATABASE=… python _peers.py PEER COUNT
 """
@@ -33,7 +34,7 @@ _own = threading.local()
 
 
 def answer(position: int, text: str) -> None:
-    """Answer one question: insert its row."""
+    """Insert the row of one question."""
     if not hasattr(_own, "connection"):
         _own.connection = psycopg.connect(DATABASE, autocommit=True)
     _own.connection.execute(INSERT, (position, text[:20], ANSWER))
@@ -118,7 +119,8 @@ def send_dramatiq(count: int) -> None:
 
 
 def send_huey(count: int) -> None:
-    from _peers import huey_app as imported  # its tasks are known by their module, too
+    # Huey names tasks by module, and this module is `__main__` here.
+    from _peers import huey_app as imported
 
     _, task = imported()
     for n in range(count):
@@ -184,7 +186,7 @@ PEERS: dict[str, Peer] = {
 
 @contextmanager
 def running(commands: list[list[str]]) -> Iterator[None]:
-    """Run the peer's workers, as ready as they are after some seconds."""
+    """Run the peer's workers and give them five seconds to start."""
     quiet = subprocess.DEVNULL
     started = [subprocess.Popen(command, stdout=quiet, stderr=quiet) for command in commands]
     try:
@@ -201,7 +203,7 @@ def running(commands: list[list[str]]) -> Iterator[None]:
 
 
 def main(name: str, count: int) -> None:
-    """Print questions/s from the first one sent to the last row."""
+    """Print the questions/s from the first task sent to the last row."""
     send, commands = PEERS[name]
     with psycopg.connect(DATABASE, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS peer_results")
@@ -217,7 +219,7 @@ def main(name: str, count: int) -> None:
                 if done == count:
                     break
                 if time.perf_counter() - started > GIVE_UP_SECONDS:
-                    sys.exit(f"{name}: {done} of {count} rows in time")
+                    sys.exit(f"{name}: {done} of {count} rows after {GIVE_UP_SECONDS} s")
                 time.sleep(0.05)
             print(count / (time.perf_counter() - started))
 

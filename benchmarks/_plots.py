@@ -18,49 +18,50 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-OURS, THEIRS, WANTED = "#2f6db5", "#9aa5b1", "#c0392b"
+OURS, THEIRS, TARGET = "#2f6db5", "#9aa5b1", "#c0392b"
 
 _JOB = 128  # questions
 
 Figures = dict[str, Any]
 
 
-def end_to_end(found: Figures, axes: Any) -> None:  # noqa: ANN401 - matplotlib's
-    """Bare loop compared with the whole job."""
-    both = {name: one for name, one in found.items() if isinstance(one, dict)}
-    places = range(len(both))
-    bare = [one["bare_questions_per_second"] for one in both.values()]
-    whole = [one["whole_questions_per_second"] for one in both.values()]
-    axes.bar([at - 0.2 for at in places], bare, 0.4, color=THEIRS, label="bare loop")
-    axes.bar([at + 0.2 for at in places], whole, 0.4, color=OURS, label="file to committed results")
-    for at, one in enumerate(both.values()):
-        axes.annotate(f"{one['ratio']:.2f}", (at + 0.2, whole[at]), ha="center", va="bottom")
-    axes.set_xticks(places, [name.replace("_", " ") for name in both])
+def end_to_end(figures: Figures, axes: Any) -> None:  # noqa: ANN401 - matplotlib's
+    """Draw the bare loop next to the whole job."""
+    both = {name: run for name, run in figures.items() if isinstance(run, dict)}
+    indexes = range(len(both))
+    bare = [run["bare_questions_per_second"] for run in both.values()]
+    whole = [run["whole_questions_per_second"] for run in both.values()]
+    axes.bar([at - 0.2 for at in indexes], bare, 0.4, color=THEIRS, label="bare loop")
+    axes.bar(
+        [at + 0.2 for at in indexes], whole, 0.4, color=OURS, label="file to committed results"
+    )
+    for at, run in enumerate(both.values()):
+        axes.annotate(f"{run['ratio']:.2f}", (at + 0.2, whole[at]), ha="center", va="bottom")
+    axes.set_xticks(indexes, [name.replace("_", " ") for name in both])
     axes.set_ylabel("questions/s")
     axes.legend()
 
 
-def others(found: Figures, axes: Any) -> None:  # noqa: ANN401
-    """Other ways to run the encoder."""
-    rates = {name: one["questions_per_second"] for name, one in found["found"].items()}
-    accuracy = {name: one["accuracy"] for name, one in found["found"].items()}
-    told = {name: f"\naccuracy {one:.3f}" if one else "" for name, one in accuracy.items()}
-    shown = {name + told[name]: rate for name, rate in rates.items()}
-    _bars(shown, axes)
+def others(figures: Figures, axes: Any) -> None:  # noqa: ANN401
+    """Draw the rates of other ways to run the encoder."""
+    rates = {name: run["questions_per_second"] for name, run in figures["found"].items()}
+    accuracy = {name: run["accuracy"] for name, run in figures["found"].items()}
+    notes = {name: f"\naccuracy {value:.3f}" if value else "" for name, value in accuracy.items()}
+    _bars({name + notes[name]: rate for name, rate in rates.items()}, axes)
     axes.set_xlabel("questions/s")
 
 
-def peers(found: Figures, axes: Any) -> None:  # noqa: ANN401
-    """Other queues."""
-    _bars(found["questions_per_second"], axes)
+def peers(figures: Figures, axes: Any) -> None:  # noqa: ANN401
+    """Draw the rates of other queues."""
+    _bars(figures["questions_per_second"], axes)
     axes.set_xscale("log")
     axes.set_xlabel("questions/s, a row of each in PostgreSQL")
 
 
-def growth(found: Figures, axes: Any) -> None:  # noqa: ANN401
-    """Milliseconds after so many finished questions."""
-    for name, times in found["milliseconds"].items():
-        axes.plot(found["sizes"], times, marker="o", label=name)
+def growth(figures: Figures, axes: Any) -> None:  # noqa: ANN401
+    """Draw the milliseconds by the number of finished questions."""
+    for name, times in figures["milliseconds"].items():
+        axes.plot(figures["sizes"], times, marker="o", label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("finished questions in the tables")
@@ -68,12 +69,12 @@ def growth(found: Figures, axes: Any) -> None:  # noqa: ANN401
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def scaling(found: Figures, axes: Any) -> None:  # noqa: ANN401
-    """Replicas whose model only waits."""
-    replicas = [int(name) for name in found["replicas"]]
-    rates = [one["questions_per_second"] for one in found["replicas"].values()]
-    most = [_JOB * count / found["pass_s"] for count in replicas]
-    axes.plot(replicas, most, color=THEIRS, linestyle="--", label="what sleeping alone allows")
+def scaling(figures: Figures, axes: Any) -> None:  # noqa: ANN401
+    """Draw the rate of replicas whose model only sleeps."""
+    replicas = [int(name) for name in figures["replicas"]]
+    rates = [run["questions_per_second"] for run in figures["replicas"].values()]
+    most = [_JOB * count / figures["pass_s"] for count in replicas]
+    axes.plot(replicas, most, color=THEIRS, linestyle="--", label="limit set by the sleep")
     axes.plot(replicas, rates, color=OURS, marker="o", label="file to committed results")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
@@ -84,19 +85,19 @@ def scaling(found: Figures, axes: Any) -> None:  # noqa: ANN401
     axes.legend()
 
 
-def latency(found: Figures, axes: Any) -> None:  # noqa: ANN401
-    """One question, idle and after a backlog."""
-    names = {"idle": "idle", "busy": f"after {found['backlog']:,}"}
-    places = range(len(names))
+def latency(figures: Figures, axes: Any) -> None:  # noqa: ANN401
+    """Draw the latency of one question, idle and after a backlog."""
+    names = {"idle": "idle", "busy": f"after {figures['backlog']:,}"}
+    indexes = range(len(names))
     for shift, of, shade in ((-0.2, "p50", OURS), (0.2, "p99", THEIRS)):
-        times = [found[f"{name}_{of}_ms"] for name in names]
-        axes.bar([at + shift for at in places], times, 0.4, color=shade, label=of)
-    wanted = {-0.2: (50, None), 0.2: (150, 1000)}
-    for shift, times in wanted.items():
+        times = [figures[f"{name}_{of}_ms"] for name in names]
+        axes.bar([at + shift for at in indexes], times, 0.4, color=shade, label=of)
+    targets = {-0.2: (50, None), 0.2: (150, 1000)}  # ms, idle and busy
+    for shift, times in targets.items():
         for at, time in enumerate(times):
             if time is not None:
-                axes.hlines(time, at + shift - 0.2, at + shift + 0.2, color=WANTED)
-    axes.set_xticks(places, list(names.values()))
+                axes.hlines(time, at + shift - 0.2, at + shift + 0.2, color=TARGET)
+    axes.set_xticks(indexes, list(names.values()))
     axes.set_ylabel("ms; red: target")
     axes.legend(loc="upper left")
 
@@ -120,18 +121,18 @@ PLOTS: dict[str, tuple[str, Callable[[Figures, Any], None]]] = {
 
 
 def main(lines: Path, folder: Path) -> None:
-    """Draw them."""
+    """Draw a plot for each benchmark that has a line and a plot."""
     folder.mkdir(parents=True, exist_ok=True)
-    read = [json.loads(line) for line in lines.read_text().splitlines() if line.startswith("{")]
-    for found in {one["benchmark"]: one for one in read}.values():
-        if found["benchmark"] not in PLOTS:
+    printed = [json.loads(line) for line in lines.read_text().splitlines() if line.startswith("{")]
+    for figures in {line["benchmark"]: line for line in printed}.values():
+        if figures["benchmark"] not in PLOTS:
             continue
-        title, draw = PLOTS[found["benchmark"]]
+        title, draw = PLOTS[figures["benchmark"]]
         figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-        draw(found, axes)
+        draw(figures, axes)
         figure.suptitle(title)
         axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(folder / f"{found['benchmark']}.png", dpi=100)
+        figure.savefig(folder / f"{figures['benchmark']}.png", dpi=100)
         plt.close(figure)
 
 

@@ -1,8 +1,9 @@
 """A real worker with a stand-in for the model.
 
-The model answers at once, or sleeps a given time for a full job.
+The stand-in answers at once, or sleeps a given number of seconds for a full job.
+Not covered: a real model (`_models.py`).
 
-python benchmarks/_worker.py SECONDS
+    python benchmarks/_worker.py SECONDS
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _ANSWER = Answer(
 
 @dataclass(frozen=True)
 class AtOnce:
-    """Gives every question the same answer."""
+    """A model that gives every question the same answer."""
 
     version: str
     seconds: float  # of a full job
@@ -51,13 +52,13 @@ class AtOnce:
         return [[1]] * len(texts)
 
     def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Sleep, in proportion to the questions."""
+        """Sleep in proportion to the number of questions."""
         if self.seconds:
             time.sleep(self.seconds * len(tokens) / _FULL)
         return np.zeros((len(tokens), 1), dtype=np.float32)
 
     def decide(self, texts: Sequence[str], _: NDArray[np.float32]) -> list[Answer]:
-        """Return the answer."""
+        """Return the same answer for every text."""
         return [_ANSWER] * len(texts)
 
 

@@ -1,11 +1,10 @@
-"""Does scaling by time to drain keep its word on a day of a support team, and at what cost?
+"""Simulation of autoscaling by time to drain over a support team's day.
 
-Plays a day in steps of 15 s: questions arrive by a curve with a morning and an evening peak,
-a night's batch of tickets and a burst; workers take 90 s to start, answer at a fixed rate and
-drain when they are taken away. Compares the rule of deploy/kubernetes/scaling.yaml with the
-length of the queue at a fixed number of questions a worker, and with fixed numbers of workers.
-The arrivals are drawn, not measured, and no real cluster is scaled. Favours nobody: all see the
-same arrivals, and none knows what comes.
+Plays a day in steps of 15 s. Questions arrive by a curve with a morning and an evening peak, a
+night's batch of tickets and a burst. Workers take 90 s to start, answer at a fixed rate and drain
+when they are removed. Compares the rule of deploy/kubernetes/scaling.yaml with the length of the
+queue at a fixed number of questions a worker, and with fixed numbers of workers. All rules see the
+same arrivals, and none knows the next ones. Not covered: measured arrivals and a real cluster.
 
     python benchmarks/autoscaling.py [--rate 50] [--grant 600] [--plot FILE.png]
 """
@@ -22,20 +21,20 @@ from pathlib import Path
 
 import _mill
 
-STEP = 15  # seconds: how often KEDA asks
+STEP = 15  # seconds between two polls of KEDA
 DAY = 24 * 3600
-START_SECONDS = 90  # a pod scheduled, an image pulled, a model loaded
+START_SECONDS = 90  # to schedule a pod, pull an image and load a model
 HOLD_SECONDS = 300  # scaleDown.stabilizationWindowSeconds
-MOST = 32
+MOST = 32  # replicas
 
-# Hours in which a parcel service is on strike.
+# Hours of the day in which a parcel service is on strike and questions come in a burst.
 _STRIKE = (14.0, 14.25)
 
-Rule = Callable[[float, float], float]  # waiting, seconds a question: replicas wanted
+Rule = Callable[[float, float], float]  # questions waiting, seconds a question: number of replicas
 
 
 def main() -> None:
-    """Play and tell."""
+    """Play the day by each rule and report."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rate", type=float, default=50.0, help="questions/s of a worker")
     parser.add_argument("--grant", type=float, default=600.0, help="seconds to drain in")
@@ -54,13 +53,13 @@ def main() -> None:
     played = {
         name: play(arrivals, rule, options.rate, options.grant) for name, rule in rules.items()
     }
-    tell(options, sum(arrivals), played)
+    report(options, sum(arrivals), played)
     if options.plot:
         plot(options, arrivals, played)
 
 
 def day(chance: random.Random) -> list[int]:
-    """Return how many questions arrive in each step."""
+    """Return the number of questions that arrive in each step."""
     arrivals = []
     for step in range(DAY // STEP):
         hour = step * STEP / 3600
@@ -68,7 +67,7 @@ def day(chance: random.Random) -> list[int]:
         if _STRIKE[0] <= hour < _STRIKE[1]:
             rate += 1_500
         arrivals.append(max(0, round(chance.gauss(rate * STEP, math.sqrt(rate * STEP)))))
-    arrivals[2 * 3600 // STEP] += 1_000_000  # the night's tickets
+    arrivals[2 * 3600 // STEP] += 1_000_000  # the night's batch of tickets
     return arrivals
 
 
@@ -78,98 +77,102 @@ def _peak(hour: float, at: float, width: float) -> float:
 
 @dataclass
 class Played:
-    """How a day went."""
+    """Workers and waiting times of a day."""
 
     workers: list[int] = field(default_factory=list)  # paid for, at each step
     waiting: list[float] = field(default_factory=list)
-    late: float = 0.0  # questions that waited longer than granted
-    worst: float = 0.0  # seconds that one waited
+    late: float = 0.0  # questions that waited longer than the granted time
+    worst: float = 0.0  # seconds, the longest wait of a question
     worker_hours: float = 0.0
     changes: int = 0
 
 
 def play(arrivals: list[int], rule: Rule, rate: float, grant: float) -> Played:
-    """Let a rule scale through a day.
+    """Play a day in which a rule sets the number of replicas.
 
     Args:
         arrivals: questions in each step.
-        rule: how many replicas it wants.
+        rule: returns the number of replicas to run.
         rate: questions/s that one replica answers.
         grant: seconds after which an answer is late.
     """
-    told, queue = Played(), deque[tuple[int, float]]()
-    ready, starting, wishes = 1, deque[int](), deque[int](maxlen=HOLD_SECONDS // STEP)
+    result, queue = Played(), deque[tuple[int, float]]()
+    ready, starting, targets = 1, deque[int](), deque[int](maxlen=HOLD_SECONDS // STEP)
     for step, arrived in enumerate(arrivals):
         queue.append((step, arrived))
         ready += sum(1 for at in starting if at <= step)
         starting = deque(at for at in starting if at > step)
-        _answer(queue, step, ready * rate * STEP, grant, told)
+        _answer(queue, step, ready * rate * STEP, grant, result)
         waiting = sum(count for _, count in queue)
-        wanted = min(MOST, max(1, math.ceil(rule(waiting, 1 / rate))))
-        wishes.append(wanted)
+        target = min(MOST, max(1, math.ceil(rule(waiting, 1 / rate))))
+        targets.append(target)
         paid = ready + len(starting)
-        if wanted > paid:
-            more = min(wanted, max(4 * paid, paid + 1)) - paid  # 300 % a minute at most
+        if target > paid:
+            more = min(target, max(4 * paid, paid + 1)) - paid  # 300 % a minute at most
             starting.extend([step + START_SECONDS // STEP] * more)
-        elif max(wishes) < paid:
-            ready = max(1, min(ready, max(wishes)))
-        told.changes += paid != ready + len(starting)
-        told.workers.append(ready + len(starting))
-        told.waiting.append(waiting)
-        told.worker_hours += (ready + len(starting)) * STEP / 3600
-    return told
+        elif max(targets) < paid:
+            ready = max(1, min(ready, max(targets)))
+        result.changes += paid != ready + len(starting)
+        result.workers.append(ready + len(starting))
+        result.waiting.append(waiting)
+        result.worker_hours += (ready + len(starting)) * STEP / 3600
+    return result
 
 
 def _answer(
-    queue: deque[tuple[int, float]], step: int, capacity: float, grant: float, told: Played
+    queue: deque[tuple[int, float]], step: int, capacity: float, grant: float, result: Played
 ) -> None:
+    """Answer the oldest questions, and record the waits in the result."""
     while queue and capacity > 0:
         at, count = queue[0]
         done = min(count, capacity)
         capacity -= done
         waited = (step - at) * STEP
-        told.worst = max(told.worst, waited)
+        result.worst = max(result.worst, waited)
         if waited > grant:
-            told.late += done
+            result.late += done
         if done == count:
             queue.popleft()
         else:
             queue[0] = (at, count - done)
 
 
-def tell(options: argparse.Namespace, asked: int, played: dict[str, Played]) -> None:
-    """Print the table and the line."""
+def report(options: argparse.Namespace, questions: int, played: dict[str, Played]) -> None:
+    """Print the table and the JSON line."""
     rows = [
         [
             name,
             f"{day.worker_hours:,.0f}",
             max(day.workers),
             f"{day.worst / 60:,.0f}",
-            f"{day.late / asked:.1%}",
+            f"{day.late / questions:.1%}",
             day.changes,
         ]
         for name, day in played.items()
     ]
     head = [
         "workers by",
-        "hours paid",
-        "most",
+        "worker hours paid",
+        "most workers",
         "longest wait, min",
-        "later than granted",
+        "share later than granted",
         "changes",
     ]
-    _mill.tell(f"{asked:,} questions in a day, {options.rate:g}/s a worker", head, rows)
-    first = played["time to drain"]
-    _mill.tell_json(
+    _mill.print_table(f"{questions:,} questions in a day, {options.rate:g}/s a worker", head, rows)
+    _report_json(options, questions, played["time to drain"])
+
+
+def _report_json(options: argparse.Namespace, questions: int, day: Played) -> None:
+    _mill.print_json(
         "autoscaling",
-        questions=asked,
+        questions=questions,
         rate=options.rate,
         granted_s=options.grant,
-        worker_hours=round(first.worker_hours, 1),
-        most_workers=max(first.workers),
-        longest_wait_s=first.worst,
-        late_share=round(first.late / asked, 4),
-        changes=first.changes,
+        worker_hours=round(day.worker_hours, 1),
+        most_workers=max(day.workers),
+        longest_wait_s=day.worst,
+        late_share=round(day.late / questions, 4),
+        changes=day.changes,
     )
 
 

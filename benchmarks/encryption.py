@@ -1,10 +1,10 @@
-"""What does encrypting texts in the database cost?
+"""Cost of encrypting texts in the database.
 
-Measures, side by side and in turns on the same PostgreSQL with fsync, plain and encrypted:
-storing questions in slices as `submit` does, reading them as a worker does, storing their
-results and reading these behind a cursor. By the clock and by this process's processor time;
-PostgreSQL's own is in the clock's alone. One process, no model, no Redis. Favours us: texts are
-short, as the sample's are; longer ones cost more by their length.
+Measures, in turns on the same PostgreSQL with fsync, without and with encryption: storing questions
+in slices as `submit` does, reading them as a worker does, storing their results and reading the
+results by cursor. Reports the time of the clock and the processor time of this process. The time of
+PostgreSQL itself is in the clock's only. One process, no model, no Redis. Favors us: the texts are
+as short as the sample's. Longer texts cost more, in proportion to their length.
 
     python benchmarks/encryption.py [--questions 40960] [--rounds 3]
 """
@@ -31,31 +31,31 @@ from db.engine import open_engine
 from db.queries import batches, claims, jobs, questions, results
 from db.session import reading, transaction
 
-TEXT = "Hello, I ordered a blue jacket last week and it still says processing, number {}, why?"
+TEXT = "Hello, I ordered a blue jacket last week and it still shows processing, number {}, why?"
 ANSWER = 'Open "My orders" in your account and tap the order to see its live tracking. {}'
 SLICE, JOB = 4_096, 128
 NOW = datetime.now(UTC)
 
-Figures = dict[str, tuple[float, float]]  # of each step: questions/s, processor µs a question
+Figures = dict[str, tuple[float, float]]  # by step: questions/s, processor µs a question
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and report."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--questions", type=int, default=40_960)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    with _mill.surroundings() as settings:
+    with _mill.services() as settings:
         os.environ["ANSWERMILL_ENCRYPTION_KEYS"] = encryption.new_key()
         engines = {"plain": open_engine(settings), "encrypted": open_engine(load())}
-        found: dict[str, list[Figures]] = {name: [] for name in engines}
-        for number in range(options.rounds + 1):  # the first one warms up
+        rounds: dict[str, list[Figures]] = {name: [] for name in engines}
+        for number in range(options.rounds + 1):  # the first round warms up
             for name, engine in engines.items():
-                measured = one_round(engine, f"{name}-{number}", options.questions)
-                found[name] += [measured] if number else []
+                figures = one_round(engine, f"{name}-{number}", options.questions)
+                rounds[name] += [figures] if number else []
         for engine in engines.values():
             engine.dispose()
-    tell(options, found)
+    report(options, rounds)
 
 
 def one_round(engine: sa.Engine, name: str, count: int) -> Figures:
@@ -80,9 +80,9 @@ def measured(count: int, work: Callable[[], Any]) -> tuple[float, float]:
 def store_questions(engine: sa.Engine, batch: Batch, count: int) -> None:
     for first in range(1, count + 1, SLICE):
         last = min(first + SLICE, count + 1)
-        asked = [Question(n, str(n), TEXT.format(n)) for n in range(first, last)]
+        batch_slice = [Question(n, str(n), TEXT.format(n)) for n in range(first, last)]
         with transaction(engine) as conn:
-            questions.append(conn, batch, asked, job_size=JOB, sent=True, now=NOW)
+            questions.append(conn, batch, batch_slice, job_size=JOB, sent=True, now=NOW)
 
 
 def read_questions(engine: sa.Engine, batch: Batch) -> None:
@@ -99,13 +99,13 @@ def store_results(engine: sa.Engine) -> None:
     lease = timedelta(hours=1)
     while True:
         with transaction(engine) as conn:
-            taken = claims.claim_next(
+            claimed = claims.claim_next(
                 conn, Lane.BULK, max_questions=JOB, limit=8, owner="bench", lease=lease, now=NOW
             )
-            if not taken:
+            if not claimed:
                 return
-            work = [(job, [answered(n) for n in positions(job)]) for job in taken]
-            jobs.finish_all(conn, work, now=NOW)
+            finished = [(job, [answered(n) for n in positions(job)]) for job in claimed]
+            jobs.finish_all(conn, finished, now=NOW)
 
 
 def positions(job: Job) -> range:
@@ -113,8 +113,8 @@ def positions(job: Job) -> range:
 
 
 def answered(position: int) -> Result:
-    said = Answer(Status.ANSWERED, ANSWER.format(position), "track", "Where is it?", 0.9)
-    return Result(position, str(position), said, "bench@1", NOW)
+    answer = Answer(Status.ANSWERED, ANSWER.format(position), "track", "Where is it?", 0.9)
+    return Result(position, str(position), answer, "bench@1", NOW)
 
 
 def read_results(engine: sa.Engine, batch: Batch) -> None:
@@ -127,24 +127,25 @@ def read_results(engine: sa.Engine, batch: Batch) -> None:
         after = rows[-1].cursor
 
 
-def tell(options: argparse.Namespace, found: dict[str, list[Figures]]) -> None:
+def report(options: argparse.Namespace, rounds: dict[str, list[Figures]]) -> None:
     rows, figures = [], {}
-    for step in found["plain"][0]:
-        told = {
-            name: [statistics.median(one[step][i] for one in rounds) for i in (0, 1)]
-            for name, rounds in found.items()
+    for step in rounds["plain"][0]:
+        medians = {
+            name: [statistics.median(turn[step][i] for turn in turns) for i in (0, 1)]
+            for name, turns in rounds.items()
         }
-        (plain, plain_cost), (sealed, sealed_cost) = told["plain"], told["encrypted"]
-        rows.append([step, plain, sealed, f"{sealed / plain:.2f}", plain_cost, sealed_cost])
+        (plain, plain_cost), (encrypted, encrypted_cost) = medians["plain"], medians["encrypted"]
+        ratio = f"{encrypted / plain:.2f}"
+        rows.append([step, plain, encrypted, ratio, plain_cost, encrypted_cost])
         key = step.replace(" ", "_")
-        figures |= {f"{key}_plain": round(plain), f"{key}_encrypted": round(sealed)}
+        figures |= {f"{key}_plain": round(plain), f"{key}_encrypted": round(encrypted)}
         figures |= {
             f"{key}_processor_plain": round(plain_cost, 1),
-            f"{key}_processor_encrypted": round(sealed_cost, 1),
+            f"{key}_processor_encrypted": round(encrypted_cost, 1),
         }
-    head = ["", "plain, /s", "encrypted, /s", "ratio", "plain, µs each", "encrypted, µs each"]
-    _mill.tell(f"{options.questions:,} questions, median of {options.rounds}", head, rows)
-    _mill.tell_json("encryption", questions=options.questions, rounds=options.rounds, **figures)
+    head = ["step", "plain, /s", "encrypted, /s", "ratio", "plain, µs each", "encrypted, µs each"]
+    _mill.print_table(f"{options.questions:,} questions, median of {options.rounds}", head, rows)
+    _mill.print_json("encryption", questions=options.questions, rounds=options.rounds, **figures)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How much of the bare engine's speed is left between a submitted file and committed results?
+"""Share of the bare engine's speed that is left in a whole job.
 
 Measures, in turns on the same cores: the engine in a bare loop, in one process, over 128 or 512
-questions at once, whichever is faster; and the main job, from the start of `submit` to the last
-committed result, with a worker that has loaded its model. Redis, the database, the producer and
-the worker share the cores with each other. Favours us: the worker is warm, as it is in
-production. Against us: the bare loop reads no file and stores nothing.
+questions at once, whichever is faster; and a whole job, from the start of `submit` to the last
+committed result, with a worker that has loaded its model. Redis, the database, the producer and the
+worker share the cores. Favors us: the worker is warm, as it is in production. Against us: the bare
+loop reads no file and stores nothing.
 
     python benchmarks/end_to_end.py [--questions FILE.csv] [--knowledge KB.jsonl] [--models DIR]
         [--kinds "onnx int8" …] [--databases sqlite postgresql] [--repeat 8] [--rounds 3]
@@ -29,7 +29,7 @@ _AT_ONCE = (JOB, 512)
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and report."""
     parser = _models.parser()
     parser.add_argument("--repeat", type=int, default=8)
     both = ("sqlite", "postgresql")
@@ -44,11 +44,11 @@ def main() -> None:
                 for database in options.databases:
                     whole = _models.whole_job(database, home, kind, texts)
                     found.setdefault((kind, database), []).append((bare, whole))
-    tell(len(texts), found)
+    report(len(texts), found)
 
 
 def bare_loop(kind: str, home: str, texts: list[str]) -> float:
-    """Return questions/s of the engine alone, at its best."""
+    """Return the questions/s of the engine alone, at its faster size."""
     from worker.inference.passes import answer_texts
 
     model = _models.loaded(Path(home), kind, 0)
@@ -57,7 +57,7 @@ def bare_loop(kind: str, home: str, texts: list[str]) -> float:
 
 
 def answered(model: AnsweringModel, texts: Sequence[str], at_once: int = JOB) -> float:
-    """Return questions/s of a model in a bare loop over so many questions at once."""
+    """Return the questions/s of a bare loop over `at_once` questions."""
     from worker.inference.passes import answer_texts
 
     started = time.perf_counter()
@@ -66,7 +66,7 @@ def answered(model: AnsweringModel, texts: Sequence[str], at_once: int = JOB) ->
     return len(texts) / (time.perf_counter() - started)
 
 
-def tell(count: int, found: dict[tuple[str, str], list[tuple[float, float]]]) -> None:
+def report(count: int, found: dict[tuple[str, str], list[tuple[float, float]]]) -> None:
     rows, figures = [], {}
     for (kind, database), turns in found.items():
         bare, whole = (statistics.median(column) for column in zip(*turns, strict=True))
@@ -78,8 +78,8 @@ def tell(count: int, found: dict[tuple[str, str], list[tuple[float, float]]]) ->
             "ratio": round(ratio, 3),
         }
     head = ["engine", "database", "bare loop", "submit to last result", "ratio"]
-    _mill.tell(f"{count:,} questions, questions/s, medians", head, rows)
-    _mill.tell_json("end_to_end", questions=count, **figures)
+    _mill.print_table(f"{count:,} questions, questions/s, medians", head, rows)
+    _mill.print_json("end_to_end", questions=count, **figures)
 
 
 if __name__ == "__main__":

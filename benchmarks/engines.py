@@ -1,13 +1,12 @@
 """Speed of the model alone on each engine, and its share of the peak.
 
-Measures, in turns, each in a process of its own with all cores: the largest rate of fp32
-multiplication that BLAS reaches here, with square matrices and a thread a core; then, for each
-engine and precision, questions/s of the encoder alone and of answering whole, over jobs of 128
-different questions. An encoder's arithmetic is counted over its real tokens: products by its
-weights, and attention; padding counts for nothing, as do normalization and softmax. Its share of
-the peak is measured by the clock, and by the processor's time, which neighbors on the machine
-hardly change but which leaves out that threads wait. Favors us: the tokens are there already.
-Against us: nothing else is as regular as square matrices.
+Measures in turns, each in a process of its own with all cores: the largest rate of fp32
+multiplication by BLAS, with square matrices and a thread for each core; and, for each engine and
+precision, the questions/s of the encoder alone and of whole answers, in jobs of 128 questions.
+An encoder's arithmetic is that of its real tokens: the weights and attention. Padding,
+normalization and softmax do not count. The share of the peak is by the clock and by processor
+time, which neighbors on the machine hardly change, but which leaves out the waits of threads.
+Favors us: the tokens are ready. Against us: square matrices are the most regular work.
 
     python benchmarks/engines.py [--questions FILE.csv] [--knowledge KB.jsonl] [--models DIR]
         [--kinds "onnx int8" …]
@@ -29,33 +28,30 @@ import _models
 
 JOB = 128
 _SIZES = (384, 768, 1536)  # of the square matrices
-_FLOPS = 5e9  # half of those of each size and thread
+_FLOPS = 5e9  # half of the operations of each size and thread
 
 
 def main() -> None:
     """Measure and report."""
     options = _models.parser().parse_args()
     texts = list(dict.fromkeys(_models.read(options.questions)))
-    found: list[dict[str, Any]] = []
+    turns: list[dict[str, Any]] = []
     with _models.built(options) as home:
         for _ in range(options.rounds):
             turn = {
                 kind: _models.in_own_process(__file__, kind, str(home), texts)
                 for kind in options.kinds
             }
-            found.append({"peak": _models.in_own_process(__file__, "peak", "", []), **turn})
-    tell(len(texts), found)
+            turns.append({"peak": _models.in_own_process(__file__, "peak", "", []), **turn})
+    report(len(texts), turns)
 
 
-def alone(what: str, home: str, texts: list[str]) -> object:
-    return peak() if what == "peak" else rates(what, Path(home), texts)
+def alone(part: str, home: str, texts: list[str]) -> object:
+    return peak() if part == "peak" else rates(part, Path(home), texts)
 
 
 def peak() -> dict[str, float]:
-    """Return the FLOP/s of all cores together.
-
-    They are those of the best of the libraries and sizes.
-    """
+    """Return the FLOP/s of all cores with the fastest library and size."""
     from worker.process.cpu_threads import set_thread_limits
 
     threads = set_thread_limits()
@@ -65,10 +61,10 @@ def peak() -> dict[str, float]:
     torch.set_num_threads(1)
     best = {"flops": 0.0, "flops_of_processor": 0.0}
     for size in _SIZES:
-        ours = [np.ones((size, size), np.float32) for _ in range(2)]
-        theirs = [torch.ones((size, size)) for _ in range(2)]
+        by_numpy = [np.ones((size, size), np.float32) for _ in range(2)]
+        by_torch = [torch.ones((size, size)) for _ in range(2)]
         work = 2 * size**3 * threads * round(_FLOPS / size**3)
-        for multiply in (lambda a=ours: a[0] @ a[1], lambda a=theirs: a[0] @ a[1]):
+        for multiply in (lambda a=by_numpy: a[0] @ a[1], lambda a=by_torch: a[0] @ a[1]):
             seconds, processor = timed(partial(_at_once, multiply, threads, size))
             best["flops"] = max(best["flops"], work / seconds)
             best["flops_of_processor"] = max(best["flops_of_processor"], work / processor)
@@ -85,7 +81,7 @@ def _at_once(multiply: Callable[[], object], threads: int, size: int) -> None:
 
 
 def rates(kind: str, home: Path, texts: list[str]) -> dict[str, float]:
-    """Return questions/s, and FLOP/s of the encoder."""
+    """Return the questions/s, and the FLOP/s of the encoder."""
     from worker.inference.passes import answer_texts, form_passes
 
     model = _models.loaded(home, kind, 0)
@@ -98,8 +94,8 @@ def rates(kind: str, home: Path, texts: list[str]) -> dict[str, float]:
     ]
 
     def encode() -> None:
-        for one in passes:
-            model.encode(one)
+        for tokens_of_pass in passes:
+            model.encode(tokens_of_pass)
 
     def answer() -> None:
         for job in jobs:
@@ -118,9 +114,9 @@ def rates(kind: str, home: Path, texts: list[str]) -> dict[str, float]:
 
 
 def timed(work: Callable[[], None]) -> tuple[float, float]:
-    """Return the seconds on the clock and those of the processor.
+    """Return the seconds of the clock and of the processor.
 
-    Those of the processor are of all threads together.
+    Processor seconds are the sum over all threads.
     """
     work()
     started, worked = time.perf_counter(), time.process_time()
@@ -129,7 +125,7 @@ def timed(work: Callable[[], None]) -> tuple[float, float]:
 
 
 def flops(home: Path, tokens: int) -> float:
-    """Return the operations of one question in a transformer as BERT is built."""
+    """Return the operations of one question in a transformer like BERT."""
     config = json.loads(next((home / "models").glob("*/*/encoder/config.json")).read_bytes())
     size, inner = config["hidden_size"], config["intermediate_size"]
     weights = 4 * size * size + 2 * size * inner
@@ -137,31 +133,31 @@ def flops(home: Path, tokens: int) -> float:
     return float(config["num_hidden_layers"] * layer)
 
 
-def tell(count: int, found: list[dict[str, Any]]) -> None:
+def report(count: int, turns: list[dict[str, Any]]) -> None:
     rows, figures = [], {}
-    kinds = [name for name in found[0] if name != "peak"]
+    kinds = [name for name in turns[0] if name != "peak"]
     for kind in kinds:
         encoder, whole = (
-            statistics.median(turn[kind][what] for turn in found) for what in ("encoder", "whole")
+            statistics.median(turn[kind][rate] for turn in turns) for rate in ("encoder", "whole")
         )
         ratio, of_processor = (
-            statistics.median(turn[kind][what] / turn["peak"][what] for turn in found)
-            for what in ("flops", "flops_of_processor")
+            statistics.median(turn[kind][rate] / turn["peak"][rate] for turn in turns)
+            for rate in ("flops", "flops_of_processor")
         )
-        sizes = found[0][kind]["pass"]
+        sizes = turns[0][kind]["pass"]
         rows.append([kind, encoder, whole, sizes, f"{ratio:.2f}", f"{of_processor:.2f}"])
         name = kind.replace(" ", "_")
         figures |= {f"{name}_encoder": round(encoder, 1), f"{name}_whole": round(whole, 1)}
         figures[f"{name}_of_peak"] = round(ratio, 3)
         figures[f"{name}_of_peak_by_processor_time"] = round(of_processor, 3)
-    gflops = statistics.median(turn["peak"]["flops"] for turn in found) / 1e9
-    mean = found[0][kinds[0]]["tokens"]
+    gflops = statistics.median(turn["peak"]["flops"] for turn in turns) / 1e9
+    mean = turns[0][kinds[0]]["tokens"]
     title = f"{count:,} questions of {mean:.1f} tokens, fp32 peak {gflops:.0f} GFLOP/s, questions/s"
-    # By processor: what neighbors took of the cores meanwhile does not count.
-    head = ["engine", "encoder alone", "answering whole", "a pass", "of the peak", "by processor"]
-    _mill.tell(title, head, rows)
+    # "by processor" leaves out the time that neighbors took on the cores.
+    head = ["engine", "encoder alone", "whole answers", "pass size", "of the peak", "by processor"]
+    _mill.print_table(title, head, rows)
     figures |= {"questions": count, "tokens": round(mean, 1), "peak_gflops": round(gflops, 1)}
-    _mill.tell_json("engines", **figures)
+    _mill.print_json("engines", **figures)
 
 
 if __name__ == "__main__":

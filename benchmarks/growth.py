@@ -1,11 +1,10 @@
 """Cost of claim, status and poll as the tables grow.
 
-Is it the same after ten million questions as after ten thousand?
-Measures, on PostgreSQL: storing a slice of questions, claiming and reading the next job,
-counting where a batch of 100,000 questions stands, and polling a page of a thousand
-results, while the tables hold more and more finished questions of other batches. The
-finished ones are written by SQL, in jobs of 128 as `submit` cuts them, and analyzed as the
-autovacuum would. Favors us: what is measured lies in memory, and nothing else runs.
+Measures, on PostgreSQL: storing a slice of questions, claiming and reading the next job, counting
+the states of a batch of 100,000 questions, and polling a page of a thousand results. Meanwhile the
+tables hold more and more finished questions of other batches. SQL writes the finished questions, in
+jobs of 128 as `submit` does, and analyzes them as the autovacuum would. Favors us: the measured
+rows are in memory, and nothing else runs.
 
     python benchmarks/growth.py [--sizes 10000 100000 1000000] [--repeat 200]
 """
@@ -22,6 +21,7 @@ import _mill
 import sqlalchemy as sa
 
 from core.domain.batch import Batch, Lane, Question
+from core.domain.job import Job
 from core.domain.result import Answer, Result, Status
 from db.clock import DatabaseClock
 from db.engine import open_engine
@@ -30,6 +30,7 @@ from db.session import reading, transaction
 
 JOB, SLICE, BATCH = 128, 4096, 100_000
 LEASE = timedelta(hours=1)
+ANSWER = Answer(Status.ANSWERED, answer="Open “My orders”.", confidence=0.97)
 
 _FILL = (
     """INSERT INTO questions (batch_id, position, key, text)
@@ -45,6 +46,8 @@ _FILL = (
           finished_at)
        SELECT :b, 'bulk', 'done', n, least(n + 127, :n), 1, least(128, :n - n + 1), now(), now()
        FROM generate_series(1, :n, 128) AS n""",
+    """UPDATE batches SET state = 'done', question_count = :n, finished_at = now()
+       WHERE id = :b""",
 )
 
 
@@ -54,17 +57,17 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--repeat", type=int, default=200)
     options = parser.parse_args()
-    found = {}
-    with _mill.surroundings() as settings:
+    medians = {}
+    with _mill.services() as settings:
         engine = open_engine(settings)
         clock = DatabaseClock(engine)
-        there = 0
+        stored = 0
         for size in options.sizes:
-            fill(engine, clock, size - there)
-            there = size
-            found[size] = measure(engine, clock, size, options.repeat)
+            fill(engine, clock, size - stored)
+            stored = size
+            medians[size] = measure(engine, clock, size, options.repeat)
         engine.dispose()
-    tell(found)
+    report(medians)
 
 
 def fill(engine: sa.Engine, clock: DatabaseClock, count: int) -> None:
@@ -72,18 +75,10 @@ def fill(engine: sa.Engine, clock: DatabaseClock, count: int) -> None:
         batch = create(conn, clock, f"fill-{count}")
         for statement in _FILL:
             conn.execute(sa.text(statement), {"b": batch.id, "n": count})
-        done = {"b": batch.id, "n": count}
-        conn.execute(
-            sa.text(
-                "UPDATE batches SET state = 'done', question_count = :n, finished_at = now()"
-                " WHERE id = :b"
-            ),
-            done,
-        )
-    analyse(engine)
+    analyze(engine)
 
 
-def analyse(engine: sa.Engine) -> None:
+def analyze(engine: sa.Engine) -> None:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         conn.execute(sa.text("VACUUM ANALYZE"))
 
@@ -95,76 +90,84 @@ def create(conn: sa.Connection, clock: DatabaseClock, name: str) -> Batch:
 
 
 def measure(engine: sa.Engine, clock: DatabaseClock, size: int, repeat: int) -> dict[str, float]:
-    """Return the median milliseconds of each statement.
-
-    A batch of its own is running.
-    """
+    """Return the median milliseconds of each statement, on a new batch."""
     with transaction(engine) as conn:
-        batch = create(conn, clock, f"work-{size}")
-    slices = iter(range(1, BATCH, SLICE))
-    answer = Answer(Status.ANSWERED, answer="Open “My orders”.", confidence=0.97)
+        steps = Steps(engine, clock, create(conn, clock, f"work-{size}"))
+    return {
+        "submit": timed(steps.submit, BATCH // SLICE),
+        "claim and read": timed(steps.claim, repeat),
+        "store": timed(steps.store, repeat),
+        "status": timed(steps.status, repeat),
+        "poll": timed(steps.poll, repeat // 4),
+    }
 
-    def submit() -> None:
-        first = next(slices)
-        asked = [Question(n, f"k{n}", f"Where is {n}?") for n in range(first, first + SLICE)]
-        with transaction(engine) as conn:
-            questions.append(conn, batch, asked, job_size=JOB, sent=True, now=clock())
 
-    def claim() -> None:
-        with transaction(engine) as conn:
-            now, lane = clock(), Lane.BULK
-            rules = {"owner": "growth", "lease": LEASE, "now": now}
-            (job,) = claims.claim_next(conn, lane, max_questions=JOB, limit=1, **rules)
-            claimed.append((job, results.of_jobs(conn, [job])[0]))
+class Steps:
+    """The measured statements, on one batch."""
 
-    def store() -> None:
-        job, asked = claimed.pop()
-        with transaction(engine) as conn:
-            rows = [Result(at, key, answer, "growth@1", clock()) for at, key, _ in asked]
-            jobs.finish(conn, job, rows, now=clock())
+    def __init__(self, engine: sa.Engine, clock: DatabaseClock, batch: Batch) -> None:
+        self.engine, self.clock, self.batch = engine, clock, batch
+        self.slices = iter(range(1, BATCH, SLICE))
+        self.claimed: list[tuple[Job, list[tuple[int, str, str]]]] = []
 
-    def status() -> None:
-        with reading(engine) as conn:
-            batches.progress(conn, batch.id, clock())
+    def submit(self) -> None:
+        """Store the next slice of questions."""
+        first = next(self.slices)
+        added = [Question(n, f"k{n}", f"Where is {n}?") for n in range(first, first + SLICE)]
+        with transaction(self.engine) as conn:
+            questions.append(conn, self.batch, added, job_size=JOB, sent=True, now=self.clock())
 
-    def poll() -> None:
-        with reading(engine) as conn:
-            results.page(conn, batch.id, limit=1000)
+    def claim(self) -> None:
+        """Claim the next job and read its questions."""
+        with transaction(self.engine) as conn:
+            rules = {"owner": "growth", "lease": LEASE, "now": self.clock()}
+            (job,) = claims.claim_next(conn, Lane.BULK, max_questions=JOB, limit=1, **rules)
+            self.claimed.append((job, results.of_jobs(conn, [job])[0]))
 
-    claimed: list[tuple[jobs.Job, list[tuple[int, str, str]]]] = []
-    count = BATCH // SLICE
-    found = {"submit": timed(submit, count)}
-    found["claim and read"] = timed(claim, repeat)
-    found["store"] = timed(store, repeat)
-    found["status"] = timed(status, repeat)
-    found["poll"] = timed(poll, repeat // 4)
-    return found
+    def store(self) -> None:
+        """Store the results of a claimed job."""
+        job, texts = self.claimed.pop()
+        with transaction(self.engine) as conn:
+            rows = [Result(at, key, ANSWER, "growth@1", self.clock()) for at, key, _ in texts]
+            jobs.finish(conn, job, rows, now=self.clock())
+
+    def status(self) -> None:
+        """Count the states of the batch."""
+        with reading(self.engine) as conn:
+            batches.progress(conn, self.batch.id, self.clock())
+
+    def poll(self) -> None:
+        """Read a page of results."""
+        with reading(self.engine) as conn:
+            results.page(conn, self.batch.id, limit=1000)
 
 
 def timed(work: Callable[[], None], repeat: int) -> float:
-    took = []
+    milliseconds = []
     for _ in range(repeat):
         started = time.perf_counter()
         work()
-        took.append((time.perf_counter() - started) * 1000)
-    return statistics.median(took)
+        milliseconds.append((time.perf_counter() - started) * 1000)
+    return statistics.median(milliseconds)
 
 
-def tell(found: dict[int, dict[str, float]]) -> None:
-    smallest, largest = min(found), max(found)
+def report(medians: dict[int, dict[str, float]]) -> None:
+    smallest, largest = min(medians), max(medians)
     growth = {
-        name: round(found[largest][name] / value, 2) for name, value in found[smallest].items()
+        name: round(medians[largest][name] / value, 2) for name, value in medians[smallest].items()
     }
     rows = [
-        [name, *(f"{figures[name]:.2f}" for figures in found.values()), f"{ratio:.2f}"]
+        [name, *(f"{figures[name]:.2f}" for figures in medians.values()), f"{ratio:.2f}"]
         for name, ratio in growth.items()
     ]
-    head = ["median ms", *(f"{size:,}" for size in found), "growth"]
-    _mill.tell("after so many finished questions", head, rows)
-    _mill.tell_json(
+    head = ["median ms", *(f"{size:,}" for size in medians), "growth"]
+    _mill.print_table("by number of finished questions", head, rows)
+    _mill.print_json(
         "growth",
-        sizes=list(found),
-        milliseconds={name: [round(f[name], 3) for f in found.values()] for name in growth},
+        sizes=list(medians),
+        milliseconds={
+            name: [round(figures[name], 3) for figures in medians.values()] for name in growth
+        },
         growth=growth,
     )
 

@@ -1,13 +1,13 @@
-"""How much arithmetic do the cascade and the answer cache spare?
+"""Arithmetic that the cascade and the answer cache save.
 
-Measures, in turns in one process, a built version over jobs of 128 questions: as it is
-without its cascade, with it, and with the cache as well when every question has been asked
-once before. Favours us: no queue and no database. The cache's row is its best case, in which
-every question comes again; without repeated questions it spares nothing.
+Measures, in turns in one process, a built version over jobs of 128 questions: without its cascade,
+with it, and also with a cache that already holds every question. Favors us: no queue and no
+database. The row of the cache is its best case, in which every question is repeated. Without
+repeated questions the cache saves nothing.
 
     python benchmarks/less_arithmetic.py [--model NAME] [--questions FILE.csv] [--rounds 3]
 
-Without --model, the sample that ships is built; it is too small for a cascade.
+Without --model, the included sample is built. It is too small for a cascade.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from worker.process.cpu_threads import set_thread_limits
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and report."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model")
     parser.add_argument("--questions", type=Path, default=_models.SAMPLE / "questions.csv")
@@ -54,7 +54,8 @@ def main() -> None:
 
 def measure(name: str, texts: Sequence[str], rounds: int) -> None:
     settings, threads = load(), set_thread_limits()
-    from worker.model.registry import load_model  # the engine comes after its settings
+    # The engine must be imported after its thread limits are set.
+    from worker.model.registry import load_model
 
     model = load_model(settings, name, prepare(settings), threads)
     cached = CachedModel(model, AnswerCache(len(texts)))
@@ -66,18 +67,18 @@ def measure(name: str, texts: Sequence[str], rounds: int) -> None:
     answered(cached, texts)
     rates: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds):
-        for way, one in ways.items():
-            rates[way].append(answered(one, texts))
+        for way, variant in ways.items():
+            rates[way].append(answered(variant, texts))
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
-    medians = {way: statistics.median(found) for way, found in rates.items()}
-    at_once = model.answer_without_encoder(list(texts))
-    spared = sum(answer is not None for answer in at_once) / len(texts)
-    title = f"{len(texts)} different questions, {model.kind}, {spared:.1%} need no pass"
+    medians = {way: statistics.median(turns) for way, turns in rates.items()}
+    direct = model.answer_without_encoder(list(texts))
+    saved = sum(answer is not None for answer in direct) / len(texts)
+    title = f"{len(texts)} different questions, {model.kind}, {saved:.1%} need no encoder pass"
     rows = [(way, rate, f"{rate / medians['without']:.2f}") for way, rate in medians.items()]
-    _mill.tell(title, ["", "questions/s", "times"], rows)
+    _mill.print_table(title, ["way", "questions/s", "ratio to the first"], rows)
     figures = {f"{way}_questions_per_second": round(rate, 1) for way, rate in medians.items()}
-    _mill.tell_json(
-        "less_arithmetic", questions=len(texts), without_pass=round(spared, 4), **figures
+    _mill.print_json(
+        "less_arithmetic", questions=len(texts), without_pass=round(saved, 4), **figures
     )
 
 

@@ -1,8 +1,8 @@
-"""How much memory does each process take, and how much more than the bare engine does a worker?
+"""Memory of each process, and of a worker compared with the bare engine.
 
-Measures, after the same questions: the engine in a bare loop in one process; and a worker's
-parent and its child, once with one replica and once with two. Counted is what they have of
-memory in all, pages shared among them once: proportional set size where the system tells it.
+Measures, after the same questions: the engine in a bare loop in one process, and a worker's parent
+and child, once with one replica and once with two. A process counts with all of its memory, and
+pages that processes share count once: proportional set size where the system reports it.
 
     python benchmarks/memory.py [--questions FILE.csv] [--knowledge KB.jsonl] [--models DIR]
         [--kinds "onnx int8" …]
@@ -22,7 +22,7 @@ _MB = 1e6
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and report."""
     options = _models.parser().parse_args()
     texts = _models.read(options.questions)
     rows, figures = [], {}
@@ -39,12 +39,13 @@ def main() -> None:
                 "ratio": round(ratio, 3),
                 "ratio_of_two": round(of_two, 3),
             }
-    head = ["engine", "bare", "parent", "child", "over bare", "two replicas over two bare"]
-    _mill.tell("Memory after the same questions, MB", head, rows)
-    _mill.tell_json("memory", questions=len(texts), **figures)
+    head = ["engine", "bare", "parent", "child", "ratio to bare", "two replicas to two bare"]
+    _mill.print_table("Memory after the same questions, MB", head, rows)
+    _mill.print_json("memory", questions=len(texts), **figures)
 
 
-def bare(kind: str, home: str, texts: list[str]) -> float:
+def bare_loop(kind: str, home: str, texts: list[str]) -> float:
+    """Return the megabytes of a process that only runs the engine."""
     from worker.inference.passes import answer_texts
 
     model = _models.loaded(Path(home), kind, 0)
@@ -55,7 +56,7 @@ def bare(kind: str, home: str, texts: list[str]) -> float:
 
 def worker(home: Path, kind: str, replicas: int, texts: list[str]) -> list[float]:
     """Return the megabytes of a worker's parent and of its children."""
-    with tempfile.TemporaryDirectory() as folder, _mill.surroundings() as settings:
+    with tempfile.TemporaryDirectory() as folder, _mill.services() as settings:
         file = _models.write(Path(folder) / "questions.csv", texts)
         _models.register(settings, home)
         with _models.worker(settings, home, kind, replicas) as parent:
@@ -64,9 +65,10 @@ def worker(home: Path, kind: str, replicas: int, texts: list[str]) -> list[float
 
 
 def megabytes(process: psutil.Process) -> float:
+    """Return the proportional set size, or the unique one."""
     memory = process.memory_full_info()
     return float(getattr(memory, "pss", memory.uss)) / _MB
 
 
 if __name__ == "__main__":
-    _models.run(main, bare)
+    _models.run(main, bare_loop)

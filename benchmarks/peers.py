@@ -1,15 +1,15 @@
-"""How many questions a second do other queues carry, a row of each in the same PostgreSQL?
+"""Throughput compared with other queues on the same PostgreSQL.
 
-Measures, one after the other on the same cores, Redis and PostgreSQL with fsync: each peer as
-its users would write it, one task a question that inserts one row and commits, from the first
-task sent to the last row; and us, from the start of `submit` to the last committed result. No
-model anywhere. Favours us: our workers commit a job at once, which is what jobs are for; our
-file is larger, since the start of `submit`, half a second of Python, is in our time and no start
-is in theirs. Against us: we store each question too, with its key, state, lease and cursor.
+Measures, one after the other on the same cores, Redis and PostgreSQL with fsync: each peer as its
+users would write it, from the first task sent to the last row, with one task a question that
+inserts one row and commits; and us, from the start of `submit` to the last committed result. No
+model anywhere. Favors us: our workers commit a whole job at once, which is the purpose of jobs. Our
+file is larger, as the start of `submit`, half a second of Python, is in our time and no start is in
+theirs. Against us: we store each question too, with its key, state, lease and cursor.
 
     python benchmarks/peers.py [--questions 3000] [--ours 100000] [--rounds 3]
 
-Needs the environments `.venv-peers` and `.venv-peers-arq`: `make bench-peers` makes them.
+Needs `.venv-peers` and `.venv-peers-arq`, which `make bench-peers` creates.
 """
 
 from __future__ import annotations
@@ -35,34 +35,35 @@ PEERS = {
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and report."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--questions", type=int, default=3_000)
     parser.add_argument("--ours", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     if missing := {str(python) for python in PEERS.values() if not python.exists()}:
-        sys.exit(f"not there: {', '.join(sorted(missing))}; `make bench-peers` makes them")
+        names = ", ".join(sorted(missing))
+        sys.exit(f"not found: {names}. Create them with `make bench-peers`")
     rates: dict[str, list[float]] = {name: [] for name in (*PEERS, "Answermill")}
-    with tempfile.TemporaryDirectory() as folder, _mill.surroundings() as settings:
+    with tempfile.TemporaryDirectory() as folder, _mill.services() as settings:
         file = ours.write_questions(Path(folder) / "questions.csv", options.ours)
         for number in range(options.rounds):
             with _mill.workers(settings):
-                found = ours.whole(settings, file, f"round-{number}", options.ours)
-            rates["Answermill"].append(found.rate)
+                result = ours.whole(settings, file, f"round-{number}", options.ours)
+            rates["Answermill"].append(result.rate)
             for name in PEERS:
                 rates[name].append(peer(settings, name, options.questions))
-    tell(options, {name: statistics.median(found) for name, found in rates.items()})
+    report(options, {name: statistics.median(turns) for name, turns in rates.items()})
 
 
 def peer(settings: Settings, name: str, count: int) -> float:
-    """Return questions/s of a peer, run in its own environment."""
+    """Return the questions/s of a peer, run in its own environment."""
     database = settings.database.replace("+psycopg", "")
-    places = {"PEER_SOCKET": str(settings.redis_socket), "PEER_DATABASE": database}
+    services = {"PEER_SOCKET": str(settings.redis_socket), "PEER_DATABASE": database}
     done = subprocess.run(
         [PEERS[name], "_peers.py", name, str(count)],
         cwd=HERE,
-        env=os.environ | places | {"PYTHONPATH": str(HERE)},
+        env=os.environ | services | {"PYTHONPATH": str(HERE)},
         capture_output=True,
         text=True,
         check=False,
@@ -72,13 +73,13 @@ def peer(settings: Settings, name: str, count: int) -> float:
     return float(done.stdout)
 
 
-def tell(options: argparse.Namespace, rates: dict[str, float]) -> None:
+def report(options: argparse.Namespace, rates: dict[str, float]) -> None:
     us = rates["Answermill"]
     rows = [[name, rate, us / rate] for name, rate in sorted(rates.items(), key=lambda x: -x[1])]
     title = f"{options.questions:,} questions, {options.ours:,} of ours; medians"
-    _mill.tell(title, ["", "questions/s", "ours over it"], rows)
+    _mill.print_table(title, ["queue", "questions/s", "ratio of ours to it"], rows)
     best = max(rate for name, rate in rates.items() if name != "Answermill")
-    _mill.tell_json(
+    _mill.print_json(
         "peers",
         questions=options.questions,
         ours=options.ours,

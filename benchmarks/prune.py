@@ -1,9 +1,9 @@
-"""What does pruning a million questions cost, and what does it cost those who work meanwhile?
+"""Cost of pruning a million questions, and its effect on workers.
 
-Measures, on each database: how long `db prune` takes for finished batches of 100,000 questions, and
-how long a worker's claim and store of a job of 128 take before it and while it runs, with a
-producer that adds a slice whenever none is left. Against us: everything shares two cores. Favours
-us: the rows lie in memory.
+Measures, on each database: the time of `db prune` for finished batches of 100,000 questions, and
+the time of a worker's claim and store of a job of 128, before `db prune` and while it runs. A
+producer adds a slice whenever none is left. Against us: everything shares two cores. Favors us: the
+rows are in memory.
 
     python benchmarks/prune.py [--questions 1000000] [--seconds 20] [--databases postgresql sqlite]
 """
@@ -35,62 +35,65 @@ from db.tables import batches as b
 from db.tables import jobs as j
 
 JOB, SLICE, BATCH = 128, 4096, 100_000
-PASS_SECONDS = 0.02  # what a fast model takes for a job
+PASS_SECONDS = 0.02  # of a fast model for a job
 LEASE = timedelta(hours=1)
 ANSWER = Answer(Status.ANSWERED, answer="Open “My orders” and choose the parcel.", confidence=0.97)
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and report."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--questions", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--databases", nargs="+", default=["postgresql", "sqlite"])
     options = parser.parse_args()
-    found = {}
+    figures = {}
     for kind in options.databases:
-        with _mill.surroundings(kind) as settings:
-            found[kind] = measure(settings, options.questions, options.seconds)
-    tell(found)
+        with _mill.services(kind) as settings:
+            figures[kind] = measure(settings, options.questions, options.seconds)
+    report(figures)
 
 
 def measure(settings: Settings, questions: int, seconds: float) -> dict[str, float]:
-    """Return milliseconds and seconds by what they are of."""
+    """Return the times by name.
+
+    They are milliseconds, except for "prune seconds".
+    """
     engine = open_engine(settings)
     clock = DatabaseClock(engine)
-    for n in range(questions // BATCH):
-        fill(engine, clock, f"old-{n}")
+    for number in range(questions // BATCH):
+        fill(engine, clock, f"old-{number}")
     if engine.dialect.name == "postgresql":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
             conn.execute(sa.text("VACUUM ANALYZE"))
-    until = time.monotonic() + seconds
-    before = work(engine, clock, "before", lambda: time.monotonic() < until)
+    deadline = time.monotonic() + seconds
+    before = work(engine, clock, "before", lambda: time.monotonic() < deadline)
     command = [sys.executable, "-m", "stack", "db", "prune", "--older-than", "1d"]
     started = time.perf_counter()
     pruning = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     during = work(engine, clock, "during", lambda: pruning.poll() is None)
     took = time.perf_counter() - started
     if pruning.returncode:
-        sys.exit("prune failed")
+        sys.exit(f"`db prune` failed with exit status {pruning.returncode}")
     engine.dispose()
-    told = {"prune seconds": took}
+    figures = {"prune seconds": took}
     for when, times in (("before", before), ("during", during)):
-        for name, values in times.items():
-            cuts = statistics.quantiles(values, n=100)
-            told[f"{name} p50 {when}"], told[f"{name} p99 {when}"] = cuts[49], cuts[98]
-    return told
+        for name, milliseconds in times.items():
+            cuts = statistics.quantiles(milliseconds, n=100)
+            figures[f"{name} p50 {when}"], figures[f"{name} p99 {when}"] = cuts[49], cuts[98]
+    return figures
 
 
 def fill(engine: sa.Engine, clock: DatabaseClock, name: str) -> None:
     """Store a batch that finished two days ago."""
     now = clock() - timedelta(days=2)
-    words = {"idempotency_key": name, "lane": Lane.BULK, "source": "prune", "now": now}
+    values = {"idempotency_key": name, "lane": Lane.BULK, "source": "prune", "now": now}
     with transaction(engine) as conn:
-        batch = batches.create(conn, name=name, **words)
-    for asked in slices(BATCH):
+        batch = batches.create(conn, name=name, **values)
+    for questions in slices(BATCH):
         with transaction(engine) as conn:
-            append(conn, batch, asked, job_size=JOB, sent=True, now=now)
-            rows = [Result(one.position, one.key, ANSWER, "prune@1", now) for one in asked]
+            append(conn, batch, questions, job_size=JOB, sent=True, now=now)
+            rows = [Result(q.position, q.key, ANSWER, "prune@1", now) for q in questions]
             results.insert(conn, [(batch.id, row) for row in rows])
     with transaction(engine) as conn:
         ended = {"state": JobState.DONE, "finished_at": now, "attempt": 1, "answered": JOB}
@@ -109,43 +112,49 @@ def slices(count: int) -> Iterator[list[Question]]:
 
 
 def work(
-    engine: sa.Engine, clock: DatabaseClock, name: str, going: Callable[[], bool]
+    engine: sa.Engine, clock: DatabaseClock, name: str, running: Callable[[], bool]
 ) -> dict[str, list[float]]:
-    """Claim and store jobs, and add slices when none is left; return the milliseconds of each."""
-    words = {"idempotency_key": name, "lane": Lane.BULK, "source": "prune", "now": clock()}
+    """Claim and store jobs, and add a slice when none is left.
+
+    Returns the milliseconds of each step.
+    """
+    values = {"idempotency_key": name, "lane": Lane.BULK, "source": "prune", "now": clock()}
     with transaction(engine) as conn:
-        batch = batches.create(conn, name=name, **words)
-    found: dict[str, list[float]] = {"claim": [], "store": [], "submit a slice": []}
-    more = slices(100 * BATCH)
-    while going():
-        with timed(found["submit a slice"]), transaction(engine) as conn:
-            added = append(conn, batch, next(more), job_size=JOB, sent=True, now=clock())
+        batch = batches.create(conn, name=name, **values)
+    times: dict[str, list[float]] = {"claim": [], "store": [], "submit a slice": []}
+    unsent = slices(100 * BATCH)
+    while running():
+        with timed(times["submit a slice"]), transaction(engine) as conn:
+            added = append(conn, batch, next(unsent), job_size=JOB, sent=True, now=clock())
         for message in added:
-            with timed(found["claim"]), transaction(engine) as conn:
+            with timed(times["claim"]), transaction(engine) as conn:
                 rules = {"owner": "prune", "lease": LEASE, "now": clock()}
                 job = claims.claim_job(conn, message.job, **rules)
-                asked = results.of_jobs(conn, [job])[0]
+                texts = results.of_jobs(conn, [job])[0]
             time.sleep(PASS_SECONDS)
-            with timed(found["store"]), transaction(engine) as conn:
-                rows = [Result(at, key, ANSWER, "prune@1", clock()) for at, key, _ in asked]
+            with timed(times["store"]), transaction(engine) as conn:
+                rows = [Result(at, key, ANSWER, "prune@1", clock()) for at, key, _ in texts]
                 jobs.finish(conn, job, rows, now=clock())
-    return found
+    return times
 
 
 @contextmanager
 def timed(into: list[float]) -> Iterator[None]:
-    """Time a block, in milliseconds."""
+    """Append the milliseconds of the block to a list."""
     started = time.perf_counter()
     yield
     into.append((time.perf_counter() - started) * 1000)
 
 
-def tell(found: dict[str, dict[str, float]]) -> None:
-    names = next(iter(found.values()))
-    rows = [[name, *(f"{figures[name]:.1f}" for figures in found.values())] for name in names]
-    _mill.tell("milliseconds, unless said", ["", *found], rows)
-    told = {kind: {n: round(v, 2) for n, v in figures.items()} for kind, figures in found.items()}
-    _mill.tell_json("prune", **told)
+def report(databases: dict[str, dict[str, float]]) -> None:
+    names = next(iter(databases.values()))
+    rows = [[name, *(f"{figures[name]:.1f}" for figures in databases.values())] for name in names]
+    _mill.print_table("milliseconds, unless stated", ["step", *databases], rows)
+    rounded = {
+        kind: {name: round(value, 2) for name, value in figures.items()}
+        for kind, figures in databases.items()
+    }
+    _mill.print_json("prune", **rounded)
 
 
 if __name__ == "__main__":

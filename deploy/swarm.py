@@ -19,7 +19,7 @@ from ipaddress import ip_address
 _LEFT_OUT = {"build", "cpus", "depends_on", "mem_limit", "profiles", "restart", "security_opt"}
 _LEFT_OUT |= {"ports", "shm_size", "tmpfs"}
 
-_SHARED = "/dev/shm"  # noqa: S108 - what every program of it knows
+_SHARED = "/dev/shm"  # noqa: S108 - the path is fixed by POSIX shared memory
 _CONDITIONS = {"no": "none", "on-failure": "on-failure", "unless-stopped": "any", "always": "any"}
 
 
@@ -35,48 +35,48 @@ def read(text: str) -> dict:
 def stack(project: dict) -> dict:
     """Return the project as a stack."""
     services = {
-        name: service(found)
-        for name, found in project["services"].items()
-        if not found.get("profiles")
+        name: service(definition)
+        for name, definition in project["services"].items()
+        if not definition.get("profiles")
     }
     rest = {kind: project[kind] for kind in ("networks", "volumes", "secrets")}
     return {"version": "3.8", "services": services, **_unnamed(rest)}
 
 
-def service(found: dict) -> dict:
+def service(definition: dict) -> dict:
     """Return a service as Swarm takes it."""
-    kept = {key: value for key, value in found.items() if key not in _LEFT_OUT}
-    ports = [port for port in map(_port, found.get("ports", [])) if port]
+    kept = {key: value for key, value in definition.items() if key not in _LEFT_OUT}
+    ports = [port for port in map(_port, definition.get("ports", [])) if port]
     if ports:
         kept["ports"] = ports
-    held = [{"type": "tmpfs", "target": place} for place in found.get("tmpfs", [])]
-    if "shm_size" in found:
-        size = {"size": int(found["shm_size"])}
-        held.append({"type": "tmpfs", "target": _SHARED, "tmpfs": size})
-    if held:
-        kept["volumes"] = [*kept.get("volumes", []), *held]
-    return kept | {"deploy": _deploy(found)}
+    mounts = [{"type": "tmpfs", "target": path} for path in definition.get("tmpfs", [])]
+    if "shm_size" in definition:
+        size = {"size": int(definition["shm_size"])}
+        mounts.append({"type": "tmpfs", "target": _SHARED, "tmpfs": size})
+    if mounts:
+        kept["volumes"] = [*kept.get("volumes", []), *mounts]
+    return kept | {"deploy": _deploy(definition)}
 
 
-def _deploy(found: dict) -> dict:
-    limits = {"cpus": found.get("cpus"), "memory": found.get("mem_limit")}
+def _deploy(definition: dict) -> dict:
+    limits = {"cpus": definition.get("cpus"), "memory": definition.get("mem_limit")}
     return {
         # A connection through a virtual address is cut when it has been idle for a while.
         "endpoint_mode": "dnsrr",
         "resources": {"limits": {key: str(value) for key, value in limits.items() if value}},
         "restart_policy": {
-            "condition": _CONDITIONS[found.get("restart", "no")],
+            "condition": _CONDITIONS[definition.get("restart", "no")],
             "delay": "5s",
         },
         # A new worker makes progress before an old one gets SIGTERM.
-        "update_config": {"parallelism": 1, "order": _order(found)},
+        "update_config": {"parallelism": 1, "order": _order(definition)},
     }
 
 
-def _order(found: dict) -> str:
-    # Two at a time may share what they only read.
-    writes = any(not _read_only(volume) for volume in found.get("volumes", []))
-    return "stop-first" if writes or found.get("ports") else "start-first"
+def _order(definition: dict) -> str:
+    # Two tasks at a time may share volumes that they only read.
+    writes = any(not _read_only(volume) for volume in definition.get("volumes", []))
+    return "stop-first" if writes or definition.get("ports") else "start-first"
 
 
 def _read_only(volume: str | dict) -> bool:
@@ -100,10 +100,10 @@ def _unnamed(rest: dict) -> dict:
     """Remove the names that Compose made from the project's name."""
     return {
         kind: {
-            name: {key: value for key, value in (found or {}).items() if key != "name"}
-            for name, found in several.items()
+            name: {key: value for key, value in (definition or {}).items() if key != "name"}
+            for name, definition in named.items()
         }
-        for kind, several in rest.items()
+        for kind, named in rest.items()
     }
 
 
