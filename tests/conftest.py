@@ -34,10 +34,10 @@ _numbers = count(1)
 
 
 @pytest.fixture(autouse=True)
-def _ctrl_c_is_heard() -> None:
-    """Let the processes that tests start hear SIGINT.
+def _ctrl_c_is_received() -> None:
+    """Let the processes that tests start receive SIGINT.
 
-    A shell without job control starts what runs in its background with SIGINT ignored, and
+    A shell without job control starts its background processes with SIGINT ignored, and
     children inherit that.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -66,7 +66,7 @@ def postgres_server() -> Iterator[services.Postgres]:
     with services.short_folder() as folder, ExitStack() as stack:
         try:
             server = stack.enter_context(services.postgres(folder))
-        except Exception as error:  # noqa: BLE001 - whatever the reason, it does not serve
+        except Exception as error:  # noqa: BLE001 - any failure means that the service is missing
             services.missing("PostgreSQL", error)
         _migrate(server.create(_TEMPLATE))
         yield server
@@ -150,7 +150,7 @@ def redis_server() -> Iterator[str]:
     with services.short_folder() as folder, ExitStack() as stack:
         try:
             socket = stack.enter_context(services.redis_server(folder))
-        except Exception as error:  # noqa: BLE001 - whatever the reason, it does not serve
+        except Exception as error:  # noqa: BLE001 - any failure means that the service is missing
             services.missing("Redis", error)
         yield socket
 

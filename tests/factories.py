@@ -22,7 +22,7 @@ LEASE = timedelta(seconds=30)
 
 
 def later(seconds: float) -> datetime:
-    """Return the time so long after NOW."""
+    """Return the time that many seconds after NOW."""
     return NOW + timedelta(seconds=seconds)
 
 
@@ -32,7 +32,7 @@ def question(position: int = 1, text: str = "Where is my parcel?", **values: Any
 
 
 def questions(count: int, first: int = 1) -> list[Question]:
-    """Return that many questions, one behind the other."""
+    """Return that many questions with consecutive positions."""
     return [question(position) for position in range(first, first + count)]
 
 
@@ -83,7 +83,7 @@ def stored_batch(
     sent: bool = True,
     **values: Any,
 ) -> Batch:
-    """Store a sealed batch of so many questions, or of these."""
+    """Store a sealed batch of `asked` questions: a number, or the questions themselves."""
     batch = open_batch(engine, **values)
     asked = questions(asked) if isinstance(asked, int) else asked
     with transaction(engine) as conn:
@@ -132,7 +132,7 @@ def finish(
 
 
 def fail(engine: sa.Engine, job: Job, error: str = "boom", *, attempts: int = 3) -> JobState:
-    """Note that an attempt died."""
+    """Record that an attempt died."""
     with transaction(engine) as conn:
         return job_failures.fail(conn, job, error=error, attempts=attempts, now=NOW)
 

@@ -1,7 +1,7 @@
 """A small OpenID Connect issuer on loopback: real HTTP, real signatures.
 
-It signs in whoever comes as the person that the test says, checks the client's secret and the
-code's verifier, and spoils its tokens where the test says so.
+It signs every visitor in as the person that the test sets, and checks the client's secret and the
+code's verifier. A test may spoil its tokens.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ CLIENT, SECRET = "answermill", "client-secret"
 
 @dataclass
 class Issuer:
-    """Whom it signs in, and what is wrong with what it says."""
+    """The person whom it signs in, and the faults of its tokens."""
 
     url: str = ""
     claims: dict[str, Any] = field(default_factory=lambda: {"sub": "jane", "groups": ["support"]})
     spoil: dict[str, Any] = field(default_factory=dict)  # claims that are not as they should be
     signs_with: RSAKey | None = None  # another key than it publishes
     key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "1"}))
-    asked: dict[str, dict[str, str]] = field(default_factory=dict)  # by code
+    requests: dict[str, dict[str, str]] = field(default_factory=dict)  # by code
     refused: list[str] = field(default_factory=list)
 
     def configuration(self) -> dict[str, Any]:
@@ -48,22 +48,22 @@ class Issuer:
 
     def authorize(self, query: dict[str, str]) -> str:
         code = secrets.token_urlsafe()
-        self.asked[code] = query
+        self.requests[code] = query
         back = urlencode({"code": code, "state": query["state"]})
         return f"{query['redirect_uri']}?{back}"
 
     def token(self, form: dict[str, str], authorization: str) -> dict[str, Any] | None:
-        asked = self.asked.pop(form.get("code", ""), None)
-        if asked is None:
+        request = self.requests.pop(form.get("code", ""), None)
+        if request is None:
             return self._refuse("code")
         if authorization != base64.b64encode(f"{CLIENT}:{SECRET}".encode()).decode():
             return self._refuse("secret")
         digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
-        if base64.urlsafe_b64encode(digest).decode().rstrip("=") != asked["code_challenge"]:
+        if base64.urlsafe_b64encode(digest).decode().rstrip("=") != request["code_challenge"]:
             return self._refuse("verifier")
         now = int(time.time())
         claims = {"iss": self.url, "aud": CLIENT, "iat": now, "exp": now + 300}
-        claims |= {"nonce": asked["nonce"], **self.claims, **self.spoil}
+        claims |= {"nonce": request["nonce"], **self.claims, **self.spoil}
         signed = jwt.encode({"alg": "RS256", "kid": "1"}, claims, self.signs_with or self.key)
         return {"access_token": "opaque", "token_type": "Bearer", "id_token": signed}
 

@@ -1,4 +1,4 @@
-"""A receiver of webhooks on loopback, over plain HTTP or TLS, that answers as it is told."""
+"""A receiver of webhooks on loopback, over plain HTTP or TLS, with the statuses of the test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.tls import Pair
 
 @dataclass
 class Receiver:
-    """What came, and what is answered: the statuses in turn, the last one from then on."""
+    """The received requests, and the statuses of the answers in turn; the last one repeats."""
 
     port: int = 0
     statuses: list[int] = field(default_factory=lambda: [204])

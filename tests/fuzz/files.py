@@ -124,9 +124,9 @@ def main(words: list[str]) -> None:
 
 
 def _in_one_line(error: AnswermillError) -> None:
-    told = str(error)
-    assert len(told.splitlines()) == 1, told
-    assert len(told) < 1_000, told
+    message = str(error)
+    assert len(message.splitlines()) == 1, message
+    assert len(message) < 1_000, message
 
 
 if __name__ == "__main__":

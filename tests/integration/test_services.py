@@ -17,7 +17,7 @@ from tests import services
 def test_each_test_has_an_empty_redis(redis_url, round_):
     with redis.Redis(unix_socket_path=redis_url.removeprefix("redis+socket://")) as client:
         assert client.dbsize() == 0
-        client.set("left behind", round_)
+        client.set("left over", round_)
 
 
 @pytest.mark.parametrize("round_", [1, 2])
@@ -59,5 +59,5 @@ def _mentions(process, text):
 
 def test_tests_see_none_of_the_developer_s_settings(tmp_path, home):
     assert not [name for name in os.environ if name.startswith(base.PREFIX)]
-    assert os.getcwd() == str(tmp_path)  # noqa: PTH109 - what the process says
+    assert os.getcwd() == str(tmp_path)  # noqa: PTH109 - the folder of the process
     assert load.load().home.is_relative_to(home)

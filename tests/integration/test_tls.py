@@ -23,9 +23,9 @@ from core.settings import load
 from db.engine import open_engine
 from db.session import reading
 from producer.web.rate_limits import RateLimits
-from tests.acceptance.mill import wait_for
 from tests.factories import NOW
 from tests.tls import Authority, fronting
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ FAULTS = {
 
 @pytest.fixture(params=FAULTS)
 def bad(request, ca, tmp_path):
-    """A certificate that must be refused, and how that is told."""
+    """A certificate that must be refused, and the message about it."""
     pair = {
         "expired": lambda: ca.issue(days=(-9, -2)),
         "another host": lambda: ca.issue("redis.example"),
@@ -55,13 +55,13 @@ def bad(request, ca, tmp_path):
 
 @pytest.fixture
 def run(home):
-    """Run a command with these settings: exit status and what it told of its faults."""
+    """Run a command with these settings; return its exit status and its output."""
 
     def run(*words, **settings):
-        told = {f"ANSWERMILL_{name.upper()}": str(value) for name, value in settings.items()}
+        environment = {f"ANSWERMILL_{name.upper()}": str(value) for name, value in settings.items()}
         done = subprocess.run(
             [sys.executable, "-m", "stack", *words],
-            env={**os.environ, "ANSWERMILL_HOME": str(home), **told},
+            env={**os.environ, "ANSWERMILL_HOME": str(home), **environment},
             capture_output=True,
             text=True,
             timeout=60,
@@ -87,7 +87,7 @@ def test_redis_is_spoken_to_by_tls(ca, redis_server, redis_url, sqlite_url):  # 
         assert waiting(settings) == 0
         rates = RateLimits(settings.model_copy(update={"web_rate": 1}))
         assert rates.wait_seconds(KEY) == 0
-        assert rates.wait_seconds(KEY) > 0  # it is 0 when Redis is away
+        assert rates.wait_seconds(KEY) > 0  # it would be 0 if Redis were unavailable
 
 
 def test_redis_may_want_a_certificate_of_ours(ca, redis_server, sqlite_url, tmp_path):
@@ -107,7 +107,7 @@ def test_redis_may_want_a_certificate_of_ours(ca, redis_server, sqlite_url, tmp_
 def test_a_redis_without_the_right_certificate_is_refused_in_one_line(
     bad, ca, redis_server, sqlite_url, run
 ):
-    pair, told = bad
+    pair, message = bad
     with fronting(redis_server, pair) as port:
         url = f"rediss://:secret@127.0.0.1:{port}/0"
         status, lines = run(
@@ -115,10 +115,10 @@ def test_a_redis_without_the_right_certificate_is_refused_in_one_line(
         )
     assert status == 3
     (line,) = lines
-    assert line.startswith(f"answermill: Redis rediss://:***@127.0.0.1:{port}/0: {told}")
+    assert line.startswith(f"answermill: Redis rediss://:***@127.0.0.1:{port}/0: {message}")
 
 
-def test_a_redis_that_speaks_no_tls_is_told_so(sqlite_url, ca):
+def test_a_redis_without_tls_is_reported(sqlite_url, ca):
     with socket.create_server(("127.0.0.1", 0)) as plain, answering_in_clear(plain):
         settings = redis_settings(plain.getsockname()[1], sqlite_url, broker_ca=ca.file)
         with pytest.raises(lanes.BrokerUnavailable, match="it does not speak TLS"):
@@ -146,18 +146,18 @@ def answering_in_clear(listener):
 
 @pytest.fixture
 def postgres_address(postgres_url):
-    """The server's socket, and the URL of a database behind a port on loopback."""
+    """The server's socket, and the URL of a database at a port on loopback."""
     url = sa.make_url(postgres_url)
     folder = url.query["host"]
 
     def at(port, **query):
-        told = "&".join(f"{name}={value}" for name, value in query.items())
-        return f"postgresql://postgres@127.0.0.1:{port}/{url.database}?{told}"
+        parameters = "&".join(f"{name}={value}" for name, value in query.items())
+        return f"postgresql://postgres@127.0.0.1:{port}/{url.database}?{parameters}"
 
     return f"{folder}/.s.PGSQL.5432", at
 
 
-def test_postgresql_is_spoken_to_by_tls(ca, postgres_address):
+def test_postgresql_is_connected_to_over_tls(ca, postgres_address):
     backend, at = postgres_address
     with fronting(backend, ca.issue(), postgres=True) as port:
         url = at(port, sslmode="verify-full", sslrootcert=ca.file)
@@ -171,7 +171,7 @@ def test_postgresql_is_spoken_to_by_tls(ca, postgres_address):
 def test_a_postgresql_without_the_right_certificate_is_refused_in_one_line(
     bad, ca, postgres_address, run
 ):
-    pair, told = bad
+    pair, message = bad
     backend, at = postgres_address
     with fronting(backend, pair, postgres=True) as port:
         url = at(port, sslmode="verify-full", sslrootcert=ca.file)
@@ -179,8 +179,8 @@ def test_a_postgresql_without_the_right_certificate_is_refused_in_one_line(
     assert status == 3
     (line,) = lines
     assert line.startswith(f"answermill: database postgresql+psycopg://postgres@127.0.0.1:{port}/")
-    told = "does not match host name" if "another host" in told else told
-    assert told in line
+    message = "does not match host name" if "another host" in message else message
+    assert message in line
 
 
 @contextmanager
@@ -216,15 +216,17 @@ def test_the_http_front_speaks_tls_alone(ca, sqlite_url, redis_url, home):
                 return False
 
         wait_for(serves, 60)
-        told = httpx.get(url, verify=trusting)
-        assert told.headers["Strict-Transport-Security"] == "max-age=31536000"
+        response = httpx.get(url, verify=trusting)
+        assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
         with pytest.raises(httpx.TransportError, match="CERTIFICATE_VERIFY_FAILED"):
             httpx.get(url)
         with pytest.raises(httpx.TransportError):
             httpx.get(url.replace("https", "http"))
 
 
-def test_what_is_no_certificate_is_told_in_one_line(ca, sqlite_url, redis_url, run, tmp_path):
+def test_a_file_that_is_not_a_certificate_is_reported_in_one_line(
+    ca, sqlite_url, redis_url, run, tmp_path
+):
     urls = {"database_url": sqlite_url, "broker_url": redis_url}
     mine, other = ca.issue(), ca.issue("other.example")
     no_pem = tmp_path / "no.pem"

@@ -1,4 +1,4 @@
-"""A batch's way from submission to its results, as a collector of OpenTelemetry is told it."""
+"""The spans of a batch, from submission to its results, as OpenTelemetry's collector gets them."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def url(collector):
     return HttpUrl(f"http://127.0.0.1:{collector.port}/v1/traces")
 
 
-def told(collector):
-    """Return the spans that came, by their names."""
+def received_spans(collector):
+    """Return the received spans by their names."""
     requests = [ExportTraceServiceRequest.FromString(body) for _, _, body in collector.came]
     return {
         span.name: span
@@ -79,14 +79,14 @@ def test_a_batch_is_one_trace_from_submission_to_stored_results(
     (job,) = job_rows(engine, batch)
     clock = DatabaseClock(engine)
     traces = open_tracer(settings, "answermill-worker", tracing.identity(engine))
-    keeper = LeaseRenewer(engine, clock, LEASE)
-    desk = JobContext(engine, clock, keeper, "test/1", LEASE, 3, 100, traces=traces)
-    work = partial(answer.answer_jobs, desk, ActiveModels(Parrot()))
-    JobRunner(desk, work, lanes=[Lane.INTERACTIVE]).run_message(job.id, lambda *_: None)
+    leases = LeaseRenewer(engine, clock, LEASE)
+    context = JobContext(engine, clock, leases, "test/1", LEASE, 3, 100, traces=traces)
+    attempt = partial(answer.answer_jobs, context, ActiveModels(Parrot()))
+    JobRunner(context, attempt, lanes=[Lane.INTERACTIVE]).run_message(job.id, lambda *_: None)
     traces.flush()
     tracing.flush()
 
-    spans = told(collector)
+    spans = received_spans(collector)
     assert set(spans) == {"batch", "submit", "job", "wait", "passes", "store"}
     assert len({span.trace_id for span in spans.values()}) == 1
     within = {name: span.parent_span_id for name, span in spans.items()}
@@ -108,8 +108,8 @@ def test_two_batches_are_two_traces(collector, engine, settings_with_redis):
     for batch in (1, 2):
         traces.record_part(f"part of {batch}", batch, now, now)
     traces.flush()
-    assert len({span.trace_id for span in told(collector).values()}) == 2
+    assert len({span.trace_id for span in received_spans(collector).values()}) == 2
 
 
-def test_nothing_is_told_unless_wanted(settings):
+def test_no_span_is_recorded_without_a_url(settings):
     assert open_tracer(settings, "test", "sqlite:1:2") is None

@@ -114,5 +114,5 @@ def test_no_message_raises_in_the_parent(headers, body, kind, code, received):
             "delivery_info": {"exchange": "", "routing_key": "bulk"},
         },
     }
-    channel.decode_body = lambda told, _encoding: base64.b64decode(told)
+    channel.decode_body = lambda body, _encoding: base64.b64decode(body)
     received(Message(payload, channel=channel))

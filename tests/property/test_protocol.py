@@ -52,7 +52,7 @@ WITHOUT = {
 
 @pytest.mark.parametrize("rule", WITHOUT)
 def test_each_rule_is_needed(rule):
-    told = WITHOUT[rule]
+    broken_rule = WITHOUT[rule]
     rules = replace(WHOLE, **{rule: False})
-    with pytest.raises(Broken, match=told):
+    with pytest.raises(Broken, match=broken_rule):
         explore(Protocol(rules), _start((1, 1), 2))

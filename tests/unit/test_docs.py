@@ -39,8 +39,10 @@ def logged_events():
 
 def test_every_log_event_is_told_and_no_other():
     text = (ROOT / "docs/reference/events.md").read_text(encoding="utf-8")
-    told = set(re.findall(r"^\| ([^|]+?) \| (?:debug|info|warning|error) \|", text, re.MULTILINE))
-    assert set(logged_events()) == told
+    documented = set(
+        re.findall(r"^\| ([^|]+?) \| (?:debug|info|warning|error) \|", text, re.MULTILINE)
+    )
+    assert set(logged_events()) == documented
 
 
 def test_the_code_map_is_made_from_the_docstrings_as_they_are():

@@ -33,9 +33,9 @@ def test_every_manifest_is_as_its_schema_says(document):
 
 
 def test_kustomize_is_told_of_every_manifest():
-    told = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())
+    kustomization = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())
     files = {path.name for path in MANIFESTS.glob("*.yaml")} - {"kustomization.yaml"}
-    assert set(told["resources"]) == files
+    assert set(kustomization["resources"]) == files
 
 
 @pytest.mark.parametrize("document", PODS)

@@ -20,8 +20,8 @@ from broker.client import open_broker
 from core.domain.result import Answer, Status
 from producer.monitoring.system_metrics import SystemCollector
 from tests import services
-from tests.acceptance.mill import wait_for
 from tests.factories import stored_batch
+from tests.waiting import wait_for
 from worker.monitoring.metrics import Stage, WorkerMetrics
 
 ROOT = Path(__file__).parents[3]
@@ -157,8 +157,8 @@ def test_prometheus_scrapes_both_evaluates_the_rules_and_reads_what_the_dashboar
 
 
 def test_the_dashboard_and_the_rules_name_only_metrics_that_there_are():
-    told = (ROOT / "docs" / "reference" / "metrics.md").read_text()
-    known = set(re.findall(r"^\| (answermill_\w+)", told, flags=re.MULTILINE))
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    known = set(re.findall(r"^\| (answermill_\w+)", page, flags=re.MULTILINE))
     rules = RULES.read_text()
     recorded = set(re.findall(r"record: (\S+)", rules))
     for text in [*panels(), rules]:

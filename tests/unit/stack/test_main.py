@@ -31,9 +31,9 @@ EVERY_COMMAND = [
 
 def test_the_contracts_commands_are_all_there(capsys):
     assert main.main(["--help"]) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for command in EVERY_COMMAND:
-        assert f" {command} " in told
+        assert f" {command} " in output
     assert set(main.OWNERS) == set(EVERY_COMMAND)
 
 
@@ -63,8 +63,8 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
 
     monkeypatch.setattr(main, "import_module", gone)
     assert main.main(["worker"]) == 2
-    told = capsys.readouterr().err
-    assert told == (
+    output = capsys.readouterr().err
+    assert output == (
         "answermill: this command needs the package torch: pip install 'answermill[worker]'\n"
     )
 
@@ -83,8 +83,8 @@ def test_a_module_of_ours_that_is_missing_is_our_bug(monkeypatch, capsys):
 )
 def test_a_mistake_is_told_in_one_line(words, capsys):
     assert main.main(words) == 2
-    told = capsys.readouterr()
-    assert (told.out, len(told.err.splitlines())) == ("", 1)
+    output = capsys.readouterr()
+    assert (output.out, len(output.err.splitlines())) == ("", 1)
 
 
 def test_the_version(capsys):

@@ -2,8 +2,8 @@
 
     hungry.py MEBIBYTES sparing|plain
 
-The limit is what it has when it begins, and so much more. It tells whether every answer was
-right, how large the largest pass was, and how often memory was refused.
+The limit is the size of the process at the start plus MEBIBYTES. The output states whether every
+answer was right, the size of the largest pass, and how often memory was refused.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def main(mebibytes: int, kind: str) -> None:
     texts = [f"question {n}" for n in range(128)]
     answers = answer_texts(asked, texts)
     right = [answer.answer for answer in answers] == [text[::-1] for text in texts]
-    told = {"right": right, "largest": max(model.passes), "refused": model.refused}
-    sys.stdout.write(json.dumps(told) + "\n")
+    report = {"right": right, "largest": max(model.passes), "refused": model.refused}
+    sys.stdout.write(json.dumps(report) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,13 +24,13 @@ def run(monkeypatch, home, capsys):
         for name, value in {"home": str(home), **settings}.items():
             monkeypatch.setenv(f"ANSWERMILL_{name.upper()}", value)
         status = main(list(words))
-        told = capsys.readouterr()
-        return status, told.out.splitlines(), told.err.splitlines()
+        captured = capsys.readouterr()
+        return status, captured.out.splitlines(), captured.err.splitlines()
 
     return run
 
 
-def test_check_tells_that_all_is_well(run, database_url, engine, redis_url, home):
+def test_check_reports_a_healthy_system(run, database_url, engine, redis_url, home):
     factories.promoted_version(engine)
     (home / "models" / "shop" / "d1").mkdir(parents=True)
     status, lines, errors = run("check", database_url=database_url, broker_url=redis_url)
@@ -43,29 +43,29 @@ def test_check_tells_that_all_is_well(run, database_url, engine, redis_url, home
     assert "shop@1" in lines[2]
 
 
-def test_check_tells_of_a_canary(run, database_url, engine, home):
+def test_check_reports_a_canary(run, database_url, engine, home):
     factories.promoted_version(engine)
     second = factories.built_version(engine, digest="d2")
     for bundle in ("d1", "d2"):
         (home / "models" / "shop" / bundle).mkdir(parents=True)
     with transaction(engine) as conn:
         model_versions.begin_canary(conn, second, 0.05, by="test", now=factories.NOW)
-    told = "\n".join(run("check", database_url=database_url)[1])
-    assert "workers would answer with shop@1, 5.0% of the jobs with shop@2" in told
+    output = "\n".join(run("check", database_url=database_url)[1])
+    assert "workers would answer with shop@1, 5.0% of the jobs with shop@2" in output
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "sentence"),
     [
         ("memory://models", "ok     store     memory://models answers"),
         ("s3://bucket", "s3:// needs a package that is not installed"),
     ],
 )
-def test_check_tells_of_a_store_behind_a_url(run, url, told):
-    assert told in run("check", model_store=url)[1][-1]
+def test_check_reports_a_store_at_a_url(run, url, sentence):
+    assert sentence in run("check", model_store=url)[1][-1]
 
 
-def test_check_tells_every_fault_at_once(run, empty_database_url):
+def test_check_reports_every_fault_at_once(run, empty_database_url):
     broker = "redis://localhost:1/0"
     status, lines, _ = run("check", database_url=empty_database_url, broker_url=broker)
     assert status == 3
@@ -138,10 +138,10 @@ def test_every_wrong_setting_is_told_at_once(run):
         "check", job_size="0", lease_seconds="soon", broker_url="redis+cluster://a", leese="3"
     )
     assert (status, out) == (2, [])
-    told = "\n".join(errors)
+    output = "\n".join(errors)
     for name in ("JOB_SIZE", "LEASE_SECONDS", "BROKER_URL", "LEESE"):
-        assert f"ANSWERMILL_{name}" in told
-    assert "Redis Cluster" in told
+        assert f"ANSWERMILL_{name}" in output
+    assert "Redis Cluster" in output
 
 
 def test_db_upgrade_makes_the_tables_and_db_check_finds_them(run, empty_database_url):
@@ -172,10 +172,10 @@ def test_no_password_is_shown(run):
 def test_a_home_that_can_not_be_made_is_told(run, home, words):
     (home / "file").write_text("in the way")
     _, out, errors = run(*words, home=str(home / "file" / "home"))
-    told = "\n".join([*out, *errors])
-    assert "ANSWERMILL_HOME: " in told
-    assert ": Not a directory" in told
-    assert "Traceback" not in told
+    output = "\n".join([*out, *errors])
+    assert "ANSWERMILL_HOME: " in output
+    assert ": Not a directory" in output
+    assert "Traceback" not in output
 
 
 @pytest.fixture
@@ -197,6 +197,6 @@ def up(run, database_url, engine, monkeypatch):
     return up
 
 
-@pytest.mark.parametrize(("told", "followed"), [("", "shop"), ("shop@1", "shop@1")])
-def test_up_lets_workers_follow_the_name_unless_a_number_was_told(up, told, followed):
-    assert up(told) == followed
+@pytest.mark.parametrize(("model", "followed"), [("", "shop"), ("shop@1", "shop@1")])
+def test_up_lets_workers_follow_the_name_unless_a_number_is_set(up, model, followed):
+    assert up(model) == followed

@@ -33,7 +33,7 @@ TABLES = (b, jobs, questions, result_rows)
 
 
 def _ended(engine, asked=4, now=NOW, **values):
-    """Store a batch that has finished, in NOW unless said: long ago."""
+    """Store a batch that has finished: at NOW, long ago, unless another time is given."""
     batch = stored_batch(engine, asked, **values)
     while factories.queued_ids(engine, batch):
         finish(engine, running_job(engine, batch))
@@ -203,7 +203,7 @@ def test_no_id_comes_twice(engine):
     with transaction(engine) as conn:
         batches.close_finished(conn, NOW, batch.id)
     assert _prune(engine).amount.questions == 2
-    assert _rows(engine, batch) == [1, 1, 0, 0]  # bare rows, which say nothing
+    assert _rows(engine, batch) == [1, 1, 0, 0]  # rows without their texts
     newer = stored_batch(engine, 2, name="tickets")
     assert newer.id > batch.id
     held = running_job(engine, newer)
@@ -318,8 +318,8 @@ def run(monkeypatch, home, capsys, database_url):
         monkeypatch.setenv("ANSWERMILL_HOME", str(home))
         monkeypatch.setenv("ANSWERMILL_DATABASE_URL", database_url)
         status = main(["db", "prune", *words])
-        told = capsys.readouterr()
-        return status, told.out, told.err
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
 
     return run
 
@@ -342,10 +342,10 @@ def test_an_age_must_be_given(run):
 def test_the_command_tells_what_it_did(run, engine):
     _ended(engine, 3, lane=Lane.INTERACTIVE)
     status, out, _ = run("--older-than", "30d", "--dry-run", "--json")
-    told = json.loads(out)
+    document = json.loads(out)
     assert status == 0
-    assert told.pop("before") < DatabaseClock(engine)().isoformat()
-    assert told == {"batches": 1, "questions": 3, "files": 0, "dry_run": True}
+    assert document.pop("before") < DatabaseClock(engine)().isoformat()
+    assert document == {"batches": 1, "questions": 3, "files": 0, "dry_run": True}
     status, out, error = run("--older-than", "30d")
     assert (status, error) == (0, "")
     assert out.startswith("1 batch, 3 questions and 0 files deleted, older than 2026-")

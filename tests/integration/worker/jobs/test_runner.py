@@ -19,6 +19,7 @@ from db.clock import DatabaseClock
 from db.queries import job_failures, jobs
 from db.session import transaction
 from tests.factories import all_results, job_rows, question, questions, queued_ids, stored_batch
+from tests.waiting import wait_for
 from worker.inference.model_watcher import ActiveModels
 from worker.inference.protocol import PassBudget
 from worker.jobs import answer, claim
@@ -84,13 +85,6 @@ def states(engine, batch):
     return [row.state for row in job_rows(engine, batch)]
 
 
-def until(condition):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_one_message_runs_the_whole_lane_and_the_other_messages_are_idle(engine, context):
     batch = stored_batch(engine, 10, job_size=2)
     ids = queued_ids(engine, batch)
@@ -106,7 +100,7 @@ def test_the_next_job_is_prefetched_while_the_model_computes(engine, context):
     lone = JobContext(**{f: getattr(context, f) for f in context.__slots__} | {"claim_limit": 1})
 
     def claimed():
-        until(lambda: states(engine, batch) == ["running", "running"])
+        wait_for(lambda: states(engine, batch) == ["running", "running"])
 
     summary = runner_of(lone, Echo({"a": claimed})).run_message(queued_ids(engine, batch)[0], quiet)
     assert summary["answered"] == 2
@@ -182,9 +176,9 @@ def test_a_prefetched_job_is_given_back_while_the_last_job_computes(engine, cont
     draining = threading.Event()
 
     def drain():
-        until(lambda: states(engine, batch) == [JobState.RUNNING, JobState.RUNNING])
+        wait_for(lambda: states(engine, batch) == [JobState.RUNNING, JobState.RUNNING])
         draining.set()
-        until(lambda: states(engine, batch) == [JobState.RUNNING, JobState.QUEUED])
+        wait_for(lambda: states(engine, batch) == [JobState.RUNNING, JobState.QUEUED])
 
     runner = runner_of(context, Echo({"a": drain}), should_stop_claiming=draining.is_set)
     runner.run_message(queued_ids(engine, batch)[0], quiet)
@@ -196,7 +190,7 @@ def test_a_prefetched_job_is_given_back_when_the_task_is_ended(engine, context):
     batch = stored_batch(engine, texts(*"abcdefgh"), job_size=4)
 
     def end():
-        until(lambda: states(engine, batch) == [JobState.RUNNING, JobState.RUNNING])
+        wait_for(lambda: states(engine, batch) == [JobState.RUNNING, JobState.RUNNING])
         raise SystemExit
 
     with pytest.raises(SystemExit):

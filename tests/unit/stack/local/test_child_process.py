@@ -13,6 +13,7 @@ import pytest
 
 from stack.local import child_process
 from stack.local.child_process import Service
+from tests.waiting import wait_for
 
 FOREVER = "import signal, sys; print('up', flush=True); signal.pause()"
 DEAF = (
@@ -24,76 +25,69 @@ DEAF = (
 
 @pytest.fixture
 def service(tmp_path):
-    made = []
+    started = []
 
     def make(code, *, grace=10.0):
-        one = Service(
+        service = Service(
             "worker 1",
             [sys.executable, "-c", code],
             log=tmp_path / "logs" / "worker-1.log",
             environment={"PYTHONUNBUFFERED": "1"},
             grace_seconds=grace,
         )
-        made.append(one)
-        one.start()
-        return one
+        started.append(service)
+        service.start()
+        return service
 
     yield make
-    for one in made:
-        one.stop()
-
-
-def wait_for(condition, seconds=20.0):
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "it did not happen in time"
-        time.sleep(0.02)
+    for service in started:
+        service.stop()
 
 
 def test_a_process_that_dies_is_started_again_after_a_pause(service, monkeypatch):
     monkeypatch.setattr(child_process, "FIRST_PAUSE", 0.05)
-    one, said = service(FOREVER), []
-    one._pause = 0.05
-    first = one.pid
+    child, messages = service(FOREVER), []
+    child._pause = 0.05
+    first = child.pid
     os.kill(first, signal.SIGKILL)
-    wait_for(lambda: one.pid is None)
+    wait_for(lambda: child.pid is None)
 
     def again():
-        one.watch(said.append)
-        return one.pid is not None
+        child.watch(messages.append)
+        return child.pid is not None
 
     wait_for(again)
-    assert one.pid != first
-    assert len(said) == 1
-    assert "SIGKILL" in said[0]
-    assert str(one.log) in said[0]
+    assert child.pid != first
+    assert len(messages) == 1
+    assert "SIGKILL" in messages[0]
+    assert str(child.log) in messages[0]
 
 
 def test_the_pause_doubles_while_a_process_keeps_dying(service):
-    one = service("raise SystemExit(3)")
-    one._pause = 0.01
+    child = service("raise SystemExit(3)")
+    child._pause = 0.01
     pauses = []
     while len(pauses) < 4:
-        wait_for(lambda: one.pid is None)
-        before = one._pause
-        one.watch(lambda _, before=before: pauses.append(before))
+        wait_for(lambda: child.pid is None)
+        before = child._pause
+        child.watch(lambda _, before=before: pauses.append(before))
         time.sleep(0.01)
     assert pauses == [0.01, 0.02, 0.04, 0.08]
 
 
 def test_stop_lets_a_process_end_by_itself(service):
-    one = service(FOREVER)
-    wait_for(lambda: b"up" in one.log.read_bytes())
-    one.stop()
-    assert one.pid is None
+    child = service(FOREVER)
+    wait_for(lambda: b"up" in child.log.read_bytes())
+    child.stop()
+    assert child.pid is None
 
 
 def test_stop_leaves_no_child_of_a_process_that_does_not_listen(service):
-    one = service(DEAF, grace=0.2)
-    wait_for(lambda: b"up" in one.log.read_bytes())
-    family = psutil.Process(one.pid).children(recursive=True)
+    child = service(DEAF, grace=0.2)
+    wait_for(lambda: b"up" in child.log.read_bytes())
+    family = psutil.Process(child.pid).children(recursive=True)
     assert family
-    one.stop()
+    child.stop()
     _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
 

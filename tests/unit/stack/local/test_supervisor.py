@@ -24,6 +24,6 @@ def test_workers_share_the_cpu_budget_unless_told(
 
 def test_a_worker_takes_its_threads_and_its_model_from_the_stack(home: Path):
     settings = load.load(home=home, threads=3)
-    told = worker_service(settings, 1, "shop")._environment
-    assert (told["ANSWERMILL_THREADS"], told["ANSWERMILL_MODEL"]) == ("3", "shop")
+    environment = worker_service(settings, 1, "shop")._environment
+    assert (environment["ANSWERMILL_THREADS"], environment["ANSWERMILL_MODEL"]) == ("3", "shop")
     assert "ANSWERMILL_MODEL" not in worker_service(settings, 1, None)._environment
