@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up secrets test fuzz test-browser test-compose base-images chaos check audit format bench bench-peers bench-others bench-containers lock clean
+.PHONY: help demo up secrets test test-fast fuzz test-browser test-compose base-images chaos check audit format bench bench-peers bench-others bench-containers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ secrets: ## create every missing password of docker-compose.yml in ./secrets
 test: $(INSTALLED) ## run every test, except browser and container tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope tests/unit tests/integration tests/property
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope tests/acceptance tests/chaos
+
+test-fast: $(INSTALLED) ## run the unit tests that need no service and build no model, in under a minute
+	$(BIN)/python -m pytest --quiet -m 'not costly and not slow' tests/unit
 
 test-browser: $(INSTALLED) ## test the page in Chromium; needs Debian's chromium
 	$(BIN)/python -m pytest tests/browser

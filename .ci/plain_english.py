@@ -104,7 +104,7 @@ def tracked() -> list[Path]:
 
 def _left_out(path: Path) -> bool:
     name = path.relative_to(ROOT).as_posix()
-    sample = name.startswith(("stack/sample/", "docs/plots/", "tests/"))
+    sample = name.startswith(("stack/sample/", "docs/plots/"))
     return sample or name in {WORDS.relative_to(ROOT).as_posix(), "LICENSE", "constraints.txt"}
 
 

@@ -29,8 +29,18 @@ from tests import services
 hypothesis.settings.register_profile("answermill", deadline=None)
 hypothesis.settings.load_profile("answermill")
 
+# Fixtures that start a service or build a model; `make test-fast` leaves their tests out.
+_COSTLY = {"database_kind", "postgres_server", "redis_server", "tiny_encoder"}
+
 _TEMPLATE = "answermill_template"
 _numbers = count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use a costly fixture."""
+    for item in items:
+        if _COSTLY & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.costly)
 
 
 @pytest.fixture(autouse=True)

@@ -81,14 +81,15 @@ def stored_batch(
     *,
     job_size: int = 2,
     sent: bool = True,
+    now: datetime = NOW,
     **values: Any,
 ) -> Batch:
     """Store a sealed batch of `asked` questions: a number, or the questions themselves."""
-    batch = open_batch(engine, **values)
+    batch = open_batch(engine, now=now, **values)
     asked = questions(asked) if isinstance(asked, int) else asked
     with transaction(engine) as conn:
-        append(conn, batch, asked, job_size=job_size, sent=sent, now=NOW)
-        batches.seal(conn, batch, NOW)
+        append(conn, batch, asked, job_size=job_size, sent=sent, now=now)
+        batches.seal(conn, batch, now)
         return batches.find(conn, str(batch.id))
 
 
@@ -142,6 +143,18 @@ def partly_final_batch(engine: sa.Engine, asked: int) -> Batch:
     batch = stored_batch(engine, asked, job_size=3)
     ends = [result(1), result(2, Status.HANDED_OFF), result(3, Status.FAILED)]
     finish(engine, running_job(engine, batch), ends)
+    return batch
+
+
+def ended_batch(
+    engine: sa.Engine, asked: int | Sequence[Question] = 4, now: datetime = NOW, **values: Any
+) -> Batch:
+    """Store a batch whose questions are all answered, finished at `now`."""
+    batch = stored_batch(engine, asked, **values)
+    while queued_ids(engine, batch):
+        finish(engine, running_job(engine, batch))
+    with transaction(engine) as conn:
+        batches.close_finished(conn, now, batch.id)
     return batch
 
 

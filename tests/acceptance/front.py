@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import httpx2 as httpx
 
-from tests.acceptance.mill import Mill, wait_for
+from tests.acceptance.mill import Mill
+from tests.waiting import wait_for
 
 
 @contextmanager

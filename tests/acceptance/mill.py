@@ -23,6 +23,7 @@ from core.settings.settings import Settings
 from db.engine import open_engine
 from db.session import reading
 from stack.local.supervisor import redis_service
+from tests.waiting import wait_for
 
 _READY_SECONDS = 120
 _ROOT = Path(__file__).parents[2]
@@ -113,11 +114,3 @@ class Mill:
         started = time.monotonic()
         wait_for(lambda: self.final(batch) >= count, seconds, lambda: f"{self.final(batch)} final")
         return time.monotonic() - started
-
-
-def wait_for(condition, seconds: float, tell=lambda: "") -> None:
-    """Wait until it is so, or fail."""
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, f"not within {seconds} s: {tell()}"
-        time.sleep(0.05)

@@ -10,7 +10,7 @@ from worker.process import parent
 
 
 class Quoting:
-    """A model that raises on a question that says so, and quotes it."""
+    """A model that raises on a question with `!quote`, and quotes it."""
 
     def __init__(self, model) -> None:
         self._model = model

@@ -145,18 +145,18 @@ def _calls(seed: int, count: int):
 
 def test_no_request_makes_it_fail(front):
     address, key = front
-    told = {}
+    calls = {}
     with httpx.Client(base_url=address, timeout=60) as http:
         for method, path, query, headers, body in _calls(seed=1, count=400):
             headers["Authorization"] = f"Bearer {key}"
-            found = http.request(method, path, params=query, headers=headers, content=body)
-            told.setdefault(found.status_code, []).append((method, path, query, headers))
-        assert not [calls for status, calls in told.items() if status >= 500], told
-        assert {404, 405, 415, 422} <= set(told)
+            response = http.request(method, path, params=query, headers=headers, content=body)
+            calls.setdefault(response.status_code, []).append((method, path, query, headers))
+        assert not [made for status, made in calls.items() if status >= 500], calls
+        assert {404, 405, 415, 422} <= set(calls)
         assert http.get("/v1/health").status_code == 200
 
 
-def test_no_broken_bytes_make_it_fail_or_tell_what_they_say(front, mill):
+def test_no_broken_bytes_make_it_fail_or_log_their_content(front, mill):
     address, key = front
     post = (
         b"POST /v1/batches HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nAuthorization: Bearer "
@@ -175,8 +175,8 @@ def test_no_broken_bytes_make_it_fail_or_tell_what_they_say(front, mill):
 
 
 def _status(address: str, sent: bytes) -> int:
-    """Send bytes and no more; return the status that is told, 0 when the connection just ends."""
-    with socket.create_connection(_place(address), timeout=30) as connection:
+    """Send bytes and no more; return the status, or 0 if the connection ends without one."""
+    with socket.create_connection(_host_and_port(address), timeout=30) as connection:
         with contextlib.suppress(OSError):
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
@@ -187,23 +187,25 @@ def _status(address: str, sent: bytes) -> int:
     return int(head.split(b" ")[1]) if head.startswith(b"HTTP/") else 0
 
 
-def _place(address: str) -> tuple[str, int]:
-    found = urlsplit(address)
-    return str(found.hostname), int(found.port or 0)
+def _host_and_port(address: str) -> tuple[str, int]:
+    parts = urlsplit(address)
+    return str(parts.hostname), int(parts.port or 0)
 
 
-def test_slow_callers_keep_nobody_from_being_served(front):
+def test_slow_clients_keep_no_other_client_waiting(front):
     address, key = front
     begun = (
         b"POST /v1/questions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         b"Authorization: Bearer " + key.encode() + b"\r\nContent-Length: 1000\r\n\r\n{"
     )
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         for number in range(60):
-            slow = held.enter_context(socket.create_connection(_place(address), timeout=60))
+            slow = stack.enter_context(
+                socket.create_connection(_host_and_port(address), timeout=60)
+            )
             slow.sendall(begun if number % 2 else b"GET /v1/heal")
         for _ in range(5):
             assert httpx.get(f"{address}/v1/health", timeout=20).status_code == 200
-        time.sleep(22)  # longer than it listens to silence
+        time.sleep(22)  # longer than the time limit of a request
         slow.settimeout(5)
         assert slow.recv(100)[:12] == b"HTTP/1.1 400"

@@ -1,8 +1,8 @@
-"""R19: no question's text, no answer's text and no secret where they do not belong.
+"""R19: texts of questions and answers, and secrets, are only where they belong.
 
-Every question of every path holds a marker. Then it is looked for in all that passed through
-Redis, in all that lies there, in every log, in Flower, in both kinds of metrics, in health, in
-what refuses bad input, in webhooks and in what `check` prints.
+Every question of every interface holds a marker. The test then searches for it in the commands and
+keys of Redis, every log, Flower, both kinds of metrics, health, the messages about bad input,
+webhooks and the output of `check`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import redis
 
 from core import encryption
 from tests.acceptance.front import serving
-from tests.acceptance.mill import wait_for
 from tests.receiver import receiving
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
@@ -88,7 +88,7 @@ def flower(mill):
             return None
 
     try:
-        wait_for(lambda: (told := page("/")) and told.status_code == 200, 60, log.read_text)
+        wait_for(lambda: (shown := page("/")) and shown.status_code == 200, 60, log.read_text)
         yield page
     finally:
         process.terminate()
@@ -97,7 +97,7 @@ def flower(mill):
 
 @contextmanager
 def tracing(mill):
-    """Let everything that is started from here on tell its spans to a collector."""
+    """Send the spans of all processes started in the block to a collector."""
     with receiving() as collector:
         collector.statuses = [200]
         mill.environment["ANSWERMILL_TRACES_URL"] = f"http://127.0.0.1:{collector.port}/v1/traces"
@@ -105,12 +105,12 @@ def tracing(mill):
 
 
 def submit_by_every_way(mill, http, tmp_path, hook) -> list[int]:
-    """Ask by each way that there is; return the batches."""
+    """Submit questions through every interface; return the batches."""
     rows = json.dumps({"question": TEXT, "key": "a", "shop": MARKER}) + "\n"
     known = json.dumps({"question": KNOWN, "key": "b"})
     (tmp_path / "questions.jsonl").write_text(rows + known)
     (tmp_path / "quoted.jsonl").write_text(json.dumps({"question": f"!quote {TEXT}"}))
-    found = [
+    batches = [
         mill.json("submit", str(tmp_path / "questions.jsonl"))["batch"],
         mill.json("submit", str(tmp_path / "quoted.jsonl"))["batch"],
         json.loads(mill.run("submit", "-", "--json", input=rows).stdout)["batch"],
@@ -124,9 +124,9 @@ def submit_by_every_way(mill, http, tmp_path, hook) -> list[int]:
     }
     for kind, body in bodies.items():
         url = f"/v1/batches?webhook={hook}"
-        told = http.post(url, content=body, headers={"Content-Type": kind})
-        assert told.status_code == 201, told.text
-        found.append(told.json()["batch"])
+        response = http.post(url, content=body, headers={"Content-Type": kind})
+        assert response.status_code == 201, response.text
+        batches.append(response.json()["batch"])
     assert http.post("/v1/questions?wait=20", json={"question": TEXT}).json()["status"]
     request = {"model": "any", "messages": [{"role": "user", "content": TEXT}]}
     line = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": request}
@@ -138,15 +138,15 @@ def submit_by_every_way(mill, http, tmp_path, hook) -> list[int]:
         "completion_window": "24h",
     }
     assert http.post("/openai/v1/batches", json=order).status_code == 200
-    return found
+    return batches
 
 
 def refusals(mill, http, tmp_path) -> dict[str, str]:
-    """Return what is said of input with a fault, each with the marker in it."""
+    """Return the messages about faulty input; each input has the marker in it."""
     bad = tmp_path / "bad.csv"
     bad.write_text(f'key,question\n1,{TEXT}\n1,{TEXT}\n2,"{TEXT}')
-    told = {"submit a broken file": mill.run("submit", str(bad)), "a NUL": mill.run("ask", " ")}
-    found = {name: done.stdout + done.stderr for name, done in told.items()}
+    runs = {"submit a broken file": mill.run("submit", str(bad)), "a NUL": mill.run("ask", " ")}
+    messages = {name: done.stdout + done.stderr for name, done in runs.items()}
     as_json = {"Content-Type": "application/json"}
     for name, path, body, headers in [
         ("broken JSON", "/v1/questions", f'{{"question": "{TEXT}', as_json),
@@ -163,11 +163,11 @@ def refusals(mill, http, tmp_path) -> dict[str, str]:
         kind = headers or {"Content-Type": "application/jsonl"}
         answer = http.post(path, content=body.encode("latin-1"), headers=kind)
         assert answer.status_code in range(400, 500), (name, answer.text)
-        found[name] = answer.text
+        messages[name] = answer.text
     with socket.create_connection((http.base_url.host, http.base_url.port)) as raw:
         raw.sendall(f"{TEXT} HTTP/1.1\r\nX: {TEXT}\x01\r\n\r\n".encode())
-        found["no HTTP"] = raw.recv(1 << 16).decode()
-    return found
+        messages["no HTTP"] = raw.recv(1 << 16).decode()
+    return messages
 
 
 def test_no_text_and_no_secret_is_where_it_does_not_belong(mill, tmp_path):
@@ -186,14 +186,15 @@ def test_no_text_and_no_secret_is_where_it_does_not_belong(mill, tmp_path):
             base_url=address, headers={"Authorization": f"Bearer {key}"}, timeout=60
         ) as http:
             hook = f"http://127.0.0.1:{receiver.port}/"
-            found = submit_by_every_way(mill, http, tmp_path, hook)
-            for batch in found:
+            batches = submit_by_every_way(mill, http, tmp_path, hook)
+            for batch in batches:
                 mill.await_final(batch, 1, 60)
-            mill.await_final(found[0], 2, 60)
-            assert ANSWER in http.get(f"/v1/batches/{found[0]}/results").text
-            # So the model that quotes did what it is there for.
+            mill.await_final(batches[0], 2, 60)
+            assert ANSWER in http.get(f"/v1/batches/{batches[0]}/results").text
+            # The error shows that the quoting model ran.
             assert (
-                MARKER in http.get(f"/v1/batches/{found[1]}/results").json()["results"][0]["error"]
+                MARKER
+                in http.get(f"/v1/batches/{batches[1]}/results").json()["results"][0]["error"]
             )
             pages |= refusals(mill, http, tmp_path)
             wait_for(lambda: len(receiver.came) == 3, 20)
@@ -223,11 +224,11 @@ def test_no_text_and_no_secret_is_where_it_does_not_belong(mill, tmp_path):
     database = Path(mill.settings.database.removeprefix("sqlite:///"))
     for file in database.parent.glob(f"{database.name}*"):
         pages[f"the database, {file.name}"] = file.read_bytes().decode(errors="replace")
-    wanted = {"the marker": MARKER, "an answer": ANSWER, **SECRETS, "the key": key}
+    secrets = {"the marker": MARKER, "an answer": ANSWER, **SECRETS, "the key": key}
     leaks = [
-        (what, where)
-        for what, text in wanted.items()
-        for where, told in pages.items()
-        if text.lower() in told.lower()
+        (name, where)
+        for name, text in secrets.items()
+        for where, page in pages.items()
+        if text.lower() in page.lower()
     ]
     assert leaks == []

@@ -1,4 +1,4 @@
-"""Questions beside poison get the same answers from a real model as in a run without it.
+"""Questions in a job with poison get the same answers as in a run without it.
 
 Other passes are formed after a job was halved, and with PyTorch the shape of a pass may show in
 the last digit of a confidence; nothing else may differ. Poison that kills is in
@@ -36,7 +36,7 @@ def results_of(mill, texts, name):
         return [tuple(row) for row in conn.execute(query, {"b": batch})]
 
 
-def test_neighbours_of_poison_get_the_answers_of_a_clean_run(mill):
+def test_neighbors_of_poison_get_the_answers_of_a_clean_run(mill):
     with (files("stack") / "sample" / "questions.csv").open(encoding="utf-8", newline="") as file:
         clean = [row["question"] for row in csv.DictReader(file)][:QUESTIONS]
     poisoned = [POISON.get(place, text) for place, text in enumerate(clean)]

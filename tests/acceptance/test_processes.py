@@ -79,6 +79,6 @@ def test_a_worker_and_its_child_have_pages_in_common(mill):
     child = mill.child_of(mill.start_worker())
     batch = mill.json("ask", "Where is my order?")["batch"]
     mill.await_final(batch, 1, 60)
-    told = Path(f"/proc/{child.pid}/smaps_rollup").read_text(encoding="ascii")
-    (shared,) = re.findall(r"^Shared_Dirty: +(\d+) kB", told, re.MULTILINE)
+    rollup = Path(f"/proc/{child.pid}/smaps_rollup").read_text(encoding="ascii")
+    (shared,) = re.findall(r"^Shared_Dirty: +(\d+) kB", rollup, re.MULTILINE)
     assert int(shared) / 1024 > IN_COMMON_MEGABYTES

@@ -15,7 +15,7 @@ import redis
 from core.settings.load import load
 from producer.connections import database
 from tests.acceptance.conftest import install
-from tests.acceptance.mill import wait_for
+from tests.waiting import wait_for
 
 
 @pytest.fixture

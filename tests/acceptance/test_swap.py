@@ -16,7 +16,8 @@ from db.clock import DatabaseClock
 from db.queries import model_versions
 from db.session import reading, transaction
 from tests.acceptance.conftest import install
-from tests.acceptance.mill import Mill, wait_for
+from tests.acceptance.mill import Mill
+from tests.waiting import wait_for
 from worker.inference.model_watcher import goes_to_canary
 from worker.model.bundle.bundle import open_bundle, save_manifest
 from worker.model.bundle.location import bundle_path
@@ -48,19 +49,19 @@ def mill(home, database_url, model_store):
 
 
 def add_version(mill, **parameters):
-    """Register the shop's bundle with other parameters; return where it lies."""
+    """Register the shop's bundle with other parameters; return its path."""
     with reading(mill.engine) as conn:
         first = model_versions.find(conn, "shop@1")
     whole = open_bundle(bundle_path(mill.settings.models, "shop", first.digest))
     manifest = replace(whole.manifest, **parameters)
-    place = bundle_path(mill.settings.models, "shop", manifest.digest)
-    shutil.copytree(whole.path, place, copy_function=os.link)
-    (place / "manifest.json").unlink()  # a link: writing would change the other one, too
-    save_manifest(place, manifest)
+    path = bundle_path(mill.settings.models, "shop", manifest.digest)
+    shutil.copytree(whole.path, path, copy_function=os.link)
+    (path / "manifest.json").unlink()  # a link: writing would change the other one, too
+    save_manifest(path, manifest)
     with transaction(mill.engine) as conn:
         now = DatabaseClock(mill.engine)()
         model_versions.register(conn, name="shop", digest=manifest.digest, metrics={}, now=now)
-    return place
+    return path
 
 
 @pytest.fixture
@@ -79,10 +80,10 @@ def flowing(mill, tmp_path):
     return logs
 
 
-def done_jobs(mill, behind=0):
-    """Return the jobs whose results came behind a cursor."""
+def done_jobs(mill, after=0):
+    """Return the jobs whose results came after a cursor."""
     with reading(mill.engine) as conn:
-        return [row for row in conn.execute(sa.text(_JOBS)) if row.cursor > behind]
+        return [row for row in conn.execute(sa.text(_JOBS)) if row.cursor > after]
 
 
 def last_cursor(mill):
@@ -90,34 +91,34 @@ def last_cursor(mill):
 
 
 def moved(mill, logs, *words):
-    """Run a command that moves a pointer; return the cursor behind which all have followed.
+    """Run a command that moves a pointer; return the cursor after which all follow it.
 
-    What a worker answered just before the swap it may still be storing just after.
+    A worker may still store answers just after the swap that it computed just before.
     """
-    before = told(logs, "model swapped")
+    before = event_counts(logs, "model swapped")
     done = mill.run("model", *words)
     assert done.returncode == 0, done.stderr
-    await_told(logs, "model swapped", before, 1)
-    await_told(logs, "job done", told(logs, "job done"), 2)
+    await_events(logs, "model swapped", before, 1)
+    await_events(logs, "job done", event_counts(logs, "job done"), 2)
     return last_cursor(mill)
 
 
-def told(logs, event):
-    """Return how often each log tells of an event."""
+def event_counts(logs, event):
+    """Return how often each log has an event."""
     return [log.read_text().count(event) for log in logs]
 
 
-def await_told(logs, event, before, times):
-    """Wait until every log tells of the event so many times more."""
+def await_events(logs, event, before, times):
+    """Wait until every log has the event that many times more."""
 
-    def is_told():
-        return all(map(ge, told(logs, event), [count + times for count in before]))
+    def all_have():
+        return all(map(ge, event_counts(logs, event), [count + times for count in before]))
 
-    wait_for(is_told, WITHIN_SECONDS, lambda: "\n".join(log.read_text() for log in logs))
+    wait_for(all_have, WITHIN_SECONDS, lambda: "\n".join(log.read_text() for log in logs))
 
 
-def behind(mill, cursor, jobs=20):
-    """Wait until so many jobs are done behind the cursor; return them."""
+def jobs_after(mill, cursor, jobs=20):
+    """Wait until that many jobs are done after the cursor; return them."""
     wait_for(lambda: len(done_jobs(mill, cursor)) >= jobs, WITHIN_SECONDS)
     return done_jobs(mill, cursor)
 
@@ -131,19 +132,19 @@ def test_versions_are_swapped_under_load_without_a_failed_question(mill, flowing
     one_model = memory(mill)
 
     cursor = moved(mill, flowing, "promote", "shop@2")
-    assert {job.first for job in behind(mill, cursor)} == {"shop@2"}
+    assert {job.first for job in jobs_after(mill, cursor)} == {"shop@2"}
 
     cursor = moved(mill, flowing, "rollback", "shop")
-    assert {job.first for job in behind(mill, cursor)} == {"shop@1"}
+    assert {job.first for job in jobs_after(mill, cursor)} == {"shop@1"}
 
     cursor = moved(mill, flowing, "promote", "shop@2", "--canary", "40%")
-    for job in behind(mill, cursor, jobs=40):
+    for job in jobs_after(mill, cursor, jobs=40):
         assert job.first == ("shop@2" if goes_to_canary(job.id, 0.4) else "shop@1")
     assert {job.first for job in done_jobs(mill, cursor)} == {"shop@1", "shop@2"}
     assert memory(mill) > one_model + MODEL_BYTES / 2
 
     cursor = moved(mill, flowing, "rollback", "shop")
-    assert {job.first for job in behind(mill, cursor)} == {"shop@1"}
+    assert {job.first for job in jobs_after(mill, cursor)} == {"shop@1"}
     assert memory(mill) < one_model + MODEL_BYTES / 2
 
     assert mill.run("cancel", str(mill.batch)).returncode == 0
@@ -174,7 +175,7 @@ def test_a_version_that_does_not_load_leaves_the_one_before_answering(mill):
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_a_worker_that_was_told_a_number_stays_with_it(mill):
+def test_a_worker_with_a_set_version_number_stays_with_it(mill):
     mill.start_worker(ANSWERMILL_MODEL="shop@1", ANSWERMILL_FOLLOW_SECONDS="0.1")
     assert mill.run("model", "promote", "shop@2").returncode == 0
     asked = mill.json("ask", "Where is my order?", "--wait", "30s")

@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from tests.acceptance.front import serving
-from tests.acceptance.mill import wait_for
+from tests.waiting import wait_for
 
 QUESTION = "How do I track my parcel?"
 CLIENTS = 40
@@ -32,14 +32,14 @@ def test_questions_and_batches_are_answered_over_http(mill, front):
     mill.start_worker()
     headers = {"Authorization": f"Bearer {key}"}
     with httpx.Client(base_url=address, headers=headers, timeout=60) as http:
-        told = http.post("/v1/questions?wait=30", json={"question": QUESTION})
-        assert (told.status_code, told.json()["status"]) == (200, "answered")
+        response = http.post("/v1/questions?wait=30", json={"question": QUESTION})
+        assert (response.status_code, response.json()["status"]) == (200, "answered")
 
         lines = "question\n" + "".join(f"{QUESTION} It is number {n}.\n" for n in range(300))
         upload = {"Content-Type": "text/csv", "Idempotency-Key": "night"}
-        made = [http.post("/v1/batches", content=lines, headers=upload) for _ in range(2)]
-        assert [one.status_code for one in made] == [201, 200]
-        url = made[0].headers["Location"]
+        posted = [http.post("/v1/batches", content=lines, headers=upload) for _ in range(2)]
+        assert [response.status_code for response in posted] == [201, 200]
+        url = posted[0].headers["Location"]
         wait_for(lambda: http.get(url).json()["state"] == "done", 60, lambda: http.get(url).text)
         rows = http.get(f"{url}/results/download?format=jsonl").text.splitlines()
         assert sorted(json.loads(row)["position"] for row in rows) == list(range(1, 301))
@@ -50,13 +50,13 @@ def test_many_clients_wait_at_once_and_none_is_dropped(mill, front):
     mill.start_worker()
 
     def ask(number: int) -> str:
-        told = httpx.post(
+        response = httpx.post(
             f"{address}/v1/questions?wait=30",
             json={"question": f"{QUESTION} {number}"},
             headers={"Authorization": f"Bearer {key}"},
             timeout=60,
         )
-        return told.json()["status"]
+        return response.json()["status"]
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         statuses = list(pool.map(ask, range(CLIENTS)))
@@ -69,36 +69,36 @@ def test_two_hundred_clients_follow_a_batch_and_none_is_dropped(mill, front):
     headers = {"Authorization": f"Bearer {key}"}
     lines = "question\n" + "".join(f"{QUESTION} It is number {n}.\n" for n in range(20))
     upload = {**headers, "Content-Type": "text/csv"}
-    made = httpx.post(f"{address}/v1/batches", content=lines, headers=upload)
-    url = f"{address}{made.headers['Location']}/events"
+    posted = httpx.post(f"{address}/v1/batches", content=lines, headers=upload)
+    url = f"{address}{posted.headers['Location']}/events"
     started = threading.Semaphore(0)
 
     def follow(_: int) -> str:
-        told = _stream(url, headers, started)
+        text = _stream(url, headers, started)
         give_up = time.monotonic() + 90
-        while "event: end" not in told:
-            assert time.monotonic() < give_up, told
-            time.sleep(int(told.partition("retry: ")[2].partition("\n")[0]) / 1_000)
-            told = _stream(url, headers, started)
-        return told.rpartition("data: ")[2]
+        while "event: end" not in text:
+            assert time.monotonic() < give_up, text
+            time.sleep(int(text.partition("retry: ")[2].partition("\n")[0]) / 1_000)
+            text = _stream(url, headers, started)
+        return text.rpartition("data: ")[2]
 
     with ThreadPoolExecutor(FOLLOWERS) as pool:
         followed = [pool.submit(follow, number) for number in range(FOLLOWERS)]
         assert all(started.acquire(timeout=60) for _ in range(FOLLOWERS))
         mill.start_worker()
-        ends = [json.loads(one.result()) for one in followed]
+        ends = [json.loads(future.result()) for future in followed]
     assert {(end["state"], end["queued"], end["running"]) for end in ends} == {("done", 0, 0)}
 
 
 def _stream(url: str, headers: dict[str, str], started: threading.Semaphore) -> str:
-    told = ""
+    text = ""
     with httpx.stream("GET", url, headers=headers, timeout=60) as stream:
         assert stream.status_code == 200
-        for text in stream.iter_text():
-            if "event: " not in told and "event: " in told + text:
+        for part in stream.iter_text():
+            if "event: " not in text and "event: " in text + part:
                 started.release()
-            told += text
-    return told
+            text += part
+    return text
 
 
 def _request(number: int, text: str) -> bytes:
@@ -128,11 +128,11 @@ def test_openais_own_client_makes_a_batch_and_reads_its_files(mill, front):
     assert (batch.metadata, batch.request_counts.total) == ({"night": "17"}, 3)
 
     lines = client.files.content(batch.output_file_id).text.splitlines()
-    told = {line["custom_id"]: line["response"]["body"] for line in map(json.loads, lines)}
-    answered = told["t-1"]["choices"][0]["message"]
+    bodies = {line["custom_id"]: line["response"]["body"] for line in map(json.loads, lines)}
+    answered = bodies["t-1"]["choices"][0]["message"]
     assert answered["content"]
     assert answered["refusal"] is None
-    handed_off = told["t-2"]["choices"][0]["message"]
+    handed_off = bodies["t-2"]["choices"][0]["message"]
     assert handed_off["content"] is None
     assert handed_off["refusal"] == "a person must answer this: too_long"
     assert batch.request_counts.completed + batch.request_counts.failed == 3

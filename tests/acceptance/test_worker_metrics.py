@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.acceptance.mill import wait_for
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
@@ -68,7 +68,7 @@ def test_the_counts_of_a_worker_outlive_its_children_and_hold_no_text(mill, port
         scrape(port)
 
 
-def test_a_port_in_use_is_told_on_one_line_before_any_work(mill, port):
+def test_a_port_in_use_is_reported_on_one_line_before_any_work(mill, port):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", int(port)))
         taken.listen()

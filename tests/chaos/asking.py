@@ -20,7 +20,7 @@ from db.clock import DatabaseClock
 from db.session import reading
 from tests.chaos.world import World
 
-_AWAY_STATUS = 3
+_UNAVAILABLE_STATUS = 3
 _GIVE_UP_SECONDS = 60
 _OUTSTANDING = 3_000  # questions: enough that every fault hits work
 _DEADLINE_SECONDS = 4
@@ -110,11 +110,11 @@ class Producer:
         give_up = time.monotonic() + _GIVE_UP_SECONDS
         while True:
             process = self._world.start_command(*words)
-            told, error = process.communicate()
+            output, error = process.communicate()
             if process.returncode == 0:
-                return json.loads(told) if "--json" in words else {}
-            if process.returncode != _AWAY_STATUS or time.monotonic() > give_up:
-                raise subprocess.CalledProcessError(process.returncode, words, told, error)
+                return json.loads(output) if "--json" in words else {}
+            if process.returncode != _UNAVAILABLE_STATUS or time.monotonic() > give_up:
+                raise subprocess.CalledProcessError(process.returncode, words, output, error)
 
     def _cancel(self, batch: Asked) -> None:
         try:

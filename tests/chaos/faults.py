@@ -23,7 +23,7 @@ from tests.chaos.world import LEASE_SECONDS, World
 Fault = Callable[[World, random.Random], None]
 
 _QUEUE = "answermill:bulk"
-_AWAY_SECONDS = 2.0
+_OUTAGE_SECONDS = 2.0
 _COPIES = 5
 _TRAP_SECONDS = 5.0
 _SLOW_SECONDS = 0.05
@@ -77,7 +77,7 @@ def _kill_at(point: str) -> Fault:
 
 def kill_redis(world: World, _rng: random.Random) -> None:
     world.redis.kill(lose_file=False)
-    time.sleep(_AWAY_SECONDS)
+    time.sleep(_OUTAGE_SECONDS)
     world.redis.start()
 
 
@@ -97,7 +97,7 @@ def cut_redis_connections(world: World, _rng: random.Random) -> None:
 
 def freeze_redis(world: World, _rng: random.Random) -> None:
     world.redis.signal(signal.SIGSTOP)
-    time.sleep(_AWAY_SECONDS)
+    time.sleep(_OUTAGE_SECONDS)
     world.redis.signal(signal.SIGCONT)
 
 
@@ -152,7 +152,7 @@ def _envelope(body: bytes, headers: dict | None = None) -> str:
 def _stop_postgres(mode: str) -> Fault:
     def stop_postgres(world: World, _rng: random.Random) -> None:
         world.postgres.stop(mode)
-        time.sleep(_AWAY_SECONDS)
+        time.sleep(_OUTAGE_SECONDS)
         world.postgres.start()
 
     return stop_postgres
@@ -170,7 +170,7 @@ def lock_sqlite(world: World, _rng: random.Random) -> None:
 
 def fill_disk(world: World, _rng: random.Random) -> None:
     world.disk.fill()
-    time.sleep(_AWAY_SECONDS)
+    time.sleep(_OUTAGE_SECONDS)
     world.disk.make_room()
     if world.postgres:
         world.postgres.recover()
@@ -178,7 +178,7 @@ def fill_disk(world: World, _rng: random.Random) -> None:
 
 def fill_redis(world: World, _rng: random.Random) -> None:
     world.redis.client.config_set("maxmemory", 1)
-    time.sleep(_AWAY_SECONDS)
+    time.sleep(_OUTAGE_SECONDS)
     world.redis.client.config_set("maxmemory", 0)
 
 
@@ -208,7 +208,7 @@ def _on_wire(name: str, hurt: Callable[[Proxy], None]) -> Fault:
     def on_wire(world: World, _rng: random.Random) -> None:
         wire = world.wires[name]
         hurt(wire)
-        time.sleep(_AWAY_SECONDS)
+        time.sleep(_OUTAGE_SECONDS)
         wire.mend()
 
     return on_wire
@@ -227,7 +227,7 @@ def _network(name: str) -> dict[str, Fault]:
 def _setting(name: str, value: str | int) -> Fault:
     def setting(world: World, _rng: random.Random) -> None:
         world.postgres.set(name, value)
-        time.sleep(_AWAY_SECONDS)
+        time.sleep(_OUTAGE_SECONDS)
         world.postgres.set(name, None)
 
     return setting

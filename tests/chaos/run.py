@@ -43,9 +43,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--db", choices=list(faults.OF_DATABASE), default="sqlite")
     given = parser.parse_args(words)
-    told = chaos(given.db, given.seconds, given.seed)
-    sys.stdout.write(json.dumps(told) + "\n")
-    return 1 if told["lost"] or told["doubled"] or told["wrong"] else 0
+    report = chaos(given.db, given.seconds, given.seed)
+    sys.stdout.write(json.dumps(report) + "\n")
+    return 1 if report["lost"] or report["doubled"] or report["wrong"] else 0
 
 
 def chaos(database: str, seconds: float, seed: int) -> dict:

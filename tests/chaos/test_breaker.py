@@ -13,6 +13,7 @@ import pytest
 from tests import services
 from tests.chaos.simulated import BROKEN
 from tests.chaos.world import World
+from tests.waiting import wait_for
 
 QUESTIONS = 2  # that would soon be given up, if it were their fault
 FAILURES = 5
@@ -37,37 +38,32 @@ def world(request):
             yield world
 
 
-def wait_for(condition):
-    until = time.monotonic() + WITHIN_SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < until
-        time.sleep(0.2)
-    return value
+def soon(condition):
+    return wait_for(condition, WITHIN_SECONDS, interval=0.2)
 
 
 def health(world):
     process = world.start_command("worker", "--health")
-    told, error = process.communicate()
-    return process.returncode, told + error
+    output, error = process.communicate()
+    return process.returncode, output + error
 
 
 def test_a_broken_model_stops_the_work_and_a_good_one_resumes_it(world):
     path = world.folder / "asked.csv"
     path.write_text("question\n" + "".join(f"where is parcel {n}\n" for n in range(QUESTIONS)))
-    batch = str(world.told("submit", str(path))["batch"])
+    batch = str(world.run_json("submit", str(path))["batch"])
     logs = sorted(world.folder.glob("worker-*.log"))
 
-    wait_for(lambda: all("circuit breaker opened" in log.read_text() for log in logs))
-    status, told = wait_for(lambda: (found := health(world))[0] != 0 and found)
-    assert "claims no jobs" in told, (status, told)
+    soon(lambda: all("circuit breaker opened" in log.read_text() for log in logs))
+    status, text = soon(lambda: (report := health(world))[0] != 0 and report)
+    assert "claims no jobs" in text, (status, text)
     time.sleep(3)  # tries of one job each, further and further apart
-    stopped = world.told("status", batch)
+    stopped = world.run_json("status", batch)
     assert (stopped["failed"], stopped["answered"]) == (0, 0)
 
     world.promote("good")
 
-    wait_for(lambda: world.told("status", batch)["state"] == "done")
-    ended = world.told("status", batch)
+    ended = world.await_done(batch, WITHIN_SECONDS)
     assert (ended["failed"], ended["answered"]) == (0, QUESTIONS)
-    wait_for(lambda: any("circuit breaker closed" in log.read_text() for log in logs))
-    wait_for(lambda: health(world)[0] == 0)
+    soon(lambda: any("circuit breaker closed" in log.read_text() for log in logs))
+    soon(lambda: health(world)[0] == 0)

@@ -15,9 +15,9 @@ FEWEST_FAULTS = 12
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 def test_whatever_dies_nothing_is_lost_doubled_or_wrong(database):
     try:
-        told = chaos(database, SECONDS, seed=1)
+        report = chaos(database, SECONDS, seed=1)
     except ModuleNotFoundError as error:
         services.missing(str(error.name), error)
-    assert (told["lost"], told["doubled"], told["wrong"]) == (0, 0, 0), told
-    assert told["faults"] >= FEWEST_FAULTS
-    assert told["questions"] > 0
+    assert (report["lost"], report["doubled"], report["wrong"]) == (0, 0, 0), report
+    assert report["faults"] >= FEWEST_FAULTS
+    assert report["questions"] > 0

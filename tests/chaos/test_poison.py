@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import time
 from contextlib import closing
 
 import pytest
@@ -36,7 +35,7 @@ SETTINGS = {
 }
 
 
-def asked():
+def poisoned_texts():
     """One poison of each kind, each in a job of its own, among harmless questions."""
     texts = [f"where is parcel {n}" for n in range(JOBS * JOB_SIZE)]
     for number, word in enumerate(POISONS):
@@ -46,7 +45,7 @@ def asked():
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def ended(request):
-    """What became of the questions and of the jobs."""
+    """The rows of the results and of the jobs after the batch has ended."""
     with services.short_folder() as folder:
         try:
             world = World(folder, request.param, workers=3, **SETTINGS)
@@ -59,12 +58,9 @@ def ended(request):
 def answered(world):
     path = world.folder / "asked.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([["question"], *([text] for text in asked())])
-    batch = world.told("submit", str(path))["batch"]
-    until = time.monotonic() + WITHIN_SECONDS
-    while (told := world.told("status", str(batch)))["state"] != "done":
-        assert time.monotonic() < until, told
-        time.sleep(0.2)
+        csv.writer(file).writerows([["question"], *([text] for text in poisoned_texts())])
+    batch = world.run_json("submit", str(path))["batch"]
+    world.await_done(str(batch), WITHIN_SECONDS)
     with reading(world.engine) as conn:
         results = sa.text("SELECT status, answer, error FROM results ORDER BY position")
         jobs = sa.text(
@@ -75,7 +71,7 @@ def answered(world):
 
 def test_each_poison_is_failed_and_its_error_named(ended):
     results, _ = ended
-    for text, row in zip(asked(), results, strict=True):
+    for text, row in zip(poisoned_texts(), results, strict=True):
         word = text.partition(" ")[0]
         if word in POISONS:
             assert row.status == "failed"
@@ -84,7 +80,7 @@ def test_each_poison_is_failed_and_its_error_named(ended):
 
 def test_every_other_question_is_answered(ended):
     results, _ = ended
-    for text, row in zip(asked(), results, strict=True):
+    for text, row in zip(poisoned_texts(), results, strict=True):
         if text.partition(" ")[0] not in POISONS:
             assert (row.status, row.answer) == ("answered", answer_of(text))
 

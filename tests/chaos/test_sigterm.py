@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 
 import pytest
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from db.session import reading
 from tests import services
 from tests.chaos.world import World
+from tests.waiting import wait_for
 
 DRAIN_SECONDS = 2
 LEASE_SECONDS = 60
@@ -34,18 +34,11 @@ def jobs(world):
         return conn.execute(sa.text("SELECT state, failures, attempt FROM jobs ORDER BY id")).all()
 
 
-def wait_for(condition):
-    until = time.monotonic() + WITHIN_SECONDS
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.1)
-
-
 def test_a_job_that_cannot_be_finished_in_time_is_given_back_at_once(world):
     path = world.folder / "asked.csv"
     path.write_text("question\n!hang for ever\n")
-    world.told("submit", str(path))
-    wait_for(lambda: jobs(world)[0].state == "running")
+    world.run_json("submit", str(path))
+    wait_for(lambda: jobs(world)[0].state == "running", WITHIN_SECONDS)
     worker = world.workers[0]
     world.stop_watching()
 

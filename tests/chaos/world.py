@@ -28,6 +28,7 @@ from db.session import transaction
 from tests.chaos.disk import Disk
 from tests.chaos.proxy import Proxy
 from tests.chaos.services import Postgres, Redis
+from tests.waiting import wait_for
 from worker.model.bundle.location import bundle_path
 
 ROOT = Path(__file__).parents[2]
@@ -105,8 +106,10 @@ class World:
         bundle_path(self.settings.models, "chaos", digest).mkdir(parents=True)
         with transaction(self.engine) as conn:
             now = DatabaseClock(self.engine)()
-            made = model_versions.register(conn, name="chaos", digest=digest, metrics={}, now=now)
-            model_versions.promote(conn, made, by="chaos", now=now)
+            version = model_versions.register(
+                conn, name="chaos", digest=digest, metrics={}, now=now
+            )
+            model_versions.promote(conn, version, by="chaos", now=now)
 
     def close(self) -> None:
         """End everything."""
@@ -165,12 +168,21 @@ class World:
         self.signal_all(worker, signal.SIGKILL)
         worker.wait()
 
-    def told(self, *words: str) -> dict:
+    def run_json(self, *words: str) -> dict:
         """Run a command that must succeed; return the document that it printed."""
         process = self.start_command(*words, "--json")
-        told, error = process.communicate()
+        output, error = process.communicate()
         assert process.returncode == 0, error
-        return json.loads(told)
+        return json.loads(output)
+
+    def await_done(self, batch: str, seconds: float) -> dict:
+        """Wait until the batch is done; return its status."""
+
+        def done() -> dict | None:
+            status = self.run_json("status", batch)
+            return status if status["state"] == "done" else None
+
+        return wait_for(done, seconds, lambda: self.run_json("status", batch), interval=0.1)
 
     def start_command(self, *words: str) -> subprocess.Popen[str]:
         """Start one of the commands."""

@@ -44,10 +44,10 @@ def _engine():
 
 @pytest.fixture(scope="session")
 def mill(_engine, tmp_path_factory):
-    """Secrets, images, a model and a worker that gets on; each test leaves it like that."""
+    """Secrets, images, a model and a healthy worker; each test leaves the stack that way."""
     folder = tmp_path_factory.mktemp("mill")
-    told = {"KNOWLEDGE": str(knowledge_folder(folder)), "WORKER_CPUS": "0.8"}
-    mill = Project("answermill-test", folder, **told)
+    values = {"KNOWLEDGE": str(knowledge_folder(folder)), "WORKER_CPUS": "0.8"}
+    mill = Project("answermill-test", folder, **values)
     mill.remove()
     mill.make_secrets()
     mill.compose("build", "-q")

@@ -1,7 +1,7 @@
 """One stack in containers, driven as its users drive it: by Compose and the Docker client.
 
-Everything has a name of its own, so that a stack beside it is left alone: the project's, the
-images' and the secrets' folder. Covers no second machine.
+The project, the images and the folder of the secrets have names of their own, so that another
+stack on the machine is left alone. Not covered: a second machine.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import re
 import shutil
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+
+from tests import waiting
 
 ROOT = Path(__file__).parents[2]
 IMAGES = "answermill-test"
@@ -23,14 +25,16 @@ _COMMAND_SECONDS = 900  # the longest builds images
 _GRACE_SECONDS = 60
 _READY_SECONDS = 300
 
+wait_for = partial(waiting.wait_for, interval=0.5)  # most conditions start a process
+
 
 def command(*words: str, check: bool = True, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; what it prints is told if it fails."""
+    """Run a command to its end; raise AssertionError with its output if it fails."""
     options = {"capture_output": True, "encoding": "utf-8", "timeout": _COMMAND_SECONDS} | kwargs
     done = subprocess.run(words, check=False, **options)
     if check and done.returncode != 0:
-        said = f"{done.stdout or ''}\n{done.stderr or ''}".strip()
-        msg = f"{' '.join(words)}: exit status {done.returncode}\n{said[-4000:]}"
+        output = f"{done.stdout or ''}\n{done.stderr or ''}".strip()
+        msg = f"{' '.join(words)}: exit status {done.returncode}\n{output[-4000:]}"
         raise AssertionError(msg)
     return done
 
@@ -41,38 +45,28 @@ def docker(*words: str, **kwargs: object) -> str:
 
 
 def compose_words() -> list[str]:
-    """Return how Compose is called here: as a plug-in of the client, or the old program."""
+    """Return the words that call Compose: a plug-in of the client, or the old program."""
     plugin = command("docker", "compose", "version", check=False)
     if plugin.returncode == 0:
         return ["docker", "compose"]
     return [shutil.which("docker-compose") or "docker-compose"]
 
 
-def wait_for(
-    condition: Callable[[], object], seconds: float, tell: Callable[[], object] = str
-) -> None:
-    """Wait until it is so, or fail."""
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, f"not within {seconds} s: {tell()}"
-        time.sleep(0.5)
-
-
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a free port of loopback."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
 def faults(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    """Return what `check` has found, by what was probed."""
-    found = re.findall(r"^(ok|fault) +(\w+) +(.*)$", done.stdout, re.MULTILINE)
-    return {probe: sentence for told, probe, sentence in found if told == "fault"}
+    """Return the faults that `check` printed, by the name of the probe."""
+    lines = re.findall(r"^(ok|fault) +(\w+) +(.*)$", done.stdout, re.MULTILINE)
+    return {probe: sentence for state, probe, sentence in lines if state == "fault"}
 
 
 class Project:
-    """A stack: its Compose project and what may be asked of it."""
+    """A stack: its Compose project, and commands on it."""
 
     def __init__(self, name: str, folder: Path, **environment: str) -> None:
         self.name = name
@@ -110,7 +104,7 @@ class Project:
         path.chmod(0o444)
 
     def make_secrets(self) -> None:
-        """Make every password."""
+        """Create every password."""
         command("sh", "deploy/secrets", str(self.secrets), cwd=ROOT)
 
     def compose(self, *words: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
@@ -123,12 +117,12 @@ class Project:
         command("sh", f"deploy/{name}", *words, cwd=ROOT, env=environment)
 
     def up(self) -> None:
-        """Bring all of it up, with one worker that has loaded its model."""
+        """Start the stack, and wait until one worker has loaded its model."""
         self.compose("up", "-d")
         self.wait_for_workers(1)
 
     def scale(self, workers: int) -> None:
-        """Let so many workers work."""
+        """Scale the service `worker` to that many containers."""
         words = ["--no-deps", "--no-recreate", "--scale", f"worker={workers}", "worker"]
         self.compose("up", "-d", *words)
 
@@ -144,22 +138,22 @@ class Project:
         ).split()
 
     def everything(self) -> list[str]:
-        """Return the ids of all containers, those that have ended included."""
+        """Return the ids of all containers, including ended ones."""
         return docker(
             "ps", "-aq", "--no-trunc", f"--filter=label=com.docker.compose.project={self.name}"
         ).split()
 
     def wait_for_log(self, container: str, text: str, seconds: float = 60) -> None:
-        """Wait until a container has said something."""
+        """Wait until the log of a container has a text."""
 
-        def said() -> str:
+        def log() -> str:
             done = command("docker", "logs", container)
             return done.stdout + done.stderr
 
-        wait_for(lambda: text in said(), seconds, said)
+        wait_for(lambda: text in log(), seconds, log)
 
     def wait_for_workers(self, count: int) -> None:
-        """Wait until so many workers have loaded their model."""
+        """Wait until that many workers have loaded their model."""
         containers = self.containers("worker")
         assert len(containers) == count
         for container in containers:
@@ -181,13 +175,13 @@ class Project:
         options: Iterable[str] = (),
         **kwargs: object,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a service's image once, with other words and settings, to whatever end."""
+        """Run a service's image once with other words and settings, until it ends."""
         given = [f"-eANSWERMILL_{name}={value}" for name, value in (settings or {}).items()]
         run = ["run", "--rm", "-T", "--no-deps", *options, *given, service]
         return self.compose(*run, *words, check=False, **kwargs)
 
     def begin_model(self, *words: str) -> subprocess.Popen[str]:
-        """Begin a command under `answermill model` in its container."""
+        """Start a command under `answermill model` in its container."""
         run = ["run", "--rm", "-T", "--no-deps", "--entrypoint", "answermill", "model", "model"]
         return subprocess.Popen(
             [*self._compose, *run, *words],
@@ -199,30 +193,30 @@ class Project:
         )
 
     def sql(self, query: str) -> list[list[str]]:
-        """Ask the database; return its rows as texts."""
+        """Query the database; return its rows as texts."""
         words = ["psql", "-U", "answermill", "-At", "-F", "\t", "-c", query]
         done = self.compose("exec", "-T", "postgres", *words)
         return [line.split("\t") for line in done.stdout.splitlines()]
 
     def number(self, query: str) -> int:
-        """Ask the database for one number."""
-        ((found,),) = self.sql(query)
-        return int(found)
+        """Query the database for one number."""
+        ((value,),) = self.sql(query)
+        return int(value)
 
     def answers(self, query: str) -> bool:
-        """Tell whether the database answers."""
+        """Return whether the database answers."""
         words = ["psql", "-U", "answermill", "-Atc", query]
         done = self.compose("exec", "-T", "postgres", *words, check=False)
         return done.returncode == 0
 
     def inspect(self, containers: Iterable[str]) -> list[dict]:
-        """Return what the engine knows of the containers."""
+        """Return the documents of `docker inspect` for the containers."""
         return json.loads(docker("inspect", *containers))
 
     def stop(self) -> None:
-        """Stop and remove the containers; what is stored stays."""
+        """Stop and remove the containers; keep the volumes."""
         self.compose("down", "-t", str(_GRACE_SECONDS))
 
     def remove(self) -> None:
-        """Remove all of it, what is stored as well."""
+        """Remove the containers and the volumes."""
         self.compose("down", "-v", "--remove-orphans", "-t", "5", check=False)

@@ -1,4 +1,4 @@
-"""What docs/how-to/backup.md tells to save is enough to go on from, restored for real."""
+"""A restored backup, as docs/how-to/backup.md describes it, from which work resumes."""
 
 from __future__ import annotations
 

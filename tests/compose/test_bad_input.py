@@ -1,4 +1,4 @@
-"""What is set up wrongly is told in one line that names it, and everything at once by `check`."""
+"""Faults of the setup: one line for each, and all of them at once from `check`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def only_line(done) -> str:
     return lines[0]
 
 
-def test_a_stack_that_is_well_has_no_fault(mill):
+def test_a_healthy_stack_has_no_fault(mill):
     for service in ("worker", "producer"):
         done = mill.once(service, "check")
         assert (done.returncode, faults(done)) == (0, {}), done.stdout + done.stderr
 
 
-def test_a_missing_secret_is_told_by_its_name():
+def test_a_missing_secret_is_named():
     bare = ["docker", "run", "--rm", "--read-only", "--tmpfs", "/tmp", f"{IMAGES}:worker"]
     done = command(*bare, check=False)
     assert done.returncode == 2
@@ -32,7 +32,7 @@ def test_a_missing_secret_is_told_by_its_name():
     assert "/run/secrets/answermill_broker_url" in found["broker"]
 
 
-def test_wrong_passwords_are_told_all_at_once_and_never_shown(other):
+def test_wrong_passwords_are_reported_all_at_once_and_never_shown(other):
     for secret in ("database_url", "broker_url_worker"):
         url = other.read(secret)
         other.write(secret, re.sub(r":[0-9a-f]{48}@", ":s3cret@", url))
@@ -47,7 +47,7 @@ def test_wrong_passwords_are_told_all_at_once_and_never_shown(other):
     assert "s3cret" not in done.stdout + done.stderr + worker.stdout + worker.stderr
 
 
-def test_a_database_without_tables_and_a_redis_of_another_stack_are_told(mill, other):
+def test_a_database_without_tables_and_a_redis_of_another_stack_are_reported(mill, other):
     mill.sql("CREATE DATABASE other")
     other.write(
         "database_url",
@@ -76,7 +76,7 @@ def test_a_schema_of_a_later_release_is_worked_with_and_left_alone(mill):
     assert (checked.returncode, faults(checked)) == (0, {})
 
 
-def test_an_empty_model_store_is_told(mill):
+def test_an_empty_model_store_is_reported(mill):
     empty = {"MODEL_STORE": "/tmp/empty"}
     done = mill.once("worker", settings=empty)
     assert done.returncode == 2
@@ -86,13 +86,13 @@ def test_an_empty_model_store_is_told(mill):
     )
 
 
-def test_parquet_which_the_image_leaves_out_is_told(mill):
+def test_parquet_which_the_image_leaves_out_is_reported(mill):
     done = mill.once("producer", "submit", "-", "--format", "parquet", input="PAR1")
     assert done.returncode == 2
     assert "pip install 'answermill[parquet]'" in only_line(done)
 
 
-def test_a_worker_waits_for_a_redis_that_is_away(mill, other):
+def test_a_worker_waits_for_an_unavailable_redis(mill, other):
     other.write("broker_url_worker", "redis://worker:s3cret@redis:1/0")
     words = ["run", "-d", "--no-deps", "worker"]
     container = other.compose(*words).stdout.split()[-1]

@@ -12,7 +12,7 @@ _WAVE = 1_000
 _ANSWERED_SECONDS = 600
 _BUILD_SECONDS = 600
 
-# One question of a batch is in work or waits, so that what is done now is done to a running job.
+# While the number is not zero, a job runs or waits, so that a change now happens to running work.
 _UNANSWERED = (
     "SELECT coalesce(sum(question_count), 0) - (SELECT count(*) FROM results) FROM batches"
 )
@@ -68,7 +68,7 @@ def test_5000_questions_get_one_result_each_whatever_happens_to_the_containers(m
 
     waves.submit()
     _roll(mill)
-    wait_for(lambda: mill.number(_UNANSWERED) == 0, _ANSWERED_SECONDS, lambda: _told(mill))
+    wait_for(lambda: mill.number(_UNANSWERED) == 0, _ANSWERED_SECONDS, lambda: _job_states(mill))
     _check(waves)
     mill.scale(1)
 
@@ -87,7 +87,7 @@ def _roll(mill) -> None:
 
 
 def _check(waves: Waves) -> None:
-    """Compare what was asked with what the producer gives out."""
+    """Compare the submitted questions with the results of the producer."""
     assert sum(len(asked) for asked in waves.asked.values()) == 5_000
     statuses, versions = set(), set()
     for name, asked in waves.asked.items():
@@ -99,5 +99,5 @@ def _check(waves: Waves) -> None:
     assert versions == {"shop@1", "shop@2"}
 
 
-def _told(mill) -> str:
+def _job_states(mill) -> str:
     return str(mill.sql("SELECT state, count(*), max(attempt) FROM jobs GROUP BY state"))

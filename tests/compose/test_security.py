@@ -1,4 +1,4 @@
-"""What a container may do, and what nobody may read off it, for every service there is."""
+"""The rights of every service's container, and the secrets that no container shows."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from tests.compose.project import command, docker
 
-# Those that answer or are asked over Redis and SQL; what else a container runs stands in its image.
+# The services of the project; the others run an image of their own.
 _OURS = ("migrate", "model", "worker", "flower", "web")
 
 
 @pytest.fixture(scope="module")
 def containers(mill):
-    """What the engine knows of every container of the stack, those that have ended included."""
+    """The documents of `docker inspect` for every container of the stack, including ended ones."""
     found = mill.inspect(mill.everything())
     services = {container["Config"]["Labels"]["com.docker.compose.service"] for container in found}
     assert {"redis", "postgres", *_OURS} <= services
@@ -43,10 +43,10 @@ def test_no_container_runs_as_root_or_can_become_it(containers):
 
 def test_a_worker_is_not_root_and_has_no_capability(mill):
     (worker,) = mill.containers("worker")
-    said = docker("exec", worker, "sh", "-c", "id -u; cat /proc/1/status")
-    assert said.splitlines()[0] != "0"
-    assert re.search(r"^CapEff:\s+0+$", said, re.MULTILINE)
-    assert re.search(r"^NoNewPrivs:\s+1$", said, re.MULTILINE)
+    output = docker("exec", worker, "sh", "-c", "id -u; cat /proc/1/status")
+    assert output.splitlines()[0] != "0"
+    assert re.search(r"^CapEff:\s+0+$", output, re.MULTILINE)
+    assert re.search(r"^NoNewPrivs:\s+1$", output, re.MULTILINE)
 
 
 def test_no_container_can_write_to_its_root(mill, containers):
@@ -81,12 +81,12 @@ def test_redis_and_postgres_are_on_networks_that_lead_nowhere(mill, containers):
 def test_no_password_is_in_an_image_an_environment_a_command_line_or_a_log(containers, passwords):
     for container in containers:
         image = container["Image"]
-        said = command("docker", "logs", container["Id"])
+        logs = command("docker", "logs", container["Id"])
         places = {
             "container": json.dumps(container),
             "image": docker("image", "inspect", image),
             "history": docker("history", "--no-trunc", image),
-            "log": said.stdout + said.stderr,
+            "log": logs.stdout + logs.stderr,
         }
         for place, text in places.items():
             assert not any(password in text for password in passwords), (container["Name"], place)
@@ -109,7 +109,7 @@ def test_a_service_is_given_its_own_secrets_alone(containers):
     }
 
 
-def test_redis_lets_nobody_in_without_a_password(mill):
+def test_redis_refuses_commands_without_a_password(mill):
     (redis,) = mill.containers("redis")
     assert "NOPERM" in docker("exec", redis, "redis-cli", "keys", "*")
     assert docker("exec", redis, "redis-cli", "ping") == "PONG"

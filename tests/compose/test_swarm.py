@@ -1,4 +1,4 @@
-"""The same file, said in Swarm's words, on a Swarm of one machine: it answers and it scales."""
+"""The Compose file converted for Swarm, on a Swarm of one machine: it answers and scales."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def swarm(mill):
     try:
         wait_for(lambda: "Ready" in docker("node", "ls", "--format", "{{.Status}}"), _GONE_SECONDS)
         read = json.dumps(yaml.safe_load(mill.compose("config").stdout))
-        said = command(sys.executable, "deploy/swarm.py", input=read, cwd=ROOT).stdout
-        docker("stack", "deploy", "--detach=true", "-c", "-", _STACK, input=said)
+        converted = command(sys.executable, "deploy/swarm.py", input=read, cwd=ROOT).stdout
+        docker("stack", "deploy", "--detach=true", "-c", "-", _STACK, input=converted)
         yield
     finally:
         docker("stack", "rm", _STACK)

@@ -1,4 +1,4 @@
-"""The HTTP front in its container: who has a key is answered, and counted in Redis."""
+"""The HTTP front in its container: a request with a key is answered, and counted in Redis."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def front(mill):
 def test_a_question_over_http_is_answered_and_its_key_counted(mill, front):
     words = ["keys", "create", "site", "--scope", "submit", "--json"]
     key = json.loads(mill.producer(*words).stdout)["key"]
-    status, told = front(
+    status, document = front(
         f"/v1/questions?wait={_WAIT_SECONDS}", key, question="Where is my order 4711?"
     )
-    assert (status, told["status"]) == (200, "answered"), told
+    assert (status, document["status"]) == (200, "answered"), document
     (redis,) = mill.containers("redis")
     user, _, rest = mill.read("broker_url_web").removeprefix("redis://").partition(":")
     login = ["redis-cli", "--user", user, "--pass", rest.partition("@")[0], "--no-auth-warning"]
@@ -54,7 +54,7 @@ def test_a_question_over_http_is_answered_and_its_key_counted(mill, front):
     assert docker("exec", redis, *login, "exists", counter) == "1"
 
 
-def test_nobody_gets_in_without_a_key(front):
-    status, told = front("/v1/questions", question="Where is my order 4711?")
+def test_a_request_without_a_key_is_refused(front):
+    status, document = front("/v1/questions", question="Where is my order 4711?")
     assert status == 401
-    assert "answer" not in told
+    assert "answer" not in document

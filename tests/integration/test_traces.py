@@ -4,48 +4,27 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from pydantic import HttpUrl
 
 from broker.client import open_broker
 from core.domain.batch import Lane
-from core.domain.result import Answer, Status
 from core.tracing.setup import open_tracer
 from db.clock import DatabaseClock
 from producer.connections import ProducerContext
 from producer.monitoring import spans as tracing
 from producer.submission import ask
 from tests.factories import LEASE, job_rows
+from tests.fakes import FakeModel
 from tests.receiver import receiving
 from worker.inference.model_watcher import ActiveModels
-from worker.inference.protocol import PassBudget
 from worker.jobs import answer
 from worker.jobs.context import JobContext
 from worker.jobs.runner import JobRunner
 from worker.recovery.leases import LeaseRenewer
 
 MARKER = "Where is my zebra-striped umbrella?"
-
-
-class Parrot:
-    """Answers every question with its own text."""
-
-    version = "parrot@1"
-    budget = PassBudget(tokens=64, questions=8)
-
-    def answer_without_encoder(self, texts):
-        return [None] * len(texts)
-
-    def tokenize(self, texts):
-        return [[1] for _ in texts]
-
-    def encode(self, tokens):
-        return np.zeros((len(tokens), 1), dtype=np.float32)
-
-    def decide(self, texts, _embeddings):
-        return [Answer(Status.ANSWERED, answer=text) for text in texts]
 
 
 @pytest.fixture
@@ -81,7 +60,7 @@ def test_a_batch_is_one_trace_from_submission_to_stored_results(
     traces = open_tracer(settings, "answermill-worker", tracing.identity(engine))
     leases = LeaseRenewer(engine, clock, LEASE)
     context = JobContext(engine, clock, leases, "test/1", LEASE, 3, 100, traces=traces)
-    attempt = partial(answer.answer_jobs, context, ActiveModels(Parrot()))
+    attempt = partial(answer.answer_jobs, context, ActiveModels(FakeModel()))
     JobRunner(context, attempt, lanes=[Lane.INTERACTIVE]).run_message(job.id, lambda *_: None)
     traces.flush()
     tracing.flush()

@@ -19,7 +19,7 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_every_setting_is_told_with_its_default(name):
+def test_every_setting_is_documented_with_its_default(name):
     text = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
     (row,) = re.findall(rf"^\| `{PREFIX}{name.upper()}` \| (.*) \| (.*) \|$", text, re.MULTILINE)
     field = Settings.model_fields[name]
@@ -37,7 +37,7 @@ def logged_events():
                 yield node.args[0].value
 
 
-def test_every_log_event_is_told_and_no_other():
+def test_every_log_event_is_documented_and_no_other():
     text = (ROOT / "docs/reference/events.md").read_text(encoding="utf-8")
     documented = set(
         re.findall(r"^\| ([^|]+?) \| (?:debug|info|warning|error) \|", text, re.MULTILINE)

@@ -6,15 +6,13 @@ import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
-from core.domain.batch import Lane
 from core.settings.settings import Settings
 from db import dialect
 from db.engine import open_engine
 from db.migrations.run import upgrade
-from db.queries import batches, claims, jobs, results
-from db.queries.questions import append
+from db.queries import claims, jobs, results
 from db.session import reading, transaction
-from tests.factories import LEASE, NOW, questions, result
+from tests.factories import LEASE, NOW, queued_ids, result, stored_batch
 
 _ROLE, _DATABASE = "plain", "plain"
 
@@ -38,13 +36,10 @@ def test_it_can_make_the_tables_and_take_a_batch_from_submission_to_results(plai
         with transaction(engine) as conn:
             assert not conn.scalar(sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = user"))
             assert dialect.database_identity(conn)
-            batch = batches.create(
-                conn, name="b", idempotency_key="k", lane=Lane.BULK, source="test", now=NOW
-            )
-            (sent,) = append(conn, batch, questions(3), job_size=3, sent=True, now=NOW)
-            batches.seal(conn, batch, NOW)
+        batch = stored_batch(engine, 3, job_size=3)
+        (queued,) = queued_ids(engine, batch)
         with transaction(engine) as conn:
-            job = claims.claim_job(conn, sent.job, owner="w", lease=LEASE, now=NOW)
+            job = claims.claim_job(conn, queued, owner="w", lease=LEASE, now=NOW)
             lost = jobs.finish_all(
                 conn, [(job, [result(position) for position in (1, 2, 3)])], now=NOW
             )

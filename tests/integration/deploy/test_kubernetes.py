@@ -32,7 +32,7 @@ def test_every_manifest_is_as_its_schema_says(document):
     kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
-def test_kustomize_is_told_of_every_manifest():
+def test_the_kustomization_names_every_manifest():
     kustomization = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())
     files = {path.name for path in MANIFESTS.glob("*.yaml")} - {"kustomization.yaml"}
     assert set(kustomization["resources"]) == files

@@ -81,7 +81,7 @@ def test_a_module_of_ours_that_is_missing_is_our_bug(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "words", [["frobnicate"], ["submit"], ["status", "--frobnicate"], ["up", "--workers", "0"]]
 )
-def test_a_mistake_is_told_in_one_line(words, capsys):
+def test_a_mistake_is_reported_in_one_line(words, capsys):
     assert main.main(words) == 2
     output = capsys.readouterr()
     assert (output.out, len(output.err.splitlines())) == ("", 1)

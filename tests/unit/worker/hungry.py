@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.domain.result import Answer, Status
+from tests.fakes import FakeModel, echo
 from worker.inference import memory
 from worker.inference.memory_budget import MemoryBudgetedModel
 from worker.inference.passes import answer_texts
@@ -24,34 +24,24 @@ from worker.inference.protocol import PassBudget
 _FLOATS = 1 << 20
 
 
-class Hungry:
-    """A model whose passes are 64 questions and take half a gibibyte, if they may."""
-
-    version = "hungry@1"
-    budget = PassBudget(tokens=64 * 4, questions=64)
+class Hungry(FakeModel):
+    """A model whose full passes are 64 questions and take half a gibibyte."""
 
     def __init__(self) -> None:
-        self.passes: list[int] = []
+        budget = PassBudget(tokens=64 * 4, questions=64)
+        super().__init__("hungry@1", budget=budget, answer=lambda text: echo(text[::-1]))
         self.refused = 0
 
-    def answer_without_encoder(self, texts):
-        return [None] * len(texts)
-
-    def tokenize(self, texts):
-        return [[1] * 4 for _ in texts]
+    def tokens_of(self, text: str) -> list[int]:  # noqa: ARG002 - all passes have one size
+        return [1] * 4
 
     def encode(self, tokens):
         try:
-            held = np.ones((len(tokens), _FLOATS))
+            np.ones((len(tokens), _FLOATS))
         except MemoryError:
             self.refused += 1
             raise
-        self.passes.append(len(tokens))
-        return held[:, :1].astype(np.float32)
-
-    def decide(self, texts, embeddings):
-        assert len(texts) == len(embeddings)
-        return [Answer(Status.ANSWERED, answer=text[::-1]) for text in texts]
+        return super().encode(tokens)
 
 
 def main(mebibytes: int, kind: str) -> None:

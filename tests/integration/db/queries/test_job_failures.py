@@ -66,7 +66,7 @@ def _halve_until_ended(engine, batch, poison):
 
 
 @pytest.mark.parametrize("poison", [1, 4, 5, 8])
-def test_halving_finds_the_poison_and_spares_its_neighbours(engine, poison):
+def test_halving_finds_the_poison_and_spares_its_neighbors(engine, poison):
     batch = stored_batch(engine, 8, job_size=8)
     _halve_until_ended(engine, batch, poison)
     rows = {row.position: row for row in all_results(engine, batch)}

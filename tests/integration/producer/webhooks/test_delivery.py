@@ -21,6 +21,7 @@ from db.tables import deliveries as d
 from producer.webhooks import delivery
 from producer.webhooks.delivery import WebhookContext, deliver_due
 from tests.factories import NOW, finish, result, running_job, stored_batch
+from tests.fakes import FakeClock
 from tests.receiver import receiving
 
 KEY = b"k" * 32
@@ -51,14 +52,7 @@ def ended(engine, receiver):
 @pytest.fixture
 def clock():
     """Return a clock that the test moves."""
-
-    class Clock:
-        now = NOW
-
-        def __call__(self):
-            return self.now
-
-    return Clock()
+    return FakeClock(NOW)
 
 
 @pytest.fixture
@@ -82,7 +76,7 @@ def only(engine):
     return only
 
 
-def test_the_end_is_told_once_with_counts_alone_and_signed(ended, context, receiver, only):
+def test_the_end_is_reported_once_with_counts_alone_and_signed(ended, context, receiver, only):
     batch = ended()
     assert [deliver_due(context), deliver_due(context)] == [1, 0]
     ((path, headers, body),) = receiver.came

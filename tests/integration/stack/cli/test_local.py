@@ -89,7 +89,7 @@ def test_check_tells_every_missing_url_where_nothing_is_embedded(run):
 
 
 @pytest.mark.parametrize("words", [["status"], ["db", "upgrade"], ["model", "list"]])
-def test_a_missing_url_is_told_in_one_line_where_nothing_is_embedded(run, words):
+def test_a_missing_url_is_reported_in_one_line_where_nothing_is_embedded(run, words):
     status, _, errors = run(*words, embedded="false")
     assert status == 2
     assert len(errors) == 1
@@ -133,7 +133,7 @@ def test_check_on_a_new_machine_says_what_to_start_and_build(run):
     assert "answermill model build" in lines[2]
 
 
-def test_every_wrong_setting_is_told_at_once(run):
+def test_every_wrong_setting_is_reported_at_once(run):
     status, out, errors = run(
         "check", job_size="0", lease_seconds="soon", broker_url="redis+cluster://a", leese="3"
     )
@@ -169,7 +169,7 @@ def test_no_password_is_shown(run):
 
 
 @pytest.mark.parametrize("words", [["status"], ["db", "upgrade"], ["up"], ["check"]])
-def test_a_home_that_can_not_be_made_is_told(run, home, words):
+def test_a_home_that_cannot_be_created_is_reported(run, home, words):
     (home / "file").write_text("in the way")
     _, out, errors = run(*words, home=str(home / "file" / "home"))
     output = "\n".join([*out, *errors])

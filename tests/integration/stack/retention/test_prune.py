@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from core.domain.batch import BatchState, Lane
+from core.domain.batch import BatchState
 from core.domain.result import Status
 from core.errors import BatchUnknown, FileUnknown, LeaseLost
 from db.clock import DatabaseClock
@@ -23,35 +22,26 @@ from producer.connections import producer_context
 from producer.openai.files import content
 from producer.results import pages as results
 from producer.results.pages import pages
-from stack.main import main
 from stack.retention.prune import count_prunable, prune
 from tests import factories
-from tests.factories import NOW, finish, job_rows, open_batch, running_job, stored_batch
+from tests.factories import (
+    NOW,
+    ended_batch,
+    finish,
+    job_rows,
+    open_batch,
+    running_job,
+    stored_batch,
+)
 
 MONTH = timedelta(days=30)
 TABLES = (b, jobs, questions, result_rows)
 
 
-def _ended(engine, asked=4, now=NOW, **values):
-    """Store a batch that has finished: at NOW, long ago, unless another time is given."""
-    batch = stored_batch(engine, asked, **values)
-    while factories.queued_ids(engine, batch):
-        finish(engine, running_job(engine, batch))
-    with transaction(engine) as conn:
-        batches.close_finished(conn, now, batch.id)
-    return batch
-
-
 def _rows(engine, batch):
     with reading(engine) as conn:
-        return [
-            conn.scalar(
-                sa.select(sa.func.count())
-                .select_from(table)
-                .where((table.c.id if table is b else table.c.batch_id) == batch.id)
-            )
-            for table in TABLES
-        ]
+        ids = [table.c.id if table is b else table.c.batch_id for table in TABLES]
+        return [conn.scalar(sa.select(sa.func.count(x)).where(x == batch.id)) for x in ids]
 
 
 def _prune(engine, age=MONTH, **values):
@@ -59,8 +49,8 @@ def _prune(engine, age=MONTH, **values):
 
 
 def test_old_batches_go_whole_and_others_stay_whole(engine):
-    large, small = _ended(engine, 10, name="large"), _ended(engine, 2, name="small")
-    young = _ended(engine, name="young", now=DatabaseClock(engine)())
+    large, small = ended_batch(engine, 10, name="large"), ended_batch(engine, 2, name="small")
+    young = ended_batch(engine, name="young", now=DatabaseClock(engine)())
     cancelled = stored_batch(engine, name="cancelled")
     with transaction(engine) as conn:
         batches.end_early(conn, cancelled.id, BatchState.CANCELLED)
@@ -76,7 +66,7 @@ def test_old_batches_go_whole_and_others_stay_whole(engine):
 
 def test_no_step_deletes_more_than_it_may(engine):
     for n, count in enumerate((7, 1, 1, 2, 3, 1)):
-        _ended(engine, count, name=f"batch {n}")
+        ended_batch(engine, count, name=f"batch {n}")
     counts = []
 
     def counted(_seconds):
@@ -89,9 +79,9 @@ def test_no_step_deletes_more_than_it_may(engine):
     assert max(steps) == 3
 
 
-def test_a_follower_is_told_and_misses_nothing_unsaid(engine, monkeypatch):
+def test_a_follower_is_informed_and_misses_nothing_silently(engine, monkeypatch):
     monkeypatch.setattr(results, "PAGE", 2)
-    batch = _ended(engine, 9)
+    batch = ended_batch(engine, 9)
     followed = pages(engine, batch.id, follow=True)
     assert [row.position for row in next(followed)] == [1, 2]
     steps = []
@@ -107,7 +97,7 @@ def test_a_follower_is_told_and_misses_nothing_unsaid(engine, monkeypatch):
 
 
 def test_nobody_finds_a_batch_that_is_being_pruned(engine):
-    batch = _ended(engine, 9, name="tickets")
+    batch = ended_batch(engine, 9, name="tickets")
 
     def look(_seconds):
         with reading(engine) as conn:
@@ -123,7 +113,7 @@ def test_nobody_finds_a_batch_that_is_being_pruned(engine):
 def test_interrupted_anywhere_it_goes_on(engine):
     asked = {"large": 8, "small": 2, "other": 5}
     interrupted = 0
-    found = [_ended(engine, count, name=name) for name, count in asked.items()]
+    found = [ended_batch(engine, count, name=name) for name, count in asked.items()]
     stored_batch(engine, name="newer")
     while True:
         try:
@@ -137,7 +127,7 @@ def test_interrupted_anywhere_it_goes_on(engine):
 
 
 def test_what_was_left_off_is_counted_to_the_end(engine):
-    _ended(engine, 8)
+    ended_batch(engine, 8)
     with pytest.raises(KeyboardInterrupt):
         _prune(engine, pause=_interrupt_at(3))
     heard = []
@@ -183,7 +173,7 @@ def test_a_batch_that_runs_again_meanwhile_stays(engine, monkeypatch, settings_w
 
 
 def test_a_pruned_batch_is_not_run_again(engine, settings_with_redis):
-    batch = _ended(engine)
+    batch = ended_batch(engine)
 
     def look(_seconds):
         with producer_context(settings_with_redis) as context, pytest.raises(BatchUnknown):
@@ -217,7 +207,7 @@ def test_no_id_comes_twice(engine):
 
 
 def test_bare_rows_say_nothing(engine):
-    batch = _ended(engine, 2, name="Jane Doe's tickets")
+    batch = ended_batch(engine, 2, name="Jane Doe's tickets")
     with transaction(engine) as conn:
         conn.execute(jobs.update().values(error="ValueError: Where is my parcel?"))
     _prune(engine)
@@ -229,7 +219,7 @@ def test_bare_rows_say_nothing(engine):
 
 
 def test_a_dry_run_tells_what_would_go_and_changes_nothing(engine):
-    found = [_ended(engine, 5, name="one"), _ended(engine, 1, name="two")]
+    found = [ended_batch(engine, 5, name="one"), ended_batch(engine, 1, name="two")]
     before = [_rows(engine, batch) for batch in found]
     wanted = count_prunable(engine, MONTH)
     assert [_rows(engine, batch) for batch in found] == before
@@ -259,7 +249,7 @@ def _named(engine, file, name, now):
         uploaded_files.add_openai_batch(
             conn, OpenAIBatch(name, file.id, "/v1/responses", None, now)
         )
-    return _ended(engine, 1, name=name, now=now)
+    return ended_batch(engine, 1, name=name, now=now)
 
 
 def _files(engine):
@@ -308,57 +298,3 @@ def test_a_file_goes_in_steps_and_an_interruption_does_no_harm(engine, kept):
     assert 0 < left < 20
     assert _prune(engine).amount.files == 1
     assert _files(engine) == set()
-
-
-@pytest.fixture
-def run(monkeypatch, home, capsys, database_url):
-    """Run the command; return its status, output and errors."""
-
-    def run(*words):
-        monkeypatch.setenv("ANSWERMILL_HOME", str(home))
-        monkeypatch.setenv("ANSWERMILL_DATABASE_URL", database_url)
-        status = main(["db", "prune", *words])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
-
-@pytest.mark.parametrize("age", ["ninety days", "90", "-1d", "", "d", "400000d"])
-def test_an_age_that_is_none_is_told_in_one_line(age, run):
-    status, out, error = run("--older-than", age)
-    assert (status, out) == (2, "")
-    assert len(error.splitlines()) == 1
-    assert error.startswith("answermill: ")
-
-
-def test_an_age_must_be_given(run):
-    status, _, error = run()
-    assert status == 2
-    assert "--older-than" in error
-    assert len(error.splitlines()) == 1
-
-
-def test_the_command_tells_what_it_did(run, engine):
-    _ended(engine, 3, lane=Lane.INTERACTIVE)
-    status, out, _ = run("--older-than", "30d", "--dry-run", "--json")
-    document = json.loads(out)
-    assert status == 0
-    assert document.pop("before") < DatabaseClock(engine)().isoformat()
-    assert document == {"batches": 1, "questions": 3, "files": 0, "dry_run": True}
-    status, out, error = run("--older-than", "30d")
-    assert (status, error) == (0, "")
-    assert out.startswith("1 batch, 3 questions and 0 files deleted, older than 2026-")
-    assert json.loads(run("--older-than", "30d", "--json")[1])["batches"] == 0
-
-
-def test_ctrl_c_tells_how_to_go_on(run, engine, monkeypatch):
-    _ended(engine, 3)
-
-    def interrupted(*_words, **_more):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(retention, "delete", interrupted)
-    status, out, error = run("--older-than", "30d")
-    assert (status, out) == (130, "")
-    assert "0 questions and 0 files are deleted: the same command goes on" in error

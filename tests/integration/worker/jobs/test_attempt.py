@@ -14,7 +14,7 @@ from db.clock import DatabaseClock
 from db.queries import replicas
 from db.session import reading
 from tests.factories import job_rows, questions, queued_ids, stored_batch
-from tests.integration.worker.jobs.test_runner import LEASE, Echo, quiet, states, texts
+from tests.integration.worker.jobs.test_runner import LEASE, echo, quiet, states, texts
 from worker.inference.model_watcher import ActiveModels
 from worker.jobs.attempt import AttemptRunner
 from worker.jobs.claim_window import ClaimWindow
@@ -60,7 +60,7 @@ def raising():
 
 def test_every_failed_attempt_is_counted_and_an_open_breaker_stops_claims(engine, replica):
     batch = stored_batch(engine, texts(*"abcd" * 5), job_size=4)
-    process = replica(Echo({"a": raising}), failures=3)
+    process = replica(echo({"a": raising}), failures=3)
     process.runner.run_message(queued_ids(engine, batch)[0], quiet)
     assert process.breaker.state() == (3, True)
     assert [row.failures for row in job_rows(engine, batch)] == [1, 1, 1, 0, 0]
@@ -69,7 +69,7 @@ def test_every_failed_attempt_is_counted_and_an_open_breaker_stops_claims(engine
 
 def test_a_prefetched_job_that_is_answered_closes_the_breaker(engine, replica):
     batch = stored_batch(engine, texts(*"abcdefgh"), job_size=4)
-    process = replica(Echo({"a": raising}))
+    process = replica(echo({"a": raising}))
     process.runner.run_message(queued_ids(engine, batch)[0], quiet)
     assert states(engine, batch) == [JobState.QUEUED, JobState.DONE]
     assert process.breaker.state() == (0, False)
@@ -77,7 +77,7 @@ def test_a_prefetched_job_that_is_answered_closes_the_breaker(engine, replica):
 
 def test_while_the_breaker_is_open_only_one_job_loses_an_attempt(engine, replica):
     batch = stored_batch(engine, texts(*"abcd"), job_size=1)
-    process = replica(Echo(dict.fromkeys("abcd", raising)), failures=1)
+    process = replica(echo(dict.fromkeys("abcd", raising)), failures=1)
     process.breaker.failed()
     process.runner.run_message(queued_ids(engine, batch)[0], quiet)
     assert [row.failures for row in job_rows(engine, batch)] == [1, 0, 0, 0]
@@ -85,7 +85,7 @@ def test_while_the_breaker_is_open_only_one_job_loses_an_attempt(engine, replica
 
 def test_small_jobs_that_fail_together_count_as_one_failed_attempt(engine, replica):
     batch = stored_batch(engine, texts(*"abcd"), job_size=1)
-    process = replica(Echo(dict.fromkeys("abcd", raising)), failures=9)
+    process = replica(echo(dict.fromkeys("abcd", raising)), failures=9)
     process.runner.run_message(queued_ids(engine, batch)[0], quiet)
     assert process.breaker.state() == (1, False)
 
@@ -93,7 +93,7 @@ def test_small_jobs_that_fail_together_count_as_one_failed_attempt(engine, repli
 def test_a_replicas_row_names_a_prefetched_job_while_it_runs(engine, replica):
     batch = stored_batch(engine, questions(12), job_size=4)
     job_ids = []
-    model = Echo()
+    model = echo()
     process = replica(model)
 
     def look():
@@ -109,7 +109,7 @@ def test_a_replicas_row_names_a_prefetched_job_while_it_runs(engine, replica):
 def test_a_process_that_dies_during_a_prefetched_job_leaves_its_mark(engine, replica):
     batch = stored_batch(engine, texts(*"abcdefgh"), job_size=4)
     marks = []
-    model = Echo({"e": lambda: marks.append(list(process.breaker._working))})
+    model = echo({"e": lambda: marks.append(list(process.breaker._working))})
     process = replica(model)
     process.runner.run_message(queued_ids(engine, batch)[0], quiet)
     assert marks == [[1]]

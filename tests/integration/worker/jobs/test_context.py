@@ -2,56 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
-import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from core.domain.batch import BatchState, Lane, Question
-from core.domain.result import Answer, Status
 from core.errors import DatabaseUnavailable
 from db.clock import DatabaseClock
 from db.queries import batches, job_failures, jobs
-from db.queries.questions import append
 from db.session import reading, transaction
 from db.tables import jobs as job_table
 from db.tables import results as visible
+from tests.factories import queued_ids, stored_batch
+from tests.fakes import FakeModel
 from worker.inference.model_watcher import ActiveModels
-from worker.inference.protocol import PassBudget
 from worker.jobs import answer, store
 from worker.jobs.context import JobContext
 from worker.jobs.runner import JobRunner
 from worker.recovery.leases import LeaseRenewer
 
 LEASE = timedelta(seconds=30)
-
-
-@dataclass
-class Echo:
-    """Answers every question with its own text; raises at the text `poison`."""
-
-    version: str = "echo@1"
-    budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=8))
-    encoded: list[int] = field(default_factory=list)
-
-    def answer_without_encoder(self, texts):
-        return [None] * len(texts)
-
-    def tokenize(self, texts):
-        return [[1] * (len(text) + 1) for text in texts]
-
-    def encode(self, tokens):
-        self.encoded.append(len(tokens))
-        return np.zeros((len(tokens), 2), dtype=np.float32)
-
-    def decide(self, texts, embeddings):
-        if "poison" in texts:
-            raise ValueError("poison")
-        assert len(texts) == len(embeddings)
-        return [Answer(Status.ANSWERED, answer=f"re: {text}", confidence=1.0) for text in texts]
 
 
 @pytest.fixture
@@ -69,21 +42,11 @@ def context(engine):
 
 
 def submit(context, texts, *, deadline=None, lane=Lane.BULK):
-    with transaction(context.engine) as conn:
-        now = context.clock()
-        batch = batches.create(
-            conn,
-            name=f"batch-{now.timestamp()}",
-            idempotency_key="k",
-            lane=lane,
-            source="test",
-            now=now,
-            deadline=deadline,
-        )
-        questions = [Question(n, f"key-{n}", text) for n, text in enumerate(texts, start=1)]
-        sent = append(conn, batch, questions, job_size=1000, sent=True, now=now)
-        batches.seal(conn, batch, now)
-    return batch, sent[0].job
+    questions = [Question(n, f"key-{n}", text) for n, text in enumerate(texts, start=1)]
+    batch = stored_batch(
+        context.engine, questions, job_size=1000, now=context.clock(), deadline=deadline, lane=lane
+    )
+    return batch, queued_ids(context.engine, batch)[0]
 
 
 def stored(engine, batch):
@@ -107,10 +70,10 @@ def test_every_question_gets_its_own_answer_and_the_batch_is_done(context):
     texts = [f"{'x' * (n % 17)}{n}" for n in range(50)]
     batch, job = submit(context, texts)
 
-    summary = answer_job(context, Echo(), job, quiet)
+    summary = answer_job(context, FakeModel(), job, quiet)
 
     rows = stored(context.engine, batch)
-    assert [row.answer for row in rows] == [f"re: {text}" for text in texts]
+    assert [row.answer for row in rows] == texts
     assert [row.key for row in rows] == [f"key-{n}" for n in range(1, 51)]
     assert {row.model_version for row in rows} == {"echo@1"}
     assert summary["answered"] == 50
@@ -120,27 +83,27 @@ def test_every_question_gets_its_own_answer_and_the_batch_is_done(context):
 
 def test_a_message_delivered_five_times_changes_nothing(context):
     batch, job = submit(context, ["a", "b"])
-    summaries = [answer_job(context, Echo(), job, quiet) for _ in range(5)]
+    summaries = [answer_job(context, FakeModel(), job, quiet) for _ in range(5)]
     assert len(stored(context.engine, batch)) == 2
     assert all("idle" in summary for summary in summaries[1:])
 
 
 def test_equal_questions_are_computed_once(context):
     _, job = submit(context, ["same", "same", "other", "same"])
-    model = Echo()
+    model = FakeModel()
     answer_job(context, model, job, quiet)
-    assert sum(model.encoded) == 2
+    assert sum(model.passes) == 2
 
 
 def test_blank_and_very_long_questions_never_reach_the_model(context):
     batch, job = submit(context, ["  \t", "x" * 101, "fine"])
-    model = Echo()
+    model = FakeModel()
     answer_job(context, model, job, quiet)
     blank, long, fine = stored(context.engine, batch)
     assert (blank.status, blank.error) == ("failed", "empty question")
     assert (long.status, long.reason) == ("handed_off", "too_long")
     assert fine.status == "answered"
-    assert sum(model.encoded) == 1
+    assert sum(model.passes) == 1
 
 
 def test_poison_is_found_by_halving_and_other_questions_are_answered(context):
@@ -156,7 +119,7 @@ def test_poison_is_found_by_halving_and_other_questions_are_answered(context):
         if not queued:
             break
         for job in queued:
-            answer_job(context, Echo(), job, quiet)
+            answer_job(context, FakeModel(), job, quiet)
 
     rows = stored(context.engine, batch)
     assert [row.position for row in rows] == list(range(1, 17))
@@ -164,9 +127,7 @@ def test_poison_is_found_by_halving_and_other_questions_are_answered(context):
     assert [row.position for row in failed] == [12]
     assert "ValueError: poison" in failed[0].error
     assert all(
-        row.answer == f"re: {text}"
-        for row, text in zip(rows, texts, strict=True)
-        if text != "poison"
+        row.answer == text for row, text in zip(rows, texts, strict=True) if text != "poison"
     )
     with reading(context.engine) as conn:
         assert batches.find(conn, str(batch.id)).state is BatchState.DONE
@@ -175,14 +136,14 @@ def test_poison_is_found_by_halving_and_other_questions_are_answered(context):
 def test_a_frozen_worker_that_wakes_up_writes_nothing(context):
     batch, job = submit(context, ["a"])
 
-    class Frozen(Echo):
+    class Frozen(FakeModel):
         def decide(self, texts, embeddings):
             # While this worker is frozen, its lease expires and another worker answers.
             later = context.clock() + 2 * LEASE
             with transaction(context.engine) as conn:
                 (lost,) = jobs.expired_leases(conn, later, 10)
                 job_failures.fail(conn, lost, error="lost touch", attempts=3, now=later)
-            answer_job(context, Echo(version="other@2"), job, quiet)
+            answer_job(context, FakeModel(version="other@2"), job, quiet)
             return super().decide(texts, embeddings)
 
     summary = answer_job(context, Frozen(), job, quiet)
@@ -195,9 +156,9 @@ def test_a_frozen_worker_that_wakes_up_writes_nothing(context):
 def test_nothing_is_answered_after_its_deadline(context):
     batch, job = submit(context, ["a", " "], deadline=context.clock() + timedelta(seconds=5))
 
-    class Slow(Echo):
+    class Slow(FakeModel):
         def decide(self, texts, embeddings):
-            object.__setattr__(self, "late", True)
+            self.late = True
             return super().decide(texts, embeddings)
 
     model = Slow()
@@ -221,7 +182,7 @@ def test_a_job_waits_for_an_unavailable_database_and_loses_no_attempt(context, m
         return real(*args)
 
     monkeypatch.setattr(store, "_store_answers", flaky)
-    answer_job(context, Echo(), job, quiet)
+    answer_job(context, FakeModel(), job, quiet)
 
     assert len(calls) == 3
     assert [row.status for row in stored(context.engine, batch)] == ["answered"]
@@ -232,14 +193,14 @@ def test_a_job_waits_for_an_unavailable_database_and_loses_no_attempt(context, m
 def test_progress_is_reported_as_questions_are_decided(context):
     _, job = submit(context, [f"question {n}" for n in range(300)])
     reported = []
-    answer_job(context, Echo(), job, lambda done, size: reported.append((done, size)))
+    answer_job(context, FakeModel(), job, lambda done, size: reported.append((done, size)))
     assert reported[-1] == (300, 300)
     assert reported == sorted(reported)
     assert len(reported) > 1
 
 
 def test_a_model_that_answers_nothing_uses_up_no_attempt(context):
-    class Broken(Echo):
+    class Broken(FakeModel):
         def decide(self, *_):
             raise RuntimeError("broken")
 
@@ -248,7 +209,7 @@ def test_a_model_that_answers_nothing_uses_up_no_attempt(context):
         answer_job(context, Broken(), job, quiet)
     assert stored(context.engine, batch) == []
 
-    answer_job(context, Echo(), job, quiet)
+    answer_job(context, FakeModel(), job, quiet)
 
     (row,) = stored(context.engine, batch)
     assert row.status == "answered"

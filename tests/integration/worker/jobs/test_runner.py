@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
-import numpy as np
 import pytest
 
 from core.domain.batch import Lane
 from core.domain.job import JobState
-from core.domain.result import Answer, Status
 from core.errors import DatabaseUnavailable
 from db.clock import DatabaseClock
 from db.queries import job_failures, jobs
 from db.session import transaction
 from tests.factories import all_results, job_rows, question, questions, queued_ids, stored_batch
+from tests.fakes import FakeModel
 from tests.waiting import wait_for
 from worker.inference.model_watcher import ActiveModels
 from worker.inference.protocol import PassBudget
@@ -31,31 +29,9 @@ from worker.recovery.leases import LeaseRenewer
 LEASE = timedelta(seconds=30)
 
 
-@dataclass
-class Echo:
-    """Answers with the text, calls `at[text]` first, and raises at the text `poison`."""
-
-    at: dict = field(default_factory=dict)
-    version: str = "echo@1"
-    budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=1000, questions=100))
-    passes: list = field(default_factory=list)
-
-    def answer_without_encoder(self, texts):
-        return [None] * len(texts)
-
-    def tokenize(self, texts):
-        return [[1]] * len(texts)
-
-    def encode(self, tokens):
-        return np.zeros((len(tokens), 1), dtype=np.float32)
-
-    def decide(self, texts, _embeddings):
-        self.passes.append(list(texts))
-        for text in texts:
-            self.at.get(text, lambda: None)()
-        if "poison" in texts:
-            raise ValueError("poison")
-        return [Answer(Status.ANSWERED, answer=text) for text in texts]
+def echo(at=None):
+    """Return a model that calls `at[text]` when it decides a text."""
+    return FakeModel(budget=PassBudget(tokens=1000, questions=100), at=at)
 
 
 @pytest.fixture
@@ -88,7 +64,7 @@ def states(engine, batch):
 def test_one_message_runs_the_whole_lane_and_the_other_messages_are_idle(engine, context):
     batch = stored_batch(engine, 10, job_size=2)
     ids = queued_ids(engine, batch)
-    runner = runner_of(context, Echo())
+    runner = runner_of(context, echo())
     summary = runner.run_message(ids[0], quiet)
     assert (summary["answered"], summary["jobs"]) == (10, 5)
     assert [row.position for row in all_results(engine, batch)] == list(range(1, 11))
@@ -102,7 +78,7 @@ def test_the_next_job_is_prefetched_while_the_model_computes(engine, context):
     def claimed():
         wait_for(lambda: states(engine, batch) == ["running", "running"])
 
-    summary = runner_of(lone, Echo({"a": claimed})).run_message(queued_ids(engine, batch)[0], quiet)
+    summary = runner_of(lone, echo({"a": claimed})).run_message(queued_ids(engine, batch)[0], quiet)
     assert summary["answered"] == 2
 
 
@@ -110,18 +86,18 @@ def test_small_jobs_are_claimed_together_up_to_the_limit_and_answered_in_one_pas
     batch = stored_batch(engine, 6, job_size=1)
     for row in job_rows(engine, batch):
         assert row.last_position == row.first_position
-    model = Echo()
+    model = echo()
     batch = stored_batch(engine, texts(*"abcdef"), job_size=1, name="other", lane=Lane.INTERACTIVE)
     runner_of(context, model, lanes=[Lane.INTERACTIVE]).run_message(
         queued_ids(engine, batch)[0], quiet
     )
-    assert [sorted(texts) for texts in model.passes] == [list("abcd"), list("ef")]
+    assert [sorted(texts) for texts in model.decided] == [list("abcd"), list("ef")]
     assert [row.answer for row in all_results(engine, batch)] == list("abcdef")
 
 
 def test_poison_among_jobs_claimed_together_fails_only_its_own_job(engine, context):
     batch = stored_batch(engine, texts("a", "poison", "c"), job_size=1)
-    summary = runner_of(context, Echo()).run_message(queued_ids(engine, batch)[0], quiet)
+    summary = runner_of(context, echo()).run_message(queued_ids(engine, batch)[0], quiet)
     assert (summary["answered"], summary["failed_attempt"]) == (2, "ValueError")
     assert states(engine, batch) == [JobState.DONE, JobState.QUEUED, JobState.DONE]
     assert [row.failures for row in job_rows(engine, batch)] == [0, 1, 0]
@@ -129,7 +105,7 @@ def test_poison_among_jobs_claimed_together_fails_only_its_own_job(engine, conte
 
 def test_a_job_that_failed_before_runs_alone(engine, context):
     batch = stored_batch(engine, texts("a", "poison", "c"), job_size=1)
-    runner = runner_of(context, Echo())
+    runner = runner_of(context, echo())
     first, failed, _ = queued_ids(engine, batch)
     runner.run_message(first, quiet)
     other = stored_batch(engine, 1, job_size=1, name="other")
@@ -141,14 +117,14 @@ def test_a_job_that_failed_before_runs_alone(engine, context):
 
 def test_an_interactive_question_goes_before_the_next_bulk_job(engine, context):
     batch = stored_batch(engine, texts("a", "b", "c", "d", "e", "f", "g", "h"), job_size=4)
-    model = Echo({"a": lambda: None})
+    model = echo({"a": lambda: None})
 
     def ask():
         stored_batch(engine, texts("urgent"), name="ask", lane=Lane.INTERACTIVE)
 
     model.at["a"] = ask
     runner_of(context, model).run_message(queued_ids(engine, batch)[0], quiet)
-    assert [texts[0] for texts in model.passes] == ["a", "urgent", "e"]
+    assert [texts[0] for texts in model.decided] == ["a", "urgent", "e"]
 
 
 def test_before_the_last_bulk_job_of_a_message_interactive_questions_go_first(engine, context):
@@ -159,15 +135,15 @@ def test_before_the_last_bulk_job_of_a_message_interactive_questions_go_first(en
         stored_batch(engine, texts("urgent"), name="ask", lane=Lane.INTERACTIVE)
         time.sleep(0.5)  # the message's time is over, and "e" is prefetched
 
-    model = Echo({"a": ask})
+    model = echo({"a": ask})
     runner_of(lone, model, seconds=0.5).run_message(queued_ids(engine, batch)[0], quiet)
-    assert [texts[0] for texts in model.passes] == ["a", "urgent", "e"]
+    assert [texts[0] for texts in model.decided] == ["a", "urgent", "e"]
 
 
 def test_a_worker_of_the_bulk_lane_alone_leaves_interactive_jobs(engine, context):
     interactive = stored_batch(engine, 1, name="ask", lane=Lane.INTERACTIVE)
     batch = stored_batch(engine, 1)
-    runner_of(context, Echo(), lanes=[Lane.BULK]).run_message(queued_ids(engine, batch)[0], quiet)
+    runner_of(context, echo(), lanes=[Lane.BULK]).run_message(queued_ids(engine, batch)[0], quiet)
     assert states(engine, interactive) == [JobState.QUEUED]
 
 
@@ -180,7 +156,7 @@ def test_a_prefetched_job_is_given_back_while_the_last_job_computes(engine, cont
         draining.set()
         wait_for(lambda: states(engine, batch) == [JobState.RUNNING, JobState.QUEUED])
 
-    runner = runner_of(context, Echo({"a": drain}), should_stop_claiming=draining.is_set)
+    runner = runner_of(context, echo({"a": drain}), should_stop_claiming=draining.is_set)
     runner.run_message(queued_ids(engine, batch)[0], quiet)
     assert states(engine, batch) == [JobState.DONE, JobState.QUEUED]
     assert [row.failures for row in job_rows(engine, batch)] == [0, 0]
@@ -194,13 +170,13 @@ def test_a_prefetched_job_is_given_back_when_the_task_is_ended(engine, context):
         raise SystemExit
 
     with pytest.raises(SystemExit):
-        runner_of(context, Echo({"a": end})).run_message(queued_ids(engine, batch)[0], quiet)
+        runner_of(context, echo({"a": end})).run_message(queued_ids(engine, batch)[0], quiet)
     assert states(engine, batch) == [JobState.RUNNING, JobState.QUEUED]
 
 
 def test_a_lost_lease_among_jobs_claimed_together_loses_only_its_own_job(engine, context):
     batch = stored_batch(engine, texts(*"abc"), job_size=1)
-    runner = runner_of(context, Echo())
+    runner = runner_of(context, echo())
 
     def lose():
         with transaction(engine) as conn:
@@ -208,7 +184,7 @@ def test_a_lost_lease_among_jobs_claimed_together_loses_only_its_own_job(engine,
             lost = next(x for x in jobs.expired_leases(conn, late, 9) if x.first_position == 2)
             job_failures.fail(conn, lost, error="lost touch", attempts=3, now=late)
 
-    runner = runner_of(context, Echo({"a": lose}))
+    runner = runner_of(context, echo({"a": lose}))
     summary = runner.run_message(queued_ids(engine, batch)[0], quiet)
     assert summary["answered"] == 2
     assert states(engine, batch) == [JobState.DONE, JobState.QUEUED, JobState.DONE]
@@ -224,21 +200,21 @@ def test_a_database_unavailable_to_the_prefetcher_does_not_stop_the_current_job(
         raise DatabaseUnavailable("url", "gone")
 
     monkeypatch.setattr(claim, "claim_next_jobs", unavailable)
-    runner = runner_of(context, Echo(), lanes=[Lane.BULK])
+    runner = runner_of(context, echo(), lanes=[Lane.BULK])
     assert runner.run_message(queued_ids(engine, batch)[0], quiet)["answered"] == 4
     assert states(engine, batch) == [JobState.DONE, JobState.QUEUED]
 
 
 def test_no_lease_is_renewed_after_all_jobs_are_stored(engine, context):
     batch = stored_batch(engine, questions(12), job_size=4)
-    runner_of(context, Echo()).run_message(queued_ids(engine, batch)[0], quiet)
+    runner_of(context, echo()).run_message(queued_ids(engine, batch)[0], quiet)
     assert context.leases.jobs == frozenset()
 
 
 def test_a_message_whose_job_already_ran_runs_the_next_one_instead(engine, context):
     batch = stored_batch(engine, 4)
     done = queued_ids(engine, batch)[0]
-    runner = runner_of(context, Echo(), lanes=[Lane.BULK])
+    runner = runner_of(context, echo(), lanes=[Lane.BULK])
     runner.run_message(done, quiet)
     later = stored_batch(engine, 4, name="later")
     other = stored_batch(engine, 4, name="other", lane=Lane.INTERACTIVE)
@@ -261,26 +237,26 @@ def test_no_lease_is_renewed_after_an_attempt_raises(context, engine):
 
 def test_fast_jobs_are_claimed_together_once_the_speed_is_known(engine, context):
     batch = stored_batch(engine, texts(*"abcdefghijkl"), job_size=2)
-    model = Echo()
+    model = echo()
     runner = runner_of(context, model, calm_seconds=30)
     runner.run_message(queued_ids(engine, batch)[0], quiet)
     # The second job was prefetched before the model's speed was known.
-    assert [len(texts) for texts in model.passes] == [4, 4, 4]
+    assert [len(texts) for texts in model.decided] == [4, 4, 4]
     later = stored_batch(engine, texts(*"abcdefghijkl"), job_size=2, name="later")
     runner.run_message(queued_ids(engine, later)[0], quiet)
-    assert [len(texts) for texts in model.passes[3:]] == [12]
+    assert [len(texts) for texts in model.decided[3:]] == [12]
     assert [row.answer for row in all_results(engine, later)] == list("abcdefghijkl")
 
 
 def test_after_an_interactive_question_fewer_jobs_are_claimed_together(engine, context):
-    model, now = Echo(), [1_000.0]
+    model, now = echo(), [1_000.0]
     runner = runner_of(context, model, calm_seconds=30, clock=lambda: now[0])
 
     def passes(name):
         batch = stored_batch(engine, texts(*"abcdefgh"), job_size=2, name=name)
-        model.passes.clear()
+        model.decided.clear()
         runner.run_message(queued_ids(engine, batch)[0], quiet)
-        return [len(texts) for texts in model.passes]
+        return [len(texts) for texts in model.decided]
 
     assert passes("the speed is unknown") == [4, 4]
     assert passes("calm") == [8]
@@ -293,13 +269,13 @@ def test_after_an_interactive_question_fewer_jobs_are_claimed_together(engine, c
 
 
 def test_after_a_failed_attempt_the_claim_limit_is_the_initial_one(engine, context):
-    model = Echo()
+    model = echo()
     runner = runner_of(context, model, calm_seconds=30)
     runner.run_message(queued_ids(engine, stored_batch(engine, texts(*"abcd")))[0], quiet)
     runner.run_message(
         queued_ids(engine, stored_batch(engine, texts("poison"), name="p"))[0], quiet
     )
     batch = stored_batch(engine, texts(*"abcdefgh"), job_size=2, name="later")
-    model.passes.clear()
+    model.decided.clear()
     runner.run_message(queued_ids(engine, batch)[0], quiet)
-    assert len(model.passes[0]) == 4
+    assert len(model.decided[0]) == 4

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 
-from core.domain.batch import Lane, Question
 from core.errors import DatabaseUnavailable
 from db.clock import DatabaseClock
-from db.queries import batches, claims, jobs, questions
+from db.queries import claims, jobs
 from db.session import transaction
+from tests.factories import queued_ids, stored_batch
 from worker.recovery import leases
 from worker.recovery.leases import LeaseRenewer
 
@@ -17,15 +17,12 @@ LEASE = timedelta(seconds=0.6)
 
 
 def claimed(engine, clock, count):
+    now = clock()
+    batch = stored_batch(engine, count, job_size=1, now=now)
     with transaction(engine) as conn:
-        now = clock()
-        batch = batches.create(
-            conn, name="b", idempotency_key="k", lane=Lane.BULK, source="test", now=now
-        )
-        items = [Question(n, str(n), "a") for n in range(1, count + 1)]
-        sent = questions.append(conn, batch, items, job_size=1, sent=True, now=now)
         return [
-            claims.claim_job(conn, message.job, owner="o", lease=LEASE, now=now) for message in sent
+            claims.claim_job(conn, job, owner="o", lease=LEASE, now=now)
+            for job in queued_ids(engine, batch)
         ]
 
 

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from core.domain.batch import BatchState, Lane, Question
+from core.domain.batch import BatchState, Lane
 from core.errors import BrokerInUse, BrokerUnavailable
 from core.messages import AnswerJob
 from db.clock import DatabaseClock
 from db.queries import batches, claims, jobs
-from db.queries.questions import append
 from db.session import reading, transaction
 from db.tables import jobs as job_table
 from db.tables import results as visible
+from tests.factories import queued_ids, stored_batch
+from tests.fakes import FakeQueue
 from worker.recovery.sweep import Sweep
 
 LEASE = timedelta(seconds=30)
-
-
-@dataclass
-class FakeQueue:
-    """Redis as a list for each lane."""
-
-    lanes: dict[Lane, list[AnswerJob]] = field(default_factory=lambda: {x: [] for x in Lane})
-
-    def waiting(self, lane):
-        return len(self.lanes[lane])
-
-    def send(self, messages):
-        for message in messages:
-            self.lanes[message.lane].append(message)
 
 
 @pytest.fixture
@@ -51,21 +38,18 @@ class World:
         self.sweep = Sweep(engine, self.clock, self.queue, attempts=3, high_water=5)
 
     def submit(self, count, *, sent, deadline=None, job_size=1, lane=Lane.BULK):
-        with transaction(self.engine) as conn:
-            now = self.clock()
-            batch = batches.create(
-                conn,
-                name=f"b-{now.timestamp()}",
-                idempotency_key="k",
-                lane=lane,
-                source="test",
-                now=now,
-                deadline=deadline,
-            )
-            questions = [Question(n, str(n), "text") for n in range(1, count + 1)]
-            messages = append(conn, batch, questions, job_size=job_size, sent=sent, now=now)
-            batches.seal(conn, batch, now)
-        return batch, [message.job for message in messages]
+        now = self.clock()
+        batch = stored_batch(
+            self.engine,
+            count,
+            job_size=job_size,
+            sent=sent,
+            now=now,
+            name=f"b-{now.timestamp()}",
+            lane=lane,
+            deadline=deadline,
+        )
+        return batch, queued_ids(self.engine, batch)
 
     def claim(self, job):
         with transaction(self.engine) as conn:

@@ -97,6 +97,7 @@ def test_deeply_nested_json_is_invalid():
     assert problem.startswith("invalid JSON: ")
 
 
+@pytest.mark.costly
 def test_an_endless_line_is_refused_early():
     row, problem = _fault(_json, "x" * (17 << 20))
     assert (row, problem) == (1, "the line has 16,777,216 characters or more")

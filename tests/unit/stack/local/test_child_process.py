@@ -82,6 +82,7 @@ def test_stop_lets_a_process_end_by_itself(service):
     assert child.pid is None
 
 
+@pytest.mark.costly
 def test_stop_leaves_no_child_of_a_process_that_does_not_listen(service):
     child = service(DEAF, grace=0.2)
     wait_for(lambda: b"up" in child.log.read_bytes())
@@ -92,6 +93,7 @@ def test_stop_leaves_no_child_of_a_process_that_does_not_listen(service):
     assert alive == []
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_a_child_ends_when_its_parent_is_killed(tmp_path):
     code = (

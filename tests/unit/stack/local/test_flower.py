@@ -38,12 +38,12 @@ def test_the_password_is_not_on_the_command_line():
     assert {"--read-only=True", "--persistent=True", "--db=/seen/flower"} <= set(words)
 
 
-def test_what_is_no_address_is_told():
+def test_an_invalid_address_is_reported():
     with pytest.raises(SettingsInvalid, match="nowhere"):
         flower.guard(Settings(), "nowhere")
 
 
-def test_a_port_in_use_is_told_in_one_line(home):
+def test_a_port_in_use_is_reported_in_one_line(home):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run(

@@ -13,7 +13,7 @@ from stack.local.supervisor import worker_service
     ("settled", "workers", "given"),
     [({}, 2, 3), ({"replicas": 3}, 2, 1), ({}, 9, 1), ({"threads": 4}, 2, 4)],
 )
-def test_workers_share_the_cpu_budget_unless_told(
+def test_workers_share_the_cpu_budget_unless_threads_are_set(
     monkeypatch: pytest.MonkeyPatch, settled: dict[str, int], workers: int, given: int
 ):
     monkeypatch.setattr(

@@ -1,49 +1,27 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.result import Answer, AnswerSource, Status
+from tests.fakes import FakeModel
 from worker.inference.answer_cache import AnswerCache, CachedModel
 from worker.inference.passes import answer_texts
-from worker.inference.protocol import PassBudget
 
 TEXTS = st.lists(st.text(alphabet="ab ?\n", min_size=1, max_size=4).filter(str.strip), max_size=12)
 
 
-@dataclass
-class Echo:
-    """Answers every question with its version and text, some without a pass."""
+def echo(version="echo@1", at_once=()):
+    """Return a model whose answers name its version; those to `at_once` need no pass."""
 
-    version: str = "echo@1"
-    at_once: tuple[str, ...] = ()
-    budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=3))
-    passed: list[str] = field(default_factory=list)
+    def answer(text, via=AnswerSource.PASS):
+        return Answer(Status.ANSWERED, answer=f"{version}: {text}", via=via)
 
-    def answer_without_encoder(self, texts):
-        return [
-            self._answer(text, AnswerSource.PHRASING) if text in self.at_once else None
-            for text in texts
-        ]
-
-    def tokenize(self, texts):
-        return [[1] * len(text) for text in texts]
-
-    def encode(self, tokens):
-        return np.zeros((len(tokens), 1), np.float32)
-
-    def decide(self, texts, embeddings):
-        assert len(texts) == len(embeddings)
-        self.passed += texts
-        return [self._answer(text, AnswerSource.PASS) for text in texts]
-
-    def _answer(self, text, via):
-        return Answer(Status.ANSWERED, answer=f"{self.version}: {text}", via=via)
+    known = {text: answer(text, AnswerSource.PHRASING) for text in at_once}
+    return FakeModel(version, answer=answer, known=known)
 
 
 def texts_of(answers):
@@ -52,18 +30,18 @@ def texts_of(answers):
 
 @given(jobs=st.lists(TEXTS, max_size=6), entries=st.integers(0, 5))
 def test_answers_are_the_same_with_the_cache_and_without(jobs, entries):
-    plain = Echo(at_once=("a",))
-    cached = CachedModel(Echo(at_once=("a",)), AnswerCache(entries))
+    plain = echo(at_once=("a",))
+    cached = CachedModel(echo(at_once=("a",)), AnswerCache(entries))
     for job in jobs:
         assert answer_texts(cached, job) == answer_texts(plain, job)
 
 
 def test_a_repeated_question_needs_no_pass():
-    model = Echo()
+    model = echo()
     cached = CachedModel(model, AnswerCache(10))
     answer_texts(cached, ["a", "b"])
     again = answer_texts(cached, ["b", " a\n", "c"])
-    assert model.passed == ["a", "b", "c"]
+    assert model.tokenized == ["a", "b", "c"]
     assert texts_of(again) == ["echo@1: b", "echo@1: a", "echo@1: c"]
     assert [answer.via for answer in again] == [
         AnswerSource.CACHE,
@@ -74,7 +52,7 @@ def test_a_repeated_question_needs_no_pass():
 
 def test_no_answer_of_one_version_serves_another():
     cache = AnswerCache(10)
-    first, second = CachedModel(Echo("shop@1"), cache), CachedModel(Echo("shop@12"), cache)
+    first, second = CachedModel(echo("shop@1"), cache), CachedModel(echo("shop@12"), cache)
     assert texts_of(answer_texts(first, ["2a", "a"])) == ["shop@1: 2a", "shop@1: a"]
     assert texts_of(answer_texts(second, ["a", "2a"])) == ["shop@12: a", "shop@12: 2a"]
     assert texts_of(answer_texts(first, ["2a", "a"])) == ["shop@1: 2a", "shop@1: a"]
@@ -84,7 +62,7 @@ def test_no_answer_of_one_version_serves_another():
 def test_the_cache_never_exceeds_its_maximum(jobs, entries):
     cache = AnswerCache(entries)
     for job in jobs:
-        answer_texts(CachedModel(Echo(), cache), job)
+        answer_texts(CachedModel(echo(), cache), job)
         assert len(cache) <= entries
 
 
@@ -103,13 +81,13 @@ def test_the_least_recently_used_answer_is_removed_first():
 
 def test_answers_without_a_pass_are_cached_too():
     cache = AnswerCache(2)
-    (first,) = answer_texts(CachedModel(Echo(at_once=("a",)), cache), ["a"])
-    (second,) = answer_texts(CachedModel(Echo(), cache), ["a"])
+    (first,) = answer_texts(CachedModel(echo(at_once=("a",)), cache), ["a"])
+    (second,) = answer_texts(CachedModel(echo(), cache), ["a"])
     assert (first.via, second.via) == (AnswerSource.PHRASING, AnswerSource.CACHE)
 
 
 def test_a_failed_question_is_not_cached():
-    class Broken(Echo):
+    class Broken(FakeModel):
         def encode(self, tokens):
             raise ValueError(len(tokens))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.worker.inference.test_passes import EchoModel
+from tests.fakes import FakeModel
 from worker.inference import memory
 from worker.inference.memory_budget import MemoryBudgetedModel
 from worker.inference.passes import answer_texts
@@ -25,7 +25,7 @@ FULL = PassBudget(tokens=64, questions=8)
     [(None, [8, 8]), (1 << 40, [8, 8]), (8 * 4 * 2 * 32 * 1024, [8, 8]), (0, [1] * 16)],
 )
 def test_a_pass_uses_half_of_the_available_memory_and_one_question_at_least(available, passes):
-    model = EchoModel(PassBudget(tokens=32, questions=8))
+    model = FakeModel(budget=PassBudget(tokens=32, questions=8))
     texts = [f"{n:04}" for n in range(16)]
     answer_texts(MemoryBudgetedModel(model, lambda: available, every=0), texts)
     assert model.passes == passes
@@ -34,7 +34,7 @@ def test_a_pass_uses_half_of_the_available_memory_and_one_question_at_least(avai
 def test_passes_shrink_and_grow_within_one_job():
     # Before the second pass, memory is read twice: before and after free memory is released.
     readings = iter([1 << 40, 0, 0, 0, 0, 1 << 40])
-    model = EchoModel(FULL)
+    model = FakeModel(budget=FULL)
     texts = [f"{n:04}" for n in range(8 + 3 + 8)]
     answers = answer_texts(MemoryBudgetedModel(model, lambda: next(readings), every=0), texts)
     assert model.passes == [8, 1, 1, 1, 8]
@@ -48,17 +48,17 @@ def test_with_plenty_of_memory_one_reading_serves_several_passes():
         readings.append(1)
         return 1 << 40
 
-    model = EchoModel(FULL)
+    model = FakeModel(budget=FULL)
     answer_texts(MemoryBudgetedModel(model, available, every=60), [f"{n:04}" for n in range(80)])
     assert model.passes == [8] * 10
     assert len(readings) == 1
 
 
-class Hungry(EchoModel):
+class Hungry(FakeModel):
     """Runs out of memory if a pass has more than `most` questions."""
 
     def __init__(self, most: int, error: Exception) -> None:
-        super().__init__(FULL)
+        super().__init__(budget=FULL)
         self._most, self._error = most, error
         self.refused = 0
 
@@ -117,6 +117,7 @@ def _limited(mebibytes: int, kind: str) -> dict[str, object]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_under_a_real_limit_passes_shrink_before_memory_runs_out():
     report = _limited(300, "sparing")
@@ -125,6 +126,7 @@ def test_under_a_real_limit_passes_shrink_before_memory_runs_out():
     assert 4 <= report["largest"] <= 300 // 8
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_without_a_budget_passes_run_out_of_memory_and_are_split():
     report = _limited(300, "plain")
@@ -179,5 +181,7 @@ def test_version_1_of_cgroups_is_read_in_a_container_too(group, tmp_path):
 
 def test_without_known_limits_passes_keep_their_size(tmp_path):
     assert memory.available_bytes(root=tmp_path) is None
-    model = MemoryBudgetedModel(EchoModel(FULL), lambda: memory.available_bytes(root=tmp_path))
+    model = MemoryBudgetedModel(
+        FakeModel(budget=FULL), lambda: memory.available_bytes(root=tmp_path)
+    )
     assert model.budget == FULL

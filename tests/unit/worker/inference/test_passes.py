@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from core.domain.result import Answer, Status
+from tests.fakes import FakeModel
 from worker.inference.passes import answer_texts, form_passes
 from worker.inference.protocol import PassBudget
 
@@ -18,34 +16,6 @@ LENGTHS = st.lists(st.integers(min_value=0, max_value=300), max_size=200)
 BUDGETS = st.builds(
     PassBudget, tokens=st.integers(min_value=1, max_value=2_000), questions=st.integers(1, 64)
 )
-
-
-class EchoModel:
-    """Answers a text with itself, and records the passes."""
-
-    version = "echo@1"
-
-    def __init__(self, budget: PassBudget) -> None:
-        self.budget = budget
-        self.tokenized: list[str] = []
-        self.passes: list[int] = []
-        self.known: dict[str, Answer] = {}
-
-    def answer_without_encoder(self, texts: Sequence[str]) -> list[Answer | None]:
-        return [self.known.get(text) for text in texts]
-
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        self.tokenized += texts
-        return [[ord(char) for char in text] for text in texts]
-
-    def encode(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        self.passes.append(len(tokens))
-        return np.array([[hash(tuple(ids)) % 1_000] for ids in tokens], np.float32)
-
-    def decide(self, texts: Sequence[str], embeddings: NDArray[np.float32]) -> list[Answer]:
-        expected = [hash(tuple(ord(char) for char in text)) % 1_000 for text in texts]
-        assert embeddings[:, 0].tolist() == expected
-        return [Answer(Status.ANSWERED, answer=text) for text in texts]
 
 
 @given(lengths=LENGTHS, budget=BUDGETS)
@@ -87,12 +57,12 @@ def test_a_question_longer_than_the_budget_gets_a_pass_alone():
     budget=BUDGETS,
 )
 def test_each_answer_belongs_to_its_question(texts: list[str], budget: PassBudget):
-    answers = answer_texts(EchoModel(budget), texts)
+    answers = answer_texts(FakeModel(budget=budget), texts)
     assert [answer.answer for answer in answers] == [" ".join(text.split()) for text in texts]
 
 
 def test_equal_questions_are_computed_once():
-    model = EchoModel(PassBudget(tokens=100, questions=10))
+    model = FakeModel(budget=PassBudget(tokens=100, questions=10))
     answers = answer_texts(model, ["a c", " a   c ", "b", "a c\n"])
     assert model.tokenized == ["a c", "b"]
     assert [answer.answer for answer in answers] == ["a c", "a c", "b", "a c"]
@@ -100,7 +70,7 @@ def test_equal_questions_are_computed_once():
 
 def test_a_known_answer_needs_no_pass():
     reported: list[int] = []
-    model = EchoModel(PassBudget(tokens=100, questions=10))
+    model = FakeModel(budget=PassBudget(tokens=100, questions=10))
     model.known = {"a": Answer(Status.ANSWERED, answer="known")}
     answers = answer_texts(model, ["b", "a", "a "], reported.append)
     assert model.tokenized == ["b"]
@@ -109,7 +79,7 @@ def test_a_known_answer_needs_no_pass():
 
 
 def test_nothing_is_tokenized_when_no_question_needs_a_pass():
-    model = EchoModel(PassBudget(tokens=100, questions=10))
+    model = FakeModel(budget=PassBudget(tokens=100, questions=10))
     model.known = {"a": Answer(Status.ANSWERED, answer="known")}
     assert answer_texts(model, ["a"]) == [model.known["a"]]
     assert model.tokenized == []
@@ -117,14 +87,14 @@ def test_nothing_is_tokenized_when_no_question_needs_a_pass():
 
 def test_progress_counts_questions_and_ends_at_all_of_them():
     reported: list[int] = []
-    model = EchoModel(PassBudget(tokens=100, questions=1))
+    model = FakeModel(budget=PassBudget(tokens=100, questions=1))
     answer_texts(model, ["ccc", "a", "bb", "a"], reported.append, decide_together=1)
     assert reported == [1, 2, 4]
 
 
 def test_small_passes_are_decided_together_and_a_large_one_at_once():
     reported: list[int] = []
-    small = EchoModel(PassBudget(tokens=100, questions=3))
+    small = FakeModel(budget=PassBudget(tokens=100, questions=3))
     answers = answer_texts(small, [*"abcdefgh"], reported.append, decide_together=4)
     assert small.passes == [3, 3, 2]
     assert reported == [6, 8]
@@ -132,7 +102,7 @@ def test_small_passes_are_decided_together_and_a_large_one_at_once():
 
 
 def test_no_question_needs_no_pass():
-    model = EchoModel(PassBudget(tokens=100, questions=10))
+    model = FakeModel(budget=PassBudget(tokens=100, questions=10))
     assert answer_texts(model, []) == []
     assert model.passes == []
 

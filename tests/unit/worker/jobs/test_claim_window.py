@@ -2,22 +2,15 @@ from __future__ import annotations
 
 import pytest
 
+from tests.fakes import FakeClock
 from worker.jobs.claim_window import ClaimWindow
 
 TOGETHER, CALM = 0.05, 0.7
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1_000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return FakeClock(1_000.0)
 
 
 @pytest.fixture

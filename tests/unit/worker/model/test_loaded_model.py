@@ -211,6 +211,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return load(bundle, "shop@1")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("text", "entry"),
     [
@@ -225,6 +226,7 @@ def test_the_shop_that_ships_answers(shop: LoadedModel, text: str, entry: str):
     assert (answer.status, answer.entry_id) == (Status.ANSWERED, entry)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "text", ["What's the weather like tomorrow?", "Write a poem about the sea", "法国的首都是哪里"]
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import structlog
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.domain.result import Answer, AnswerSource, Status
+from tests.fakes import FakeModel
 from worker.inference.passes import answer_texts
 from worker.inference.protocol import PassBudget
 from worker.monitoring.metrics import InstrumentedModel, Stage, WorkerMetrics
@@ -19,25 +19,13 @@ from worker.monitoring.metrics import InstrumentedModel, Stage, WorkerMetrics
 DOCS = Path(__file__).parents[4] / "docs" / "reference" / "metrics.md"
 
 
-class Lengths:
-    """A model whose answer and confidence are the length of the text."""
+def lengths():
+    """Return a model whose answer and confidence are the length of the text."""
 
-    version = "shop@1"
-    budget = PassBudget(tokens=100, questions=2)
+    def answer(text):
+        return Answer(Status.ANSWERED, str(len(text)), confidence=len(text) / 10)
 
-    def answer_without_encoder(self, texts):
-        return [None] * len(texts)
-
-    def tokenize(self, texts):
-        return [[1] * len(text) for text in texts]
-
-    def encode(self, tokens):
-        return np.zeros((len(tokens), 1), dtype=np.float32)
-
-    def decide(self, texts, _embeddings):
-        return [
-            Answer(Status.ANSWERED, str(len(text)), confidence=len(text) / 10) for text in texts
-        ]
+    return FakeModel("shop@1", budget=PassBudget(tokens=100, questions=2), answer=answer)
 
 
 @pytest.fixture
@@ -56,13 +44,13 @@ def samples(metrics):
 
 def test_an_instrumented_model_answers_the_same(metrics):
     texts = ["a", "bbbb", "cc", "a", "ddd"]
-    assert answer_texts(InstrumentedModel(Lengths(), metrics), texts) == answer_texts(
-        Lengths(), texts
+    assert answer_texts(InstrumentedModel(lengths(), metrics), texts) == answer_texts(
+        lengths(), texts
     )
 
 
 def test_passes_are_counted_with_their_tokens_and_their_padding(metrics):
-    answer_texts(InstrumentedModel(Lengths(), metrics), ["aaaa", "bbb", "c"])
+    answer_texts(InstrumentedModel(lengths(), metrics), ["aaaa", "bbb", "c"])
     counted = samples(metrics)
     assert counted["answermill_pass_tokens_count",] == 2
     assert counted["answermill_pass_tokens_sum",] == 4 * 2 + 1

@@ -7,20 +7,13 @@ import signal
 
 import pytest
 
+from tests.fakes import FakeClock
 from worker.recovery.circuit_breaker import CircuitBreaker
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1_000.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return FakeClock(1_000.0)
 
 
 @pytest.fixture

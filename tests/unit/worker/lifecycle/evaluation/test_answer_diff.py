@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-import numpy as np
 import pytest
 
 from core.domain.result import Answer, Status
-from worker.inference.protocol import PassBudget
+from tests.fakes import FakeModel
 from worker.lifecycle.evaluation.answer_diff import Change, diff_answers, kind_of
 from worker.lifecycle.inputs.question_source import QuestionSource
 
@@ -42,26 +39,9 @@ def test_every_change_has_its_kind(first, second, change):
     assert kind_of(first, second) is change
 
 
-@dataclass
-class FixedModel:
-    """Gives fixed answers, else one that does not change."""
-
-    version: str
-    answers: dict[str, Answer] = field(default_factory=dict)
-    budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=8))
-
-    def answer_without_encoder(self, texts):
-        return [None] * len(texts)
-
-    def tokenize(self, texts):
-        return [[1] for _ in texts]
-
-    def encode(self, tokens):
-        return np.zeros((len(tokens), 1), np.float32)
-
-    def decide(self, texts, embeddings):
-        assert len(texts) == len(embeddings)
-        return [self.answers.get(text, answered()) for text in texts]
+def fixed(version, answers):
+    """Return a model that gives these answers, and the same one to every other text."""
+    return FakeModel(version, answer=lambda text: answers.get(text, answered()))
 
 
 def source(*pages):
@@ -73,7 +53,7 @@ def page(first, last):
 
 
 def compared(answers, *pages, limit=None, on_progress=lambda *_: None):
-    models = [FixedModel("shop@1"), FixedModel("shop@2", answers)]
+    models = [fixed("shop@1", {}), fixed("shop@2", answers)]
     return diff_answers(models, source(*pages), 100, limit=limit, on_progress=on_progress)
 
 

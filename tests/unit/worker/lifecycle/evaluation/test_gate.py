@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import pairwise
 
-import numpy as np
 import pytest
 
 from core.domain.model_version import ModelVersion, VersionState
 from core.domain.result import Answer, Status
 from tests.factories import NOW
-from worker.inference.protocol import PassBudget
+from tests.fakes import FakeModel
 from worker.lifecycle.evaluation import gate
 from worker.lifecycle.evaluation.gate import Margins, compare_metrics, compare_on_questions, speeds
 from worker.lifecycle.inputs.labelled_questions import Labelled
@@ -27,34 +25,25 @@ class Clock:
         self.drag *= self.growth
 
 
-@dataclass
-class Oracle:
-    """Gives fixed answers; a pass takes simulated seconds."""
+class Oracle(FakeModel):
+    """Gives fixed answers, by entry and whether it is answered; a pass takes simulated seconds."""
 
-    clock: Clock
-    version: str
-    answers: dict[str, tuple[str, bool]]  # question: entry, and whether it is answered
-    pass_seconds: float = 0.01
-    threshold: float = 0.5
-    budget: PassBudget = field(default_factory=lambda: PassBudget(tokens=64, questions=8))
-    turns: list[str] = field(default_factory=list)
+    threshold = 0.5
 
-    def answer_without_encoder(self, texts):
-        return [None] * len(texts)
+    def __init__(self, clock, version, answers, pass_seconds=0.01):
+        super().__init__(version, answer=self._fixed)
+        self.clock, self.answers, self.pass_seconds = clock, answers, pass_seconds
+        self.turns = []
 
     def tokenize(self, texts):
         self.turns.append(self.version)
-        return [[1] for _ in texts]
+        return super().tokenize(texts)
 
     def encode(self, tokens):
         self.clock.work(self.pass_seconds)
-        return np.zeros((len(tokens), 1), np.float32)
+        return super().encode(tokens)
 
-    def decide(self, texts, embeddings):
-        assert len(texts) == len(embeddings)
-        return [self._decide(text) for text in texts]
-
-    def _decide(self, text):
+    def _fixed(self, text):
         entry, answered = self.answers[text]
         status = Status.ANSWERED if answered else Status.HANDED_OFF
         return Answer(status, entry, entry, confidence=0.9 if answered else 0.1)

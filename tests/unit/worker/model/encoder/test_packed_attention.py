@@ -57,7 +57,7 @@ def test_packed_embeddings_are_those_of_each_question_by_itself(make, pooling: P
 
 @settings(max_examples=30, deadline=None)
 @given(tokens=QUESTIONS, data=st.data())
-def test_no_bit_depends_on_neighbours_number_or_order(tokens: list[list[int]], data):
+def test_no_bit_depends_on_neighbors_number_or_order(tokens: list[list[int]], data):
     packed = PackedEncoder(bert(), Pooling.MEAN, longest=30, tokens=128)
     packed.model.set_attn_implementation(packed_attention.ATTENTION)
     together = packed.encode(tokens).numpy()
